@@ -1,0 +1,59 @@
+"""Random numbers: always drawn by NumPy on the host, then moved, so that one seed gives one start on every device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Generator = np.random.Generator
+
+_generator: Generator = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Restarts the package's generator. Same seed, same machine: same bits."""
+    global _generator
+    _generator = np.random.default_rng(seed)
+    return _generator
+
+
+def default_rng(rng: Generator | int | None = None) -> Generator:
+    """`rng` as a generator: itself, a new one from an integer seed, or for None the package's own."""
+    if rng is None:
+        return _generator
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, (int, np.integer)):
+        return np.random.default_rng(int(rng))
+    raise TypeError(f"rng: expected a numpy.random.Generator, a seed or None, got {type(rng).__name__}")
+
+
+def get_rng_state() -> dict[str, Any]:
+    """The state of the package's generator, as plain numbers and strings."""
+    return dict(_generator.bit_generator.state)
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Puts the package's generator back to a state that `get_rng_state` gave."""
+    global _generator
+    bits = getattr(np.random, state["bit_generator"])()
+    bits.state = state
+    _generator = np.random.Generator(bits)
+
+
+def draw_from_rows(weights: np.ndarray[Any, Any], n: int, replacement: bool, rng: Any = None) -> np.ndarray[Any, Any]:
+    """`n` column numbers for each row of `weights` (rows, columns), with its numbers as odds: (rows, n), int64."""
+    if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(1) <= 0).any():
+        raise ValueError("multinomial: weights must be finite and >= 0, with a positive sum in each row")
+    if not replacement and n > (weights > 0).sum(1).min(initial=n):
+        raise ValueError(f"multinomial: {n} samples without replacement need as many nonzero weights")
+    generator = default_rng(rng)
+    if replacement or n == 1:
+        edges = weights.cumsum(1)
+        draws = generator.random((len(weights), n)) * edges[:, -1:]
+        picked = [np.searchsorted(e, d, side="right") for e, d in zip(edges, draws, strict=True)]
+        return np.asarray(picked, np.int64).reshape(len(weights), n)
+    with np.errstate(divide="ignore"):  # the smallest of exponential waiting times, with the weights as rates
+        waits = generator.exponential(size=weights.shape) / weights
+    return np.argsort(waits, axis=1)[:, :n]

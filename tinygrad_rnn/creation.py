@@ -1,0 +1,173 @@
+"""Tensors from data, from a shape, from chance. The only functions that ask which library is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import backend
+from .backend import default_rng, dtypes
+from .engine import Value
+from .ops import as_array, ints
+from .tensor import Tensor
+
+
+def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor with a copy of `data`: numbers, nested lists, arrays or tensors."""
+    return _made(as_array(data, dtype, device), requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """`data` as a tensor, without a copy where there is no need of one. A tensor that fits is returned itself."""
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    return _made(as_array(data, dtype, device, copy=False))
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor over the memory of a NumPy array: a change in one is a change in the other."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
+    return _made(as_array(array, copy=False))
+
+
+def _made(array: Any, requires_grad: bool = False) -> Tensor:
+    result: Tensor = Tensor._of(array)
+    if requires_grad:
+        result.requires_grad = True
+    return result
+
+
+def _place(dtype: Any, device: Any) -> tuple[Any, Any]:
+    kind = dtypes.default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    return (backend.current() if device is None else backend.find(device)), kind
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of the given shape: `zeros(2, 3)` or `zeros((2, 3))`."""
+    xp, kind = _place(dtype, device)
+    return _made(xp.zeros(ints(size), kind), requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of the given shape."""
+    xp, kind = _place(dtype, device)
+    return _made(xp.ones(ints(size), kind), requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of the given shape whose values are whatever was in memory."""
+    xp, kind = _place(dtype, device)
+    return _made(xp.empty(ints(size), kind), requires_grad)
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """One value in every place; without `dtype`, that of the value."""
+    if dtype is None:
+        dtype = bool if isinstance(fill_value, bool) else dtypes.int64 if isinstance(fill_value, int) else None
+    xp, kind = _place(dtype, device)
+    return _made(xp.full(ints((size,)), fill_value, kind), requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """The identity matrix (n, m)."""
+    xp, kind = _place(dtype, device)
+    return _made(xp.eye(n, m, dtype=kind))
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """start, start + step, ... up to but without `end`; `arange(n)` starts at 0. Integers give int64."""
+    if end is None:
+        start, end = 0, start
+    if dtype is None and all(isinstance(v, (int, np.integer)) for v in (start, end, step)):
+        dtype = dtypes.int64
+    xp, kind = _place(dtype, device)
+    return _made(xp.from_numpy(np.arange(start, end, step).astype(kind)))
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """`steps` numbers at equal distances, from `start` to `end`, both among them."""
+    xp, kind = _place(dtype, device)
+    return _made(xp.from_numpy(np.linspace(start, end, steps).astype(kind)))
+
+
+def _like(x: Any, make: Any, dtype: Any, device: Any, requires_grad: bool, *more: Any) -> Tensor:
+    dtype = x.dtype if dtype is None else dtype
+    device = backend.device_of(x.array if isinstance(x, Value) else x) if device is None else device
+    return make(x.shape, *more, dtype=dtype, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
+
+
+def zeros_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape, type and place of x."""
+    return _like(x, zeros, dtype, device, requires_grad)
+
+
+def ones_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape, type and place of x."""
+    return _like(x, ones, dtype, device, requires_grad)
+
+
+def empty_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Whatever was in memory, in the shape, type and place of x."""
+    return _like(x, empty, dtype, device, requires_grad)
+
+
+def full_like(x: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """One value in the shape, type and place of x."""
+    return _like(x, full, dtype, device, requires_grad, fill_value)
+
+
+# ---------------------------------------------------------------- chance: drawn on the host, so the same on every device
+
+
+def _drawn(host: Any, dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
+    xp, kind = _place(dtype, device)
+    return _made(xp.from_numpy(np.asarray(host).astype(kind)), requires_grad)
+
+
+def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, rng: Any = None) -> Tensor:
+    """Numbers drawn evenly from [0, 1)."""
+    return _drawn(default_rng(rng).random(ints(size)), dtype, device, requires_grad)
+
+
+def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, rng: Any = None) -> Tensor:
+    """Normally distributed numbers of mean 0 and variance 1."""
+    return _drawn(default_rng(rng).standard_normal(ints(size)), dtype, device, requires_grad)
+
+
+def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None, rng: Any = None) -> Tensor:
+    """Integers drawn evenly from low, ..., high - 1: `randint(low, high, size)` or `randint(high, size)`."""
+    if size is None:
+        if high is None or isinstance(high, int):
+            raise TypeError("randint: give a shape last: randint(high, (2, 3)) or randint(low, high, (2, 3))")
+        low, high, size = 0, low, high
+    return _drawn(default_rng(rng).integers(low, high, ints((size,))), dtypes.int64 if dtype is None else dtype, device)
+
+
+def randperm(n: int, *, device: Any = None, rng: Any = None) -> Tensor:
+    """The integers 0 to n - 1 in an order drawn by chance."""
+    return _drawn(default_rng(rng).permutation(n), dtypes.int64, device)
+
+
+def normal(mean: float, std: float, size: Sequence[int], *, dtype: Any = None, device: Any = None, rng: Any = None) -> Tensor:
+    """Normally distributed numbers."""
+    return _drawn(default_rng(rng).normal(mean, std, ints((size,))), dtype, device)
+
+
+def bernoulli(p: Any, *, rng: Any = None) -> Tensor:
+    """1 with the probability that each element of p names, else 0."""
+    host = backend.to_numpy(p.array if isinstance(p, Value) else np.asarray(p))
+    device = backend.device_of(p.array) if isinstance(p, Value) else None
+    return _drawn(default_rng(rng).random(host.shape) < host, host.dtype, device)
+
+
+def rand_like(x: Tensor, *, rng: Any = None) -> Tensor:
+    """`rand` in the shape, type and place of x."""
+    return rand(x.shape, dtype=x.dtype, device=x.device, rng=rng)
+
+
+def randn_like(x: Tensor, *, rng: Any = None) -> Tensor:
+    """`randn` in the shape, type and place of x."""
+    return randn(x.shape, dtype=x.dtype, device=x.device, rng=rng)

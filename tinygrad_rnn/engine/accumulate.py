@@ -1,0 +1,58 @@
+"""How the gradients that reach one place are summed.
+
+Most gradients are plain arrays, and adding two makes a third that the sum owns: from then on it is added to in place.
+
+Some are better not made at once. A weight that is used at T time steps receives T outer products; making each costs as
+much as the forward product, adding each costs a pass over the weight. So a rule may return a *summand*: a small object
+that stands for an array. Summands of one kind are put in a list, and `total` makes one array of the list at the end:
+for a weight, one product over all time steps; for `x[t]`, one buffer for all slices. That is why the plain loop
+`for t in range(T): h = cell(x[t], h)` costs what hand-written backpropagation through time costs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Summand:
+    """A gradient not yet made. Subclasses live beside the op whose rule returns them."""
+
+    __slots__ = ()
+
+    @classmethod
+    def total(cls, terms: list[Any]) -> Any:
+        """One array (or, under create_graph, one tensor): the sum of the terms."""
+        raise NotImplementedError
+
+
+class Sum:
+    """The gradient of one place while it is being collected: an array, and lists of summands by kind."""
+
+    __slots__ = ("_array", "_owned", "_terms")
+
+    def __init__(self) -> None:
+        self._array: Any = None
+        self._owned = False
+        self._terms: dict[type, list[Any]] | None = None
+
+    def add(self, g: Any, in_place: bool, owned: bool = False) -> None:
+        """Adds an array or a summand. `in_place` is False under create_graph; `owned` says nobody else holds `g`."""
+        if isinstance(g, Summand):
+            if self._terms is None:
+                self._terms = {}
+            self._terms.setdefault(type(g), []).append(g)
+        elif self._array is None:
+            self._array, self._owned = g, owned
+        elif self._owned and in_place:
+            self._array += g
+        else:
+            self._array = self._array + g
+            self._owned = True
+
+    def total(self, in_place: bool) -> tuple[Any, bool]:
+        """The sum, and whether it is owned: held by nobody else, and so free to be changed or kept."""
+        if self._terms is not None:
+            for kind, terms in self._terms.items():
+                self.add(kind.total(terms), in_place, owned=True)  # type: ignore[attr-defined]
+            self._terms = None
+        return self._array, self._owned

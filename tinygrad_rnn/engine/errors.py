@@ -1,0 +1,77 @@
+"""The sentences of the engine's errors: which op, which argument, what came, what to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class GraphError(RuntimeError):
+    """The graph cannot be gone through: freed, changed in place, or never built."""
+
+
+def caller() -> str:
+    """`file, line N` of the innermost frame outside this package: the line of the user's that is to blame."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
+
+
+def describe(value: Any) -> str:
+    """How an argument is called in an error: an array by its type and shape, anything else by its type."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        return repr(value) if isinstance(value, (int, float, bool)) else f"a {type(value).__name__}"
+    return f"{dtype} {tuple(shape)}"
+
+
+def failed_forward(name: str, arrays: list[Any], reason: Exception) -> Exception:
+    """The library's complaint about an op's arguments, with the op's name and the arguments in front."""
+    came = " and ".join(describe(a) for a in arrays)
+    if len(reason.args) == 1 and str(reason).startswith(f"{name}:"):
+        return reason
+    text = str(reason).split("\n")[0]
+    if "broadcast" in text:
+        text = "these shapes do not broadcast; compare the axes from the last to the first: equal, or one of them 1"
+    kind = type(reason) if type(reason) in (ValueError, TypeError, IndexError) else ValueError
+    return kind(f"{name}: got {came}: {text}")
+
+
+def wrong_argument(name: str, position: int, value: Any) -> TypeError:
+    return TypeError(
+        f"{name}: argument {position + 1} is a {type(value).__name__}, expected a tensor, an array or a number; "
+        "wrap lists in tinygrad_rnn.tensor(...)"
+    )
+
+
+def mixed_devices(name: str, position: int, one: str, other: str) -> TypeError:
+    return TypeError(
+        f"{name}: argument {position + 1} is on {other}, the others are on {one}; move one of them with .to({one!r})"
+    )
+
+
+def freed(name: str, line: str | None) -> GraphError:
+    where = f" (called in {line})" if line else ""
+    return GraphError(
+        f"backward through {name}{where} a second time: its saved arrays were freed by the first. "
+        "Pass retain_graph=True to the first, or detach() what is carried over from it"
+    )
+
+
+def changed(name: str, line: str | None) -> GraphError:
+    where = f" (called in {line})" if line else ""
+    return GraphError(
+        f"backward through {name}{where}: an array that its gradient needs was changed in place since. "
+        "Change it after backward, or work on a clone()"
+    )
+
+
+def not_finite(name: str, arrays: list[Any], xp: Any) -> FloatingPointError:
+    bad = [i + 1 for i, a in enumerate(arrays) if getattr(a, "dtype", None) is not None
+           and a.dtype.kind == "f" and not bool(xp.isfinite(a).all())]  # fmt: skip
+    came = f"; argument {bad[0]} had some already" if bad else "; its arguments were finite"
+    return FloatingPointError(f"{name} made NaN or infinity in {caller()}{came}")

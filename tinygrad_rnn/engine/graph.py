@@ -1,0 +1,505 @@
+"""Reverse-mode differentiation: how the graph is built, and how gradients go back through it. All of it.
+
+A `primitive` is a function on arrays together with its rules: for each argument, how the gradient of the result becomes
+the gradient of that argument (a vector-Jacobian product, "vjp"). Calling it on tensors computes the result and, if any
+argument needs a gradient, makes a `Node`: which primitive it was, where its arguments came from, and the arrays that
+its rules will read. `backward` goes through the nodes from the youngest to the oldest, which is a topological order
+because arguments are older than results, and hands each node's gradient to the rules.
+
+    @primitive(vjp=(lambda g, y: g * (1 - y * y),))
+    def tanh(xp, x):
+        return xp.tanh(x)
+
+What a rule reads is what its parameters are called: `g` the gradient; `y` the result (a tuple where there are several);
+an argument by its name in the forward; that argument's shape as `x_shape`; a keyword-only setting by its name. What no
+needed rule reads is not kept. Rules use operators and other primitives, which take arrays as well as tensors: plain
+`backward` runs them on arrays, `create_graph=True` on tensors, so that a gradient has a gradient, at any order.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from operator import attrgetter, itemgetter
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import ref
+
+from ..backend import MODULES, array_module, host_array
+from ..backend.dtypes import result_dtype
+from . import errors, mode
+from .accumulate import Sum, Summand
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Rule = Callable[..., Any]
+
+_clock = count(1)  # dates nodes and in-place changes; next() is atomic, so threads may share it
+_current_mode = mode.current
+REGISTRY: dict[str, Primitive] = {}
+
+
+class Value:
+    """An array and its place in a graph. `tinygrad_rnn.Tensor` adds the operators and methods to it."""
+
+    __slots__ = ("__weakref__", "array", "vertex")
+    array: Any
+    vertex: Vertex | None  # None: a constant
+    result: type  # what primitives wrap their results in; set by tensor.py
+
+
+class Leaf:
+    """The place of a tensor that requires a gradient and was not computed: a parameter. Gradients end up here."""
+
+    __slots__ = ("dtype", "grad", "shape")
+
+    def __init__(self, array: Any) -> None:
+        self.shape, self.dtype = array.shape, array.dtype
+        self.grad: Any = None
+
+
+class Node:
+    """One call of a primitive. It holds arrays and the places its arguments came from, never a tensor: no cycles."""
+
+    __slots__ = ("dtype", "grad", "line", "op", "outputs", "parents", "retains_grad", "shape", "time", "values")
+
+    def __init__(self, op: Primitive, parents: Sequence[Vertex | None], values: list[Any], result: Any) -> None:
+        self.time = next(_clock)
+        self.op = op
+        self.parents: Sequence[Vertex | None] = parents
+        self.values: list[Any] | None = values  # [y, *arguments, *settings, *shapes]; None once freed
+        if type(result) is tuple:  # several results: shapes, dtypes and gradients are those of the Outputs
+            self.outputs: int | None = len(result)
+            self.shape = self.dtype = None
+        else:
+            self.outputs = None
+            self.shape, self.dtype = result.shape, result.dtype
+        self.retains_grad: Any = None  # True; or for several results a dict of weak references to Outputs
+        self.grad: Any = None
+        self.line = errors.caller() if _current_mode().debug else None
+
+
+class Output:
+    """One of several results of a node."""
+
+    __slots__ = ("__weakref__", "dtype", "grad", "k", "node", "shape")
+
+    def __init__(self, node: Node, k: int, array: Any) -> None:
+        self.node, self.k = node, k
+        self.shape, self.dtype = array.shape, array.dtype
+        self.grad: Any = None
+
+
+Vertex = Leaf | Node | Output
+
+
+class Primitive:
+    """A forward and its rules, with the reading of their signatures that `primitive` needs at each call."""
+
+    def __init__(self, forward: Callable[..., Any], vjp: tuple[Rule | None, ...] | Rule | None) -> None:
+        self.name = forward.__name__
+        self.forward = forward
+        self.rules = vjp if isinstance(vjp, tuple) else ()
+        self.joint = None if isinstance(vjp, tuple) else vjp
+        parameters = list(inspect.signature(forward).parameters.values())[1:]  # without xp
+        self.settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.defaults = {n: d for n, d in self.settings.items() if d is not inspect.Parameter.empty}
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.arguments = arguments
+        # values = [g, y, *arguments, *settings, *shapes]: where each name stands in it
+        names = ["g", "y", *arguments, *self.settings, *(f"{a}_shape" for a in arguments)]
+        place = {name: i for i, name in enumerate(names)}
+        reads = [self._reads(rule, place) for rule in self.rules] if self.joint is None else []
+        self.reads = [itemgetter(*r) if len(r) > 1 else None for r in reads]  # None: the rule reads g alone
+        self.joint_reads = self._reads(self.joint, place)
+        self.asks_needs = self.joint is not None and "needs" in inspect.signature(self.joint).parameters
+        self._reads_of = reads if self.joint is None else [self.joint_reads]
+        first_extra = 2 + len(arguments)
+        self.has_extras = any(i >= first_extra for r in self._reads_of for i in r)
+        self.has_rules = bool(self.rules) or self.joint is not None
+        self._drops: dict[int, tuple[int, ...]] = {}
+
+    def _reads(self, rule: Rule | None, place: dict[str, int]) -> list[int]:
+        if rule is None:
+            return []
+        wanted = [n for n in inspect.signature(rule).parameters if n != "needs"]
+        unknown = [n for n in wanted if n not in place]
+        if unknown or wanted[:1] != ["g"]:
+            raise TypeError(f"{self.name}: a rule reads {wanted}; it takes g first, then any of {[*place][1:]}")
+        return [place[n] for n in wanted]
+
+    def drops(self, mask: int) -> tuple[int, ...]:
+        """Which of [y, *arguments] no rule reads, where bit i of `mask` says that argument i needs a gradient."""
+        if mask not in self._drops:
+            read: set[int] = set()
+            for i, reads in enumerate(self._reads_of):
+                if self.joint is not None or mask >> i & 1:
+                    read.update(reads)
+            self._drops[mask] = tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
+        return self._drops[mask]
+
+
+def primitive(
+    *, vjp: tuple[Rule | None, ...] | Rule | None
+) -> Callable[[Callable[Concatenate[Any, P], R]], Callable[P, R]]:
+    """Makes an op of a function on arrays, `forward(xp, *arrays, **settings)`; `xp` is the library they belong to.
+
+    `vjp` is a tuple with one rule per argument (None: no gradient for it); or one rule for all of them, which is given
+    `g` (a tuple with None for missing ones, where there are several results) and may ask for `needs`, a tuple of
+    booleans, and returns one gradient per argument; or None: results are constants. A forward with several results
+    returns a tuple. The engine sums each rule's gradient back over the axes along which its argument was broadcast.
+    """
+
+    def define(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
+        spec = Primitive(forward, vjp)
+        REGISTRY[spec.name] = spec
+        n_expected = None if spec.variadic else len(spec.arguments)
+        compute = spec.forward
+
+        def op(*args: Any, **settings: Any) -> Any:
+            arrays: list[Any] = []
+            parents: list[Vertex | None] = []
+            xp = dtype = None
+            mask, bit, wrapped = 0, 1, False
+            for a in args:
+                if isinstance(a, Value):
+                    wrapped = True
+                    vertex = a.vertex
+                    if vertex is not None:
+                        mask |= bit
+                    parents.append(vertex)
+                    a = a.array
+                else:
+                    parents.append(None)
+                module = MODULES.get(type(a))
+                if module is not None:
+                    dtype = a.dtype
+                    if module is not xp:
+                        if xp is not None:
+                            raise errors.mixed_devices(spec.name, len(arrays), xp.name, module.name)
+                        xp = module
+                elif type(a) is not float and type(a) is not int and type(a) is not bool:
+                    if hasattr(a, "record"):  # a symbol: pointwise.py is reading a function
+                        return a.record(spec, args, settings)
+                    a = _number_or_array(spec.name, len(arrays), a, args)
+                    if MODULES.get(type(a)) is not None:
+                        xp, dtype = array_module(*arrays, a), a.dtype
+                arrays.append(a)
+                bit += bit
+            if len(arrays) != n_expected and n_expected is not None:
+                raise TypeError(f"{spec.name}: expected {n_expected} arguments ({', '.join(spec.arguments)}), got {len(arrays)}")
+            if xp is None:
+                xp = array_module()
+                arrays = [xp.asarray(a, dtype=result_dtype([]) if type(a) is float else None) for a in arrays]
+                dtype = arrays[0].dtype if arrays else None
+            try:
+                y = compute(xp, *arrays, **settings)
+            except (ValueError, TypeError, IndexError) as reason:
+                raise errors.failed_forward(spec.name, arrays, reason) from reason
+            several = type(y) is tuple
+            if not several:
+                if type(y) is not xp.array_type and type(y) not in MODULES:
+                    y = xp.asarray(y)  # a reduction to a NumPy scalar
+                if y.dtype is not dtype and y.dtype.kind == "f" and "dtype" not in settings:
+                    wanted = result_dtype([a for a in arrays if type(a) is xp.array_type])
+                    if y.dtype != wanted:  # NumPy's float64 for what should stay float32
+                        y = y.astype(wanted)
+            now = _current_mode()
+            if now.debug:
+                for part in y if several else (y,):
+                    if part.dtype.kind == "f" and not bool(xp.isfinite(part).all()):
+                        raise errors.not_finite(spec.name, arrays, xp)
+            if not wrapped:
+                return y
+            new = Value.result
+            if not (mask and now.grad and spec.has_rules):
+                if several:
+                    return tuple(_wrap(new, part, None) for part in y)
+                return _wrap(new, y, None)
+            values = [y, tuple(arrays)] if spec.variadic else [y, *arrays]
+            if spec.has_extras:
+                chosen = {**spec.defaults, **settings} if spec.defaults else settings
+                values += [chosen[name] for name in spec.settings]
+                shapes = [getattr(a, "shape", ()) for a in arrays]
+                values += [tuple(shapes)] if spec.variadic else shapes
+            for j in spec.drops(mask):
+                values[j] = None
+            node = Node(spec, parents, values, y)
+            if several:
+                return tuple(_wrap(new, part, Output(node, k, part)) for k, part in enumerate(y))
+            return _wrap(new, y, node)
+
+        op.__name__ = op.__qualname__ = spec.name
+        op.__doc__, op.__module__ = forward.__doc__, forward.__module__
+        signature = inspect.signature(forward)
+        op.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+        op.primitive = spec  # type: ignore[attr-defined]
+        return op
+
+    return define
+
+
+def _wrap(cls: type, array: Any, vertex: Vertex | None) -> Any:
+    out = cls.__new__(cls)
+    out.array = array
+    out.vertex = vertex
+    return out
+
+
+def _number_or_array(name: str, position: int, a: Any, args: tuple[Any, ...]) -> Any:
+    """What else may be given to a primitive: NumPy's scalars, and subclasses of arrays.
+
+    Beside a tensor a scalar counts as a Python number, which never changes the tensor's type. In a rule, where there
+    are only arrays, it is what NumPy made of arrays without axes, and stays one.
+    """
+    if hasattr(a, "item") and getattr(a, "ndim", None) == 0:
+        return a.item() if any(isinstance(other, Value) for other in args) else host_array(a)
+    for kind, module in MODULES.items():
+        if isinstance(a, kind):
+            return module.asarray(a)
+    raise errors.wrong_argument(name, position, a)
+
+
+# ---------------------------------------------------------------- going back
+
+
+def backward(
+    outputs: Sequence[Value],
+    seeds: Sequence[Any],
+    *,
+    inputs: Sequence[Value] | None = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> list[Any]:
+    """Sends the gradients `seeds` (arrays, or tensors under create_graph) from `outputs` back through the graph.
+
+    Without `inputs` they are added to the `.grad` of every leaf; with it, the gradients of these values are returned
+    (None where no path leads) and no `.grad` changes.
+    """
+    watched = {_place(v.vertex) for v in inputs or () if v.vertex is not None}
+    found: dict[Any, Any] = {}
+    in_place = not create_graph
+    keep = retain_graph or create_graph
+    sums: dict[Any, Any] = {}  # by place: the first gradient to arrive there, or a Sum
+    for output, seed in zip(outputs, seeds, strict=True):
+        if output.vertex is not None:
+            _add(sums, output.vertex, seed, in_place, owned=False)
+    order, useful = _nodes_behind([o.vertex for o in outputs], None if inputs is None else watched)
+
+    with mode.enable_grad() if create_graph else mode.no_grad():
+        while order:
+            node = order.pop()
+            g, arrived = _gradient_of(sums, node, watched, found, create_graph)
+            if not arrived:
+                _release(node, keep)
+                continue
+            if node.values is None:
+                raise errors.freed(node.op.name, node.line)
+            if node.time < _latest_change:
+                _check_unchanged(node)
+            values = [g, *node.values]
+            if create_graph:
+                _make_tensors(node, values)
+            parents = node.parents
+            if useful is not None:
+                parents = [p if _whole(p) in useful else None for p in parents]
+            try:
+                gradients = _apply_rules(node.op, parents, values)
+            except Exception as error:
+                if hasattr(error, "add_note"):
+                    where = f", called in {node.line}" if node.line else ""
+                    error.add_note(f"in the gradient of {node.op.name}{where}")
+                raise
+            for parent, gp in zip(parents, gradients, strict=True):
+                if parent is None or gp is None:
+                    continue
+                owned = False
+                if not isinstance(gp, Summand):
+                    if gp.shape != parent.shape:
+                        gp = _sum_to(gp, parent.shape)
+                    if gp.dtype is not parent.dtype and gp.dtype != parent.dtype:
+                        gp = gp.astype(parent.dtype)
+                    owned = type(parent) is Leaf and in_place and _is_fresh(gp, values, gradients)
+                _add(sums, parent, gp, in_place, owned)
+            _release(node, keep)
+
+        for place, collected in sums.items():
+            g, owned = collected.total(in_place) if type(collected) is Sum else (collected, False)
+            if place in watched:
+                found[place] = g if owned or create_graph else g.copy()
+            elif inputs is None and type(place) is Leaf:
+                place.grad = _kept(place.grad, g, owned, create_graph)
+    return [None if v.vertex is None else found.get(_place(v.vertex)) for v in inputs or ()]
+
+
+def _place(vertex: Vertex) -> Any:
+    """The key under which the gradients of a vertex are collected."""
+    return (vertex.node, vertex.k) if type(vertex) is Output else vertex
+
+
+def _whole(vertex: Vertex | None) -> Leaf | Node | None:
+    return vertex.node if type(vertex) is Output else vertex  # type: ignore[return-value]
+
+
+def _add(sums: dict[Any, Any], vertex: Vertex, g: Any, in_place: bool, owned: bool) -> None:
+    place = (vertex.node, vertex.k) if type(vertex) is Output else vertex
+    before = sums.get(place)
+    if before is None and not owned and not isinstance(g, Summand):
+        sums[place] = g  # most places get one gradient
+        return
+    if type(before) is not Sum:
+        first, before = before, Sum()
+        sums[place] = before
+        if first is not None:
+            before.add(first, in_place)
+    before.add(g, in_place, owned)
+
+
+def _nodes_behind(
+    roots: Iterable[Vertex | None], watched: set[Any] | None
+) -> tuple[list[Node], set[Leaf | Node | None] | None]:
+    """The nodes from which the roots were computed, oldest first. With `watched`, only those that lead to a watched
+    place, and the set of everything that does."""
+    stack = [_whole(root) for root in roots]
+    seen = set(stack)
+    nodes = []
+    while stack:
+        node = stack.pop()
+        if type(node) is not Node:
+            continue
+        nodes.append(node)
+        for parent in node.parents:
+            behind = parent.node if type(parent) is Output else parent
+            if behind not in seen:
+                seen.add(behind)  # type: ignore[arg-type]
+                stack.append(behind)  # type: ignore[arg-type]
+    nodes.sort(key=attrgetter("time"))
+    if watched is None:
+        return nodes, None
+    useful: set[Leaf | Node | None] = {place[0] if type(place) is tuple else place for place in watched}
+    on_the_way = []
+    for node in nodes:
+        if any(_whole(parent) in useful for parent in node.parents):
+            useful.add(node)
+        if node in useful:
+            on_the_way.append(node)
+    return on_the_way, useful
+
+
+def _gradient_of(
+    sums: dict[Any, Any], node: Node, watched: set[Any], found: dict[Any, Any], create_graph: bool
+) -> tuple[Any, bool]:
+    """What has arrived at a node (for several results: a tuple, None where nothing has), and whether anything has."""
+    if node.outputs is None:
+        g = sums.pop(node, None)
+        if type(g) is Sum:
+            g, _ = g.total(not create_graph)
+        if g is not None:
+            if node in watched:
+                found[node] = g if create_graph else g.copy()
+            if node.retains_grad:
+                node.grad = _kept(node.grad, g, False, create_graph)
+        return g, g is not None
+    gs = []
+    for k in range(node.outputs):
+        g = sums.pop((node, k), None)
+        if type(g) is Sum:
+            g, _ = g.total(not create_graph)
+        if g is not None:
+            if (node, k) in watched:
+                found[node, k] = g if create_graph else g.copy()
+            output = node.retains_grad[k]() if node.retains_grad and k in node.retains_grad else None
+            if output is not None:
+                output.grad = _kept(output.grad, g, False, create_graph)
+        gs.append(g)
+    return tuple(gs), any(g is not None for g in gs)
+
+
+def _apply_rules(op: Primitive, parents: Sequence[Vertex | None], values: list[Any]) -> Sequence[Any]:
+    if op.joint is not None:
+        reads = [values[i] for i in op.joint_reads]
+        if op.asks_needs:
+            return op.joint(*reads, needs=tuple(p is not None for p in parents))  # type: ignore[no-any-return]
+        return op.joint(*reads)  # type: ignore[no-any-return]
+    g = values[0]
+    return [
+        None if parent is None or rule is None else rule(g) if read is None else rule(*read(values))
+        for parent, rule, read in zip(parents, op.rules, op.reads, strict=True)
+    ]
+
+
+def _make_tensors(node: Node, values: list[Any]) -> None:
+    """Under create_graph: puts tensors, at their place in the graph, where the rules would read arrays."""
+    new = Value.result
+    y = values[1]
+    if type(y) is tuple:
+        values[1] = tuple(_wrap(new, part, Output(node, k, part)) for k, part in enumerate(y))
+    elif y is not None:
+        values[1] = _wrap(new, y, node)
+    if node.op.variadic:
+        if values[2] is not None:
+            values[2] = tuple(_wrap(new, a, p) for a, p in zip(values[2], node.parents, strict=True))
+        return
+    for i, parent in enumerate(node.parents, start=2):
+        if parent is not None and values[i] is not None:
+            values[i] = _wrap(new, values[i], parent)
+
+
+def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient of what was broadcast from `shape`: the sum over the axes that broadcasting added or stretched."""
+    extra = g.ndim - len(shape)
+    stretched = tuple(i for i in range(g.ndim) if i < extra or shape[i - extra] == 1 != g.shape[i])
+    if stretched:
+        g = g.sum(axis=stretched, keepdims=True)
+    return g.reshape(shape) if g.shape != shape else g
+
+
+def _is_fresh(g: Any, values: list[Any], gradients: Sequence[Any]) -> bool:
+    """Whether the rule made `g` for this one place: no view, nothing that was kept or handed in, given only once."""
+    if g.base is not None or sum(g is other for other in gradients) > 1:
+        return False
+    return not any(g is v or (type(v) is tuple and any(g is part for part in v)) for v in values)
+
+
+def _kept(before: Any, g: Any, owned: bool, create_graph: bool) -> Any:
+    """The new `.grad`: a tensor of its own memory, added to what was there."""
+    if create_graph:
+        return g if before is None else before + g
+    if before is None:
+        array = array_module(g).asarray(g)
+        return _wrap(Value.result, array if owned and array is g else array.copy(), None)
+    if before.vertex is not None or before.array.ndim == 0:
+        return before + g
+    before.array += g
+    mark_changed(before.array)
+    return before
+
+
+def _release(node: Node, keep: bool) -> None:
+    if not keep:
+        node.values = None
+        node.parents = ()
+
+
+# ---------------------------------------------------------------- in-place changes
+
+_changes: dict[int, tuple[int, Any]] = {}  # by the id of the array that owns the memory: when, and a weak reference
+_latest_change = 0
+
+
+def mark_changed(array: Any) -> None:
+    """Says that an array's values were changed in place. Every such change in the package comes by here, so that a
+    backward that still needs the old values can say so instead of computing something wrong."""
+    global _latest_change
+    owner = array_module(array).owner(array)
+    key = id(owner)
+    _latest_change = next(_clock)
+    _changes[key] = (_latest_change, ref(owner, lambda _: _changes.pop(key, None)))
+
+
+def _check_unchanged(node: Node) -> None:
+    for value in node.values or ():
+        module = MODULES.get(type(value))
+        if module is not None and _changes.get(id(module.owner(value)), (0,))[0] > node.time:
+            raise errors.changed(node.op.name, node.line)

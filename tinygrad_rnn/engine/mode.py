@@ -1,0 +1,94 @@
+"""Switches of the engine, local to a thread or task: whether a graph is built, checked, and run fused."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Mode(NamedTuple):
+    grad: bool = True  # results remember how they were made
+    debug: bool = False  # every result is checked for NaN and infinity
+    fused: bool = True  # pointwise functions run as one node
+
+
+_mode: ContextVar[Mode] = ContextVar("tinygrad_rnn_mode", default=Mode())  # noqa: B039 - Mode is immutable
+current = _mode.get
+
+
+class _Switch:
+    """A context manager, also a decorator, under which one field of the mode has another value."""
+
+    field: str
+    value: bool
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+        self._tokens: list[Token[Mode]] = []
+        self._function = function
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        if function is not None:  # written without parentheses above a def
+            return cls()(function)
+        return super().__new__(cls)
+
+    def __enter__(self) -> None:
+        self._tokens.append(_mode.set(_mode.get()._replace(**{self.field: self.value})))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        _mode.reset(self._tokens.pop())
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return inside  # type: ignore[return-value]
+
+
+class no_grad(_Switch):
+    """`with no_grad():` or `@no_grad()`: results do not remember how they were made, and cost no memory for it."""
+
+    field, value = "grad", False
+
+
+class enable_grad(_Switch):
+    """Undoes `no_grad` in a block."""
+
+    field, value = "grad", True
+
+
+class debug(_Switch):
+    """`with debug():` the first NaN or infinity raises FloatingPointError, naming the op and the line that called it."""
+
+    field, value = "debug", True
+
+
+class unfused(_Switch):
+    """`with unfused():` pointwise functions run op by op: slower, the same values, and every step can be looked at."""
+
+    field, value = "fused", False
+
+
+class set_grad_enabled:
+    """`set_grad_enabled(False)`, as a statement or a `with` block: graph building on or off."""
+
+    def __init__(self, mode: bool) -> None:
+        self._before = _mode.get().grad
+        _mode.set(_mode.get()._replace(grad=bool(mode)))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        _mode.set(_mode.get()._replace(grad=self._before))
+
+
+def is_grad_enabled() -> bool:
+    """Whether results remember how they were made, here and now."""
+    return _mode.get().grad

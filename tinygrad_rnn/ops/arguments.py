@@ -1,0 +1,67 @@
+"""Settings under two names: NumPy's `axis` and `keepdims`, PyTorch's `dim` and `keepdim`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..backend import Array
+from ..engine import Value, primitive
+
+F = TypeVar("F", bound=Callable[..., Any])
+_OTHER_NAMES = {"dim": "axis", "dims": "axis", "keepdim": "keepdims", "input": "x", "dim0": "axis0", "dim1": "axis1"}
+
+
+def both_dialects(function: F) -> F:
+    """Lets `dim` stand for `axis` and `keepdim` for `keepdims` (and PyTorch's `input` for the first argument)."""
+    taken = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def op(*args: Any, **settings: Any) -> Any:
+        if settings:
+            for other, name in _OTHER_NAMES.items():
+                if other in settings and name in taken and other not in taken:
+                    if name in settings:
+                        raise TypeError(f"{function.__name__}: {name} and {other} are one setting; give one of them")
+                    settings[name] = settings.pop(other)
+        return function(*args, **settings)
+
+    return op  # type: ignore[return-value]
+
+
+def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """`axis` (an integer, several, or None for all) as non-negative integers. Raises IndexError for a missing one."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    found = tuple(axis_of(name, a, ndim) for a in axes)
+    if len(set(found)) != len(found):
+        raise ValueError(f"{name}: axis {axis} names an axis twice")
+    return found
+
+
+def axis_of(name: str, axis: Any, ndim: int) -> int:
+    """One axis as a non-negative integer. Raises IndexError where the array has no such axis."""
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"{name}: axis must be an integer, got {type(axis).__name__}")
+    axis = axis.__index__()
+    if not -ndim <= axis < ndim:
+        raise IndexError(f"{name}: axis {axis} does not exist; the tensor has {ndim}")
+    return int(axis % ndim)
+
+
+def ints(values: tuple[Any, ...]) -> tuple[int, ...]:
+    """Sizes or axes given one by one or as one sequence: `f(2, 3)` or `f((2, 3))`."""
+    if len(values) == 1 and not hasattr(values[0], "__index__"):
+        values = tuple(values[0])
+    return tuple(v.__index__() for v in values)
+
+
+def plain(x: Any) -> Array:
+    """The array in a tensor, or the array itself."""
+    return x.array if isinstance(x, Value) else x
+
+
+__all__ = ["Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive"]

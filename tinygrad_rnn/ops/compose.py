@@ -1,0 +1,199 @@
+"""Functions built of other ops alone: no rules of their own, their gradients fall out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array, array_module
+from .arguments import axis_of, both_dialects, plain
+from .elementwise import abs as abs_
+from .elementwise import exp, maximum, softplus, where
+from .index import pick
+from .reduce import logsumexp, mean
+from .reduce import sum as sum_
+from .shape import reshape
+
+
+@both_dialects
+def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
+    """x - logsumexp(x) along `axis`: logarithms of probabilities that add to 1."""
+    if dtype is not None:
+        x = x.astype(dtype)
+    return x - logsumexp(x, axis, keepdims=True)
+
+
+@both_dialects
+def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
+    """exp(x) over its sum along `axis`, computed without overflow."""
+    return exp(log_softmax(x, axis, dtype=dtype))
+
+
+def reduced(values: Array, reduction: str, name: str) -> Array:
+    """A loss per element made into what `reduction` says: "mean", "sum" or "none"."""
+    if reduction == "mean":
+        return mean(values)
+    if reduction == "sum":
+        return sum_(values)
+    if reduction == "none":
+        return values
+    raise ValueError(f"{name}: reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
+
+
+def same_shape(name: str, x: Array, target: Array) -> None:
+    """Losses never broadcast: (B, 1) against (B,) would silently compare everything with everything."""
+    if tuple(x.shape) != tuple(target.shape):
+        raise ValueError(f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal")
+
+
+def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
+    """(input - target)^2."""
+    same_shape("mse_loss", input, target)
+    apart = input - target
+    return reduced(apart * apart, reduction, "mse_loss")
+
+
+def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
+    """|input - target|."""
+    same_shape("l1_loss", input, target)
+    return reduced(abs_(input - target), reduction, "l1_loss")
+
+
+def huber_loss(input: Array, target: Array, *, reduction: str = "mean", delta: float = 1.0) -> Array:
+    """apart^2 / 2 up to a distance `delta`, then delta * (|apart| - delta / 2) (Huber 1964)."""
+    same_shape("huber_loss", input, target)
+    if delta <= 0:
+        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
+    apart = abs_(input - target)
+    return reduced(where(apart <= delta, 0.5 * apart * apart, delta * (apart - 0.5 * delta)), reduction, "huber_loss")
+
+
+def binary_cross_entropy_with_logits(
+    input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean", pos_weight: Array | None = None
+) -> Array:
+    """-target log sigmoid(input) - (1 - target) log(1 - sigmoid(input)), from the logits: no overflow."""
+    name = "binary_cross_entropy_with_logits"
+    same_shape(name, input, target)
+    if pos_weight is None:
+        loss = softplus(input) - input * target
+    else:
+        loss = softplus(input) * (1 - target) + softplus(-input) * target * pos_weight
+    return reduced(loss if weight is None else loss * weight, reduction, name)
+
+
+def nll_loss(
+    input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+) -> Array:
+    """Minus the log probability of each target class.
+
+    input: (N, C), (C,) or (N, C, d1, ...), log probabilities; target: the same without the C axis, integers. Positions
+    whose target is `ignore_index` count nothing; "mean" divides by the sum of the weights of those that count (0 where
+    none does gives NaN, as in PyTorch).
+    """
+    name = "nll_loss"
+    wanted = plain(target)
+    if getattr(wanted, "dtype", None) is None or wanted.dtype.kind not in "iu":
+        raise TypeError(f"{name}: target must hold integer classes, got {getattr(wanted, 'dtype', type(wanted).__name__)}")
+    class_axis = 0 if input.ndim == 1 else 1
+    expected = (*input.shape[:class_axis], *input.shape[class_axis + 1 :])
+    if tuple(wanted.shape) != expected:
+        raise ValueError(f"{name}: input {tuple(input.shape)} needs a target of shape {expected}, got {tuple(wanted.shape)}")
+    n_classes = input.shape[class_axis]
+    if input.ndim != 2:
+        order = (*(i for i in range(input.ndim) if i != class_axis), class_axis)
+        input = reshape(input.transpose(order) if input.ndim > 1 else input, (-1, n_classes))
+    flat = wanted.reshape(-1)
+    counts = flat != ignore_index
+    in_range = (flat >= 0) & (flat < n_classes)
+    if _on_host(flat) and bool((counts & ~in_range).any()):
+        raise IndexError(f"{name}: target has classes outside 0 to {n_classes - 1} (ignore_index is {ignore_index})")
+    safe = flat * counts
+
+    xp = array_module(flat)
+    scale = counts.astype(input.dtype)
+    if weight is not None:
+        scale = plain(weight)[safe] * scale
+    losses = -pick(input, index=(xp.arange(flat.shape[0]), safe)) * scale
+    if reduction == "mean":
+        return sum_(losses) / scale.sum()
+    return reduced(reshape(losses, tuple(wanted.shape)) if reduction == "none" else losses, reduction, name)
+
+
+def _on_host(array: Array) -> bool:
+
+    return array_module(array).device_type == "cpu"
+
+
+def cross_entropy(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Array:
+    """Minus the log of the softmax at each target class; `input` holds logits (N, C), (C,) or (N, C, d1, ...).
+
+    target: integer classes, without the C axis; or probabilities in the shape of `input`. See `nll_loss` for
+    `ignore_index` and "mean".
+    """
+    name = "cross_entropy"
+    class_axis = 0 if input.ndim == 1 else 1
+    logs = log_softmax(input, class_axis)
+    by_class = plain(target).dtype.kind in "iu"
+    if by_class and label_smoothing == 0.0:
+        return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
+    n_classes = input.shape[class_axis]
+    if not by_class:
+        same_shape(name, input, target)
+        soft = target * (1 - label_smoothing) + label_smoothing / n_classes
+        row = -(soft * logs if weight is None else soft * logs * _along_classes(weight, input, class_axis))
+        losses = sum_(row, class_axis)
+        if reduction == "mean":
+            return sum_(losses) / max(1, plain(losses).size)
+        return reduced(losses, reduction, name)
+    settings: dict[str, Any] = {"ignore_index": ignore_index, "reduction": "none"}
+    hard = nll_loss(logs, target, weight, **settings)
+    counts = (plain(target) != ignore_index).astype(plain(input).dtype)
+    spread = logs if weight is None else logs * _along_classes(weight, input, class_axis)
+    soft = -sum_(spread, class_axis) * counts * (label_smoothing / n_classes)
+    losses = hard * (1 - label_smoothing) + soft
+    if reduction == "mean":
+        total = counts if weight is None else plain(weight)[plain(target) * (counts > 0)] * counts
+        return sum_(losses) / total.sum()
+    return reduced(losses, reduction, name)
+
+
+def _along_classes(weight: Array, input: Array, class_axis: int) -> Array:
+    return reshape(weight, tuple(-1 if i == class_axis else 1 for i in range(input.ndim)))
+
+
+def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean") -> Array:
+    """The cross-entropy of probabilities in [0, 1]; logarithms are held above -100, as in PyTorch."""
+    from .elementwise import clip, log
+
+    same_shape("binary_cross_entropy", input, target)
+    loss = -(target * clip(log(input), min=-100.0) + (1 - target) * clip(log(1 - input), min=-100.0))
+    return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
+
+
+def normalize(x: Array, axis: int = -1, eps: float = 1e-12) -> Array:
+    """x over its 2-norm along `axis`."""
+    size = (x * x).sum(axis=axis_of("normalize", axis, x.ndim), keepdims=True) ** 0.5
+    return x / maximum(size, eps)
+
+
+def layer_norm(x: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Array:
+    """(x - mean) / sqrt(var + eps) over the last axes, then * weight + bias (Ba et al. 2016, eq. 4)."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if tuple(x.shape[x.ndim - len(shape) :]) != shape or not shape:
+        raise ValueError(f"layer_norm: x has shape {tuple(x.shape)}, its last axes should be {shape}")
+    axes = tuple(range(-len(shape), 0))
+    apart = x - mean(x, axes, keepdims=True)
+    y = apart / (mean(apart * apart, axes, keepdims=True) + eps) ** 0.5
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss",
+           "l1_loss", "layer_norm", "log_softmax", "mse_loss", "nll_loss", "normalize", "softmax"]  # fmt: skip

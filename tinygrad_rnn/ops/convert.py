@@ -1,0 +1,56 @@
+"""Elements in another type, in other memory, on another device; and how anything becomes an array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import backend
+from ..backend import MODULES, Array, ArrayModule, array_module, dtypes
+from ..engine import Value, primitive
+
+
+@primitive(vjp=(lambda g: g,))
+def cast(xp: Any, x: Array, *, dtype: Any) -> Array:
+    """x in another element type; the gradient comes back in x's."""
+    return x.astype(dtype)
+
+
+@primitive(vjp=(lambda g: g,))
+def clone(xp: Any, x: Array) -> Array:
+    """A copy."""
+    return x.copy()
+
+
+@primitive(vjp=(lambda g: g,))
+def contiguous(xp: Any, x: Array) -> Array:
+    """The same elements in row-major memory: x itself where they already lie so."""
+    return xp.ascontiguousarray(x)
+
+
+@primitive(vjp=(lambda g, source, target: transfer(g, source=target, target=source),))
+def transfer(xp: Any, x: Array, *, source: ArrayModule, target: ArrayModule) -> Array:
+    """x moved from one array library to another; the gradient goes the way back."""
+    return target.from_numpy(source.to_numpy(x))
+
+
+def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = True) -> Any:
+    """`data` (numbers, nested lists, arrays, tensors) as an array of `device`'s library, or of the one in use.
+
+    Python's floats become the default floating type (float32), its integers int64; arrays keep their type and, without
+    `device`, their library.
+    """
+    kind = None if dtype is None else dtypes.as_dtype(dtype)
+    if isinstance(data, Value):
+        data = data.array
+    if isinstance(data, tuple(MODULES)):
+        source = array_module(data)
+        array = data.astype(kind, copy=copy) if kind is not None else data.copy() if copy else data
+    else:
+        array = backend.host_array(data, kind)
+        source = array_module(array)
+        if device is None:
+            device = backend.current()
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"tensor: elements must be numbers or booleans, got {array.dtype}")
+    target = source if device is None else backend.find(device)
+    return array if target is source else target.from_numpy(source.to_numpy(array))

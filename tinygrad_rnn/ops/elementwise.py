@@ -1,0 +1,350 @@
+"""Functions of one element, or of elements at the same place: each with its derivative beside it.
+
+Arguments broadcast against each other as in NumPy. A rule is written as if no broadcasting took place; the engine sums
+each gradient back to the shape of its argument. In the rules `g` is the gradient of the result `y`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import Array
+from ..engine import primitive
+
+# ---------------------------------------------------------------- arithmetic
+
+
+@primitive(vjp=(lambda g: g, lambda g: g))
+def add(xp: Any, a: Array, b: Array) -> Array:
+    """a + b."""
+    return a + b
+
+
+@primitive(vjp=(lambda g: g, lambda g: -g))
+def sub(xp: Any, a: Array, b: Array) -> Array:
+    """a - b."""
+    return a - b
+
+
+@primitive(vjp=(lambda g, b: g * b, lambda g, a: g * a))
+def mul(xp: Any, a: Array, b: Array) -> Array:
+    """a * b."""
+    return a * b
+
+
+@primitive(vjp=(lambda g, b: g / b, lambda g, y, b: -(g * y / b)))
+def div(xp: Any, a: Array, b: Array) -> Array:
+    """a / b, a floating result also for integers."""
+    return xp.true_divide(a, b)
+
+
+@primitive(vjp=(lambda g: -g,))
+def neg(xp: Any, x: Array) -> Array:
+    """-x."""
+    return xp.negative(x)
+
+
+def _pow_base(g: Array, a: Array, b: Array) -> Array:
+    if isinstance(b, (int, float)):  # the exponent is a setting of the user's: no 0 * inf at a = 0
+        return g * 0.0 * a if b == 0 else g * (b * a ** (b - 1))
+    exponent = where(b == 0, 1.0, b)
+    return g * b * a ** (exponent - 1)
+
+
+def _pow_exponent(g: Array, y: Array, a: Array) -> Array:
+    safe = where(a == 0, 1.0, a)  # 0 ** b is flat in b for b > 0
+    return g * y * log(safe)
+
+
+@primitive(vjp=(_pow_base, _pow_exponent))
+def pow(xp: Any, a: Array, b: Array) -> Array:
+    """a to the power b. The gradient to b is defined for a >= 0."""
+    return xp.power(a, b)
+
+
+@primitive(vjp=None)
+def floor_divide(xp: Any, a: Array, b: Array) -> Array:
+    """a / b rounded down; no gradient."""
+    return xp.floor_divide(a, b)
+
+
+@primitive(vjp=None)
+def remainder(xp: Any, a: Array, b: Array) -> Array:
+    """What is left of a after floor division by b, with b's sign; no gradient."""
+    return xp.remainder(a, b)
+
+
+# ---------------------------------------------------------------- comparison and logic: no gradient
+
+
+@primitive(vjp=None)
+def eq(xp: Any, a: Array, b: Array) -> Array:
+    """a == b."""
+    return xp.equal(a, b)
+
+
+@primitive(vjp=None)
+def ne(xp: Any, a: Array, b: Array) -> Array:
+    """a != b."""
+    return xp.not_equal(a, b)
+
+
+@primitive(vjp=None)
+def lt(xp: Any, a: Array, b: Array) -> Array:
+    """a < b."""
+    return xp.less(a, b)
+
+
+@primitive(vjp=None)
+def le(xp: Any, a: Array, b: Array) -> Array:
+    """a <= b."""
+    return xp.less_equal(a, b)
+
+
+@primitive(vjp=None)
+def gt(xp: Any, a: Array, b: Array) -> Array:
+    """a > b."""
+    return xp.greater(a, b)
+
+
+@primitive(vjp=None)
+def ge(xp: Any, a: Array, b: Array) -> Array:
+    """a >= b."""
+    return xp.greater_equal(a, b)
+
+
+@primitive(vjp=None)
+def logical_not(xp: Any, x: Array) -> Array:
+    """True where x is zero or False."""
+    return xp.logical_not(x)
+
+
+@primitive(vjp=None)
+def logical_and(xp: Any, a: Array, b: Array) -> Array:
+    """True where both are nonzero."""
+    return xp.logical_and(a, b)
+
+
+@primitive(vjp=None)
+def logical_or(xp: Any, a: Array, b: Array) -> Array:
+    """True where one or both are nonzero."""
+    return xp.logical_or(a, b)
+
+
+@primitive(vjp=None)
+def bitwise_and(xp: Any, a: Array, b: Array) -> Array:
+    """a & b of booleans or integers."""
+    return xp.bitwise_and(a, b)
+
+
+@primitive(vjp=None)
+def bitwise_or(xp: Any, a: Array, b: Array) -> Array:
+    """a | b of booleans or integers."""
+    return xp.bitwise_or(a, b)
+
+
+@primitive(vjp=None)
+def bitwise_xor(xp: Any, a: Array, b: Array) -> Array:
+    """a ^ b of booleans or integers."""
+    return xp.bitwise_xor(a, b)
+
+
+@primitive(vjp=None)
+def isnan(xp: Any, x: Array) -> Array:
+    """True where x is NaN."""
+    return xp.isnan(x)
+
+
+@primitive(vjp=None)
+def isinf(xp: Any, x: Array) -> Array:
+    """True where x is infinite."""
+    return xp.isinf(x)
+
+
+@primitive(vjp=None)
+def isfinite(xp: Any, x: Array) -> Array:
+    """True where x is neither NaN nor infinite."""
+    return xp.isfinite(x)
+
+
+# ---------------------------------------------------------------- exponentials and powers
+
+
+@primitive(vjp=(lambda g, y: g * y,))
+def exp(xp: Any, x: Array) -> Array:
+    """e to the power x."""
+    return xp.exp(x)
+
+
+@primitive(vjp=(lambda g, x: g / x,))
+def log(xp: Any, x: Array) -> Array:
+    """Natural logarithm; x > 0."""
+    return xp.log(x)
+
+
+@primitive(vjp=(lambda g, x: g / (x + 1),))
+def log1p(xp: Any, x: Array) -> Array:
+    """log(1 + x), exact for small x; x > -1."""
+    return xp.log1p(x)
+
+
+@primitive(vjp=(lambda g, y: g * (y + 1),))
+def expm1(xp: Any, x: Array) -> Array:
+    """exp(x) - 1, exact for small x."""
+    return xp.expm1(x)
+
+
+@primitive(vjp=(lambda g, y: g / (y + y),))
+def sqrt(xp: Any, x: Array) -> Array:
+    """Square root; the gradient at 0 is infinite."""
+    return xp.sqrt(x)
+
+
+@primitive(vjp=(lambda g, x: g * sign(x),))
+def abs(xp: Any, x: Array) -> Array:
+    """|x|; the gradient at 0 is 0."""
+    return xp.abs(x)
+
+
+@primitive(vjp=None)
+def sign(xp: Any, x: Array) -> Array:
+    """-1, 0 or 1; flat, so a constant to the graph."""
+    return xp.sign(x)
+
+
+@primitive(vjp=None)
+def floor(xp: Any, x: Array) -> Array:
+    """The largest integer not above x; flat, so a constant to the graph."""
+    return xp.floor(x)
+
+
+@primitive(vjp=None)
+def round(xp: Any, x: Array) -> Array:
+    """The nearest integer, halves to the even one; flat, so a constant to the graph."""
+    return xp.rint(x)
+
+
+@primitive(vjp=(lambda g, x: g * cos(x),))
+def sin(xp: Any, x: Array) -> Array:
+    """Sine; x in radians."""
+    return xp.sin(x)
+
+
+@primitive(vjp=(lambda g, x: -(g * sin(x)),))
+def cos(xp: Any, x: Array) -> Array:
+    """Cosine; x in radians."""
+    return xp.cos(x)
+
+
+# ---------------------------------------------------------------- activations
+
+
+@primitive(vjp=(lambda g, y: g * (1 - y * y),))
+def tanh(xp: Any, x: Array) -> Array:
+    """Hyperbolic tangent."""
+    return xp.tanh(x)
+
+
+@primitive(vjp=(lambda g, y: g * (y * (1 - y)),))
+def sigmoid(xp: Any, x: Array) -> Array:
+    """1 / (1 + exp(-x)), computed without overflow for any x."""
+    return xp.sigmoid(x)
+
+
+@primitive(vjp=(lambda g, y: where(y > 0, g, 0.0),))
+def relu(xp: Any, x: Array) -> Array:
+    """max(x, 0); the gradient at 0 is 0."""
+    return xp.maximum(x, 0)
+
+
+@primitive(vjp=(lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),))
+def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
+    """x where positive, else negative_slope * x (Maas et al. 2013)."""
+    return xp.where(x > 0, x, x * negative_slope)
+
+
+@primitive(vjp=(lambda g, x, y, alpha: where(x > 0, g, g * (y + alpha)),))
+def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
+    """x where positive, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
+
+
+@primitive(vjp=(lambda g, x: g * sigmoid(x),))
+def softplus(xp: Any, x: Array) -> Array:
+    """log(1 + exp(x)), computed without overflow: a smooth relu."""
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def gelu(x: Array) -> Array:
+    """x times the normal distribution function at x, in the tanh form (Hendrycks & Gimpel 2016)."""
+    return 0.5 * x * (1.0 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def _share(g: Array, chosen: Array, other: Array) -> Array:
+    """The gradient to `chosen`, the larger (or smaller) of two; where they are equal each gets half."""
+    return where(chosen == other, 0.5 * g, g)
+
+
+@primitive(vjp=(
+    lambda g, a, b: where(a >= b, _share(g, a, b), 0.0),
+    lambda g, a, b: where(b >= a, _share(g, b, a), 0.0),
+))  # fmt: skip
+def maximum(xp: Any, a: Array, b: Array) -> Array:
+    """The larger of a and b; equal ones share the gradient."""
+    return xp.maximum(a, b)
+
+
+@primitive(vjp=(
+    lambda g, a, b: where(a <= b, _share(g, a, b), 0.0),
+    lambda g, a, b: where(b <= a, _share(g, b, a), 0.0),
+))  # fmt: skip
+def minimum(xp: Any, a: Array, b: Array) -> Array:
+    """The smaller of a and b; equal ones share the gradient."""
+    return xp.minimum(a, b)
+
+
+def _inside(g: Array, x: Array, min: float | None, max: float | None) -> Array:
+    if min is not None:
+        g = where(x >= min, g, 0.0)
+    return g if max is None else where(x <= max, g, 0.0)
+
+
+@primitive(vjp=(_inside,))
+def _clip(xp: Any, x: Array, *, min: float | None, max: float | None) -> Array:
+    return xp.clip(x, min, max)
+
+
+def clip(x: Array, min: Any = None, max: Any = None) -> Array:
+    """x held between `min` and `max`, numbers or None for no bound (or tensors); the gradient is 0 outside."""
+    if min is None and max is None:
+        raise ValueError("clip: give min, max or both")
+    if any(hasattr(bound, "shape") for bound in (min, max)):
+        x = x if min is None else maximum(x, min)
+        return x if max is None else minimum(x, max)
+    return _clip(x, min=min, max=max)
+
+
+@primitive(vjp=(
+    None,
+    lambda g, condition: where(condition, g, 0.0),
+    lambda g, condition: where(condition, 0.0, g),
+))  # fmt: skip
+def _where(xp: Any, condition: Array, a: Array, b: Array) -> Array:
+    if condition.dtype.kind != "b":
+        condition = condition != 0
+    return xp.where(condition, a, b)
+
+
+def where(condition: Array, a: Array, b: Array) -> Array:
+    """a where the condition holds, else b."""
+    return _where(condition, a, b)
+
+
+def masked_fill(x: Array, mask: Array, value: Any) -> Array:
+    """x with `value` where the mask holds."""
+    return where(mask, value, x)
+

@@ -1,0 +1,254 @@
+"""Picking elements: `x[...]`, gather, look-up of rows, sorting.
+
+The gradient of picking is putting: zeros everywhere, and the gradient at the places picked. The rule does not make that
+array of mostly zeros; it returns a `Picked`, and all that were picked from one tensor are put into one array at the end.
+So T slices `x[t]` of a sequence cost one buffer, not T.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array, array_module, draw_from_rows, to_numpy
+from ..engine import Value, primitive
+from ..engine.accumulate import Summand
+from .arguments import axis_of, both_dialects, plain
+
+
+class Picked(Summand):
+    """Zeros of `shape` with `g` added at `index`, not yet made."""
+
+    __slots__ = ("g", "index", "shape")
+
+    def __init__(self, g: Array, index: Any, shape: tuple[int, ...]) -> None:
+        self.g, self.index, self.shape = g, index, shape
+
+    @classmethod
+    def total(cls, terms: list[Picked]) -> Array:
+        return _put(*(t.g for t in terms), indices=tuple(t.index for t in terms), shape=terms[0].shape)
+
+
+@primitive(vjp=lambda g, indices: [pick(g, index=index) for index in indices])
+def _put(xp: Any, *pieces: Array, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+    """Zeros of `shape` with each piece added at its index."""
+    total = xp.zeros(shape, pieces[0].dtype)
+    for piece, index in zip(pieces, indices, strict=True):
+        if _is_basic(index):
+            total[index] += piece
+        else:
+            xp.scatter_add(total, index, piece)
+    return total
+
+
+@primitive(vjp=(lambda g, index, x_shape: Picked(g, index, x_shape),))
+def pick(xp: Any, x: Array, *, index: Any) -> Array:
+    """x[index], where the index holds arrays of x's library, slices, integers, None and Ellipsis."""
+    return x[index]
+
+
+def _is_basic(index: Any) -> bool:
+    parts = index if type(index) is tuple else (index,)
+    return all(isinstance(i, (int, slice)) or i is None or i is Ellipsis for i in parts)
+
+
+def getitem(x: Array, index: Any) -> Array:
+    """x[index] with integers, slices, None, Ellipsis, integer arrays or tensors, boolean masks, as in NumPy."""
+    if type(index) is int:  # x[t], the commonest, first
+        if not -x.shape[0] <= index < x.shape[0] if x.ndim else True:
+            raise IndexError(f"index {index} is outside a tensor of shape {tuple(x.shape)}")
+        return pick(x, index=index)
+    return pick(x, index=clean_index(plain(x), index))
+
+
+def clean_index(x: Array, index: Any) -> Any:
+    """An index with tensors as arrays of x's library, and out-of-range integers found (CuPy would wrap them silently)."""
+    parts = index if isinstance(index, tuple) else (index,)
+    cleaned = tuple(_clean_part(x, part) for part in parts)
+    axis = 0
+    n_known = sum(_axes_taken(p) for p in cleaned)
+    if n_known > x.ndim:
+        raise IndexError(f"an index for {n_known} axes is too long for a tensor of shape {tuple(x.shape)}")
+    for part in cleaned:
+        if part is Ellipsis:
+            axis += x.ndim - n_known
+            continue
+        if type(part) is int and not -x.shape[axis] <= part < x.shape[axis]:
+            raise IndexError(f"index {part} is outside axis {axis} of a tensor of shape {tuple(x.shape)}")
+        axis += _axes_taken(part)
+    return cleaned if isinstance(index, tuple) else cleaned[0]
+
+
+def _axes_taken(part: Any) -> int:
+    if part is None or part is Ellipsis or isinstance(part, bool):
+        return 0
+    return int(part.ndim) if getattr(part, "dtype", None) is not None and part.dtype.kind == "b" else 1
+
+
+def _clean_part(x: Array, part: Any) -> Any:
+    if part is None or part is Ellipsis or isinstance(part, bool):
+        return part
+    if isinstance(part, slice):
+        return slice(*(None if p is None else int(plain(p)) for p in (part.start, part.stop, part.step)))
+    if isinstance(part, Value):
+        part = part.array
+    elif isinstance(part, (list, range)):
+        xp = array_module(x)
+        part = xp.asarray(list(part)) if len(part) else xp.zeros(0, "int64")
+    kind = getattr(getattr(part, "dtype", None), "kind", None)
+    if kind is None and hasattr(part, "__index__"):
+        return part.__index__()
+    if kind is None or kind not in "iub":
+        raise IndexError(f"a tensor is indexed by integers, slices, booleans, None or Ellipsis, not {type(part).__name__}"
+                         + (f" of {part.dtype}" if kind else ""))  # fmt: skip
+    if part.ndim == 0 and kind in "iu":
+        return int(part)
+    return part
+
+
+@both_dialects
+def take_along_axis(x: Array, indices: Array, axis: int) -> Array:
+    """result[i][j] = x[i][indices[i][j]] for axis 1 of two, and likewise: the index runs along `axis`.
+
+    `indices` is an integer tensor with as many axes as x; its other sizes are x's (or 1).
+    """
+    axis = axis_of("take_along_axis", axis, x.ndim)
+    chosen = plain(indices)
+    if chosen.ndim != x.ndim:
+        raise ValueError(f"take_along_axis: indices have {chosen.ndim} axes, the tensor has {x.ndim}")
+    return pick(x, index=_along(x, chosen, axis))
+
+
+@both_dialects
+def gather(x: Array, axis: int, index: Array) -> Array:
+    """PyTorch's spelling of take_along_axis; `index` may also be smaller than x along other axes."""
+    axis = axis_of("gather", axis, x.ndim)
+    chosen = plain(index)
+    if chosen.ndim != x.ndim or any(n > m for i, (n, m) in enumerate(zip(chosen.shape, x.shape, strict=False)) if i != axis):
+        raise ValueError(f"gather: index of shape {tuple(chosen.shape)} does not fit a tensor of shape {tuple(x.shape)}")
+    return pick(x, index=_along(x, chosen, axis))
+
+
+def _along(x: Array, chosen: Array, axis: int) -> tuple[Array, ...]:
+    xp = array_module(chosen)
+    if chosen.dtype.kind not in "iu":
+        raise TypeError(f"indices must be integers, got {chosen.dtype}")
+    places = []
+    for i in range(x.ndim):
+        if i == axis:
+            places.append(chosen)
+        else:
+            size = chosen.shape[i] if chosen.shape[i] != 1 else x.shape[i]
+            places.append(xp.arange(size).reshape([-1 if j == i else 1 for j in range(x.ndim)]))
+    return tuple(places)
+
+
+def index_select(x: Array, dim: int, index: Array) -> Array:
+    """The slices of x along `dim` that the 1-D `index` names."""
+    axis = axis_of("index_select", dim, x.ndim)
+    return getitem(x, (slice(None),) * axis + (index,))
+
+
+def embedding(indices: Array, weight: Array, padding_idx: int | None = None) -> Array:
+    """Rows of `weight` (num_embeddings, embedding_dim) by integer indices of any shape: (...) -> (..., embedding_dim).
+
+    The row `padding_idx` receives no gradient. Raises IndexError for an index outside the table.
+    """
+    chosen = plain(indices)
+    if getattr(chosen, "dtype", None) is None or chosen.dtype.kind not in "iu":
+        raise TypeError(f"embedding: indices must be an integer tensor, got {getattr(chosen, 'dtype', type(chosen).__name__)}")
+    xp = array_module(chosen)
+    if xp.device_type == "cpu" and chosen.size and (chosen.max() >= weight.shape[0] or chosen.min() < 0):
+        raise IndexError(
+            f"embedding: indices run from {int(chosen.min())} to {int(chosen.max())}, the table has rows 0 to {weight.shape[0] - 1}"
+        )
+    rows = pick(weight, index=chosen)
+    if padding_idx is None:
+        return rows
+    return _stop_gradient_at(rows, chosen == padding_idx % weight.shape[0])
+
+
+def _masked(g: Array, stop: Array) -> Array:
+    return g * (~stop[..., None]).astype(g.dtype)
+
+
+@primitive(vjp=(_masked, None))
+def _stop_gradient_at(xp: Any, x: Array, stop: Array) -> Array:
+    return x
+
+
+# ---------------------------------------------------------------- order, without gradients of the positions
+
+
+@primitive(vjp=None)
+def _argsort(xp: Any, x: Array, *, axis: int, descending: bool) -> Array:
+    if descending:  # stable: equal elements stay in order
+        n = x.shape[axis]
+        backwards = xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis)
+        return n - 1 - backwards
+    return xp.argsort(x, axis=axis, kind="stable")
+
+
+@both_dialects
+def argsort(x: Array, axis: int = -1, descending: bool = False) -> Array:
+    """The positions of the elements in rising (or falling) order along `axis`; equal ones stay in order."""
+    return _argsort(x, axis=axis_of("argsort", axis, x.ndim), descending=bool(descending))
+
+
+@both_dialects
+def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
+    """`(values, indices)` in rising (or falling) order along `axis`."""
+    from .reduce import Extremes
+
+    places = argsort(x, axis, descending)
+    return Extremes(take_along_axis(x, places, axis), places)
+
+
+@both_dialects
+def topk(x: Array, k: int, axis: int = -1, largest: bool = True) -> Any:
+    """`(values, indices)` of the k largest (or smallest) elements along `axis`, in order."""
+    from .reduce import Extremes
+
+    axis = axis_of("topk", axis, x.ndim)
+    if not 0 <= k <= x.shape[axis]:
+        raise ValueError(f"topk: k = {k} is not between 0 and the {x.shape[axis]} elements along axis {axis}")
+    places = argsort(x, axis, largest)[(slice(None),) * axis + (slice(0, k),)]
+    return Extremes(take_along_axis(x, places, axis), places)
+
+
+def nonzero(x: Array, as_tuple: bool = False) -> Any:
+    """The indices of the nonzero elements: one row each, or with `as_tuple` one tensor per axis."""
+    array = plain(x)
+    xp = array_module(array)
+    found = xp.nonzero(array)
+    new = Value.result._of if isinstance(x, Value) else (lambda a: a)
+    return tuple(new(f) for f in found) if as_tuple else new(xp.stack(found, 1))
+
+
+def one_hot(x: Array, num_classes: int = -1) -> Array:
+    """Integers as rows of zeros with a one: (...) -> (..., num_classes); -1 takes the largest plus one. int64."""
+    array = plain(x)
+    xp = array_module(array)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: expected integers, got {array.dtype}")
+    top = int(array.max()) if array.size else -1
+    if num_classes < 0:
+        num_classes = top + 1
+    if array.size and (top >= num_classes or int(array.min()) < 0):
+        raise ValueError(f"one_hot: values from {int(array.min())} to {top} do not fit {num_classes} classes")
+    rows = (array[..., None] == xp.arange(num_classes)).astype("int64")
+    return Value.result._of(rows) if isinstance(x, Value) else rows
+
+
+def multinomial(probs: Array, num_samples: int, replacement: bool = False, *, rng: Any = None) -> Array:
+    """`num_samples` indices drawn by the weights in each row of `probs` (n,) or (rows, n): int64, (num_samples,) or
+    (rows, num_samples). Weights need not add to 1. Raises ValueError for negative or all-zero weights."""
+    weights = to_numpy(plain(probs)).astype("float64")
+    if weights.ndim not in (1, 2) or weights.shape[-1] == 0:
+        raise ValueError(f"multinomial: expected weights of shape (n,) or (rows, n), got {weights.shape}")
+    picked = draw_from_rows(weights.reshape(-1, weights.shape[-1]), num_samples, replacement, rng)
+    moved = array_module(plain(probs)).from_numpy(picked.reshape(*weights.shape[:-1], num_samples))
+    return Value.result._of(moved) if isinstance(probs, Value) else moved
+
+
+__all__ = ["argsort", "clean_index", "embedding", "gather", "getitem", "index_select", "multinomial", "nonzero",
+           "one_hot", "sort", "take_along_axis", "topk"]  # fmt: skip

@@ -1,0 +1,158 @@
+"""Products of matrices, and einsum built on them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import Array
+from ..engine import primitive
+from ..engine.accumulate import Summand
+from .shape import concat, permute, reshape, swapaxes
+
+
+class Product(Summand):
+    """The matrix a^T @ g, not yet multiplied: the gradient of a weight from one use of it.
+
+    a: (rows, m), g: (rows, n). The sum over many uses is one product of the pairs laid below each other.
+    """
+
+    __slots__ = ("a", "g")
+
+    def __init__(self, a: Array, g: Array) -> None:
+        self.a, self.g = a, g
+
+    @classmethod
+    def total(cls, terms: list[Product]) -> Array:
+        if len(terms) > 1 and _stacking_pays(terms[0]):
+            terms = [cls(concat([t.a for t in terms]), concat([t.g for t in terms]))]
+        result = swapaxes(terms[0].a, 0, 1) @ terms[0].g
+        for term in terms[1:]:
+            result = result + swapaxes(term.a, 0, 1) @ term.g
+        return result
+
+
+def _stacking_pays(term: Product) -> bool:
+    """Copying one pair's rows must be cheaper than adding one more product: few rows, large result."""
+    (rows, m), n = term.a.shape, term.g.shape[1]
+    return bool(rows * (m + n) < 2 * m * n)
+
+
+def _rows(x: Array) -> Array:
+    """x with all axes but the last made one."""
+    return x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def _left_gradient(g: Array, a: Array, b: Array) -> Any:
+    if b.ndim == 1:
+        return g[..., None] * b
+    if a.ndim == 1:
+        return matmul(b, g[..., None])[..., 0]
+    if a.ndim == 2 and b.ndim == 2:  # sum over uses of g @ b^T = (g^T)^T @ b^T
+        return Product(swapaxes(g, 0, 1), swapaxes(b, 0, 1))
+    return matmul(g, swapaxes(b, -1, -2))
+
+
+def _right_gradient(g: Array, a: Array, b_shape: tuple[int, ...]) -> Any:
+    if len(b_shape) == 1:
+        return a * g[..., None] if a.ndim > 1 else a * g
+    if len(b_shape) == 2:
+        return Product(a[None], g[None]) if a.ndim == 1 else Product(_rows(a), _rows(g))
+    if a.ndim == 1:
+        return a[:, None] * g[..., None, :]
+    return matmul(swapaxes(a, -1, -2), g)
+
+
+@primitive(vjp=(_left_gradient, _right_gradient))
+def matmul(xp: Any, a: Array, b: Array) -> Array:
+    """Matrix product of the last two axes, as NumPy's `@`: 1-D vectors, 2-D matrices, leading axes broadcast.
+
+    (..., n, k) @ (..., k, m) -> (..., n, m).
+    """
+    if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
+        raise ValueError("matmul: both arguments need at least one axis; use * for a number")
+    inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != inner:
+        raise ValueError(
+            f"matmul: {a.shape} @ {b.shape}: the last axis of the first ({a.shape[-1]}) "
+            f"must equal the {'second-last' if b.ndim > 1 else 'only'} axis of the second ({inner})"
+        )
+    if a.ndim > 2 and b.ndim == 2:  # one large product instead of a batch of small ones
+        return xp.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
+    return xp.matmul(a, b)
+
+
+def einsum(subscripts: str, *operands: Array) -> Array:
+    """Einstein summation: axes are named by letters, names missing in the result are summed over.
+
+    `einsum("bi,ij->bj", x, w)`. Operands are combined two at a time from the left, each pair as one batched matrix
+    product; `...` stands for any leading axes. A letter may not repeat within one operand.
+    """
+    subscripts = subscripts.replace(" ", "")
+    inputs, arrow, output = subscripts.partition("->")
+    terms = inputs.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, got {len(operands)}")
+    terms, output = _spell_out(terms, output if arrow else None, operands)
+    for term, operand in zip(terms, operands, strict=True):
+        if len(term) != operand.ndim:
+            raise ValueError(f"einsum: {term!r} names {len(term)} axes, the operand has shape {tuple(operand.shape)}")
+        if len(set(term)) != len(term):
+            raise ValueError(f"einsum: {term!r} repeats a letter; take the diagonal by indexing first")
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for letter, size in zip(term, operand.shape, strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise ValueError(f"einsum: axis {letter!r} is {sizes[letter]} in one operand and {size} in another")
+    unknown = [letter for letter in output if letter not in sizes]
+    if unknown:
+        raise ValueError(f"einsum: the result names {unknown[0]!r}, which no operand has")
+    names, value = terms[0], operands[0]
+    for i, (term, operand) in enumerate(zip(terms[1:], operands[1:], strict=True), start=2):
+        needed = set(output).union(*terms[i:])
+        names, value = _pair(names, value, term, operand, needed, sizes)
+    gone = tuple(i for i, letter in enumerate(names) if letter not in output)
+    if gone:
+        value = value.sum(axis=gone)
+        names = "".join(letter for letter in names if letter in output)
+    return permute(value, tuple(names.index(letter) for letter in output)) if names != output else value
+
+
+def _spell_out(terms: list[str], output: str | None, operands: Any) -> tuple[list[str], str]:
+    """Replaces `...` by capital letters not used otherwise, and makes the result's axes explicit."""
+    free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if not any(c in t for t in terms)]
+    widest = max((o.ndim - len(t) + 3 for t, o in zip(terms, operands, strict=True) if "..." in t), default=0)
+    dots = "".join(free[:widest])
+    if output is None:
+        letters = sorted(c for c in set("".join(terms)) if c != ".")
+        output = ("..." if dots else "") + "".join(c for c in letters if sum(t.count(c) for t in terms) == 1)
+    spelled = []
+    for term, operand in zip(terms, operands, strict=True):
+        n = operand.ndim - len(term) + 3
+        spelled.append(term.replace("...", dots[len(dots) - n :]) if "..." in term else term)
+    return spelled, output.replace("...", dots)
+
+
+def _pair(a_names: str, a: Array, b_names: str, b: Array, needed: set[str], sizes: dict[str, int]) -> tuple[str, Array]:
+    """One batched matrix product: shared axes that stay are its batch, shared axes that go are summed over."""
+    for_a = tuple(i for i, c in enumerate(a_names) if c not in b_names and c not in needed)
+    for_b = tuple(i for i, c in enumerate(b_names) if c not in a_names and c not in needed)
+    if for_a:
+        a, a_names = a.sum(axis=for_a), "".join(c for i, c in enumerate(a_names) if i not in for_a)
+    if for_b:
+        b, b_names = b.sum(axis=for_b), "".join(c for i, c in enumerate(b_names) if i not in for_b)
+    batch = [c for c in a_names if c in b_names and c in needed]
+    inner = [c for c in a_names if c in b_names and c not in needed]
+    left = [c for c in a_names if c not in b_names]
+    right = [c for c in b_names if c not in a_names]
+
+    def count(names: list[str]) -> int:
+        return math.prod(sizes[c] for c in names)
+
+    def laid_out(x: Array, names: str, *groups: list[str]) -> Array:
+        order = tuple(names.index(c) for group in groups for c in group)
+        return reshape(permute(x, order), tuple(count(group) for group in groups))
+
+    product = matmul(laid_out(a, a_names, batch, left, inner), laid_out(b, b_names, batch, inner, right))
+    names = "".join(batch + left + right)
+    return names, reshape(product, tuple(sizes[c] for c in names))

@@ -1,0 +1,278 @@
+"""Ops that make one number of many along axes.
+
+`axis` is an integer, several, or None for all axes; `keepdims` leaves them with size 1. `dim` and `keepdim` are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from ..backend import Array
+from ..engine import primitive
+from .arguments import axes_of, axis_of, both_dialects
+from .elementwise import abs as abs_
+from .elementwise import exp, sqrt, where
+from .index import take_along_axis
+from .shape import broadcast_to, flip, reshape
+
+
+def _spread(g: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """The gradient of a reduction back in the shape that was reduced, as a view."""
+    return broadcast_to(_kept_axes(g, shape, axes), shape)
+
+
+def _kept_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """A result without its reduced axes, with them back as size 1."""
+    return reshape(y, tuple(1 if i in axes else n for i, n in enumerate(shape)))
+
+
+@primitive(vjp=(lambda g, x_shape, axes: _spread(g, x_shape, axes),))
+def _sum(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return x.sum(axis=axes, keepdims=keepdims)
+
+
+@both_dialects
+def sum(x: Array, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Array:
+    """The sum."""
+    if dtype is not None:
+        x = x.astype(dtype)
+    return _sum(x, axes=axes_of("sum", axis, x.ndim), keepdims=bool(keepdims))
+
+
+def _count(x: Array, axes: tuple[int, ...]) -> int:
+    return math.prod(x.shape[i] for i in axes)
+
+
+@both_dialects
+def mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """The arithmetic mean; NaN of no elements."""
+    axes = axes_of("mean", axis, x.ndim)
+    count = _count(x, axes)
+    return _sum(x, axes=axes, keepdims=bool(keepdims)) * (1.0 / count if count else math.nan)
+
+
+@both_dialects
+def var(x: Array, axis: Any = None, unbiased: bool = True, keepdims: bool = False, *, correction: int | None = None) -> Array:
+    """The mean squared distance from the mean, divided by the count less `correction`.
+
+    The correction is 1 as in PyTorch (NumPy's is 0); `unbiased=False` is `correction=0`.
+    """
+    if correction is None:
+        correction = 1 if unbiased else 0
+    axes = axes_of("var", axis, x.ndim)
+    apart = x - mean(x, axes, keepdims=True)
+    left = _count(x, axes) - correction
+    return sum(apart * apart, axes, keepdims=keepdims) * (1.0 / left if left > 0 else math.nan)
+
+
+@both_dialects
+def std(x: Array, axis: Any = None, unbiased: bool = True, keepdims: bool = False, *, correction: int | None = None) -> Array:
+    """The square root of the variance."""
+    return sqrt(var(x, axis, unbiased, keepdims, correction=correction))
+
+
+def _to_extremes(g: Array, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
+    hit = x == broadcast_to(_kept_axes(y, x.shape, axes), x.shape)
+    share = cast_like(hit, g)
+    return share * _kept_axes(g, x.shape, axes) / share.sum(axis=axes, keepdims=True)
+
+
+def cast_like(x: Array, like: Array) -> Array:
+    """x in the element type of `like`."""
+    return x.astype(like.dtype)
+
+
+@primitive(vjp=(_to_extremes,))
+def _amax(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return x.max(axis=axes, keepdims=keepdims)
+
+
+@primitive(vjp=(_to_extremes,))
+def _amin(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return x.min(axis=axes, keepdims=keepdims)
+
+
+@both_dialects
+def amax(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """The largest element; equal ones share the gradient."""
+    return _amax(x, axes=_not_empty("amax", x, axis), keepdims=bool(keepdims))
+
+
+@both_dialects
+def amin(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """The smallest element; equal ones share the gradient."""
+    return _amin(x, axes=_not_empty("amin", x, axis), keepdims=bool(keepdims))
+
+
+def _not_empty(name: str, x: Array, axis: Any) -> tuple[int, ...]:
+    axes = axes_of(name, axis, x.ndim)
+    if any(x.shape[i] == 0 for i in axes):
+        raise ValueError(f"{name}: no elements along axis {axis} of shape {tuple(x.shape)}")
+    return axes
+
+
+class Extremes(NamedTuple):
+    """What `max`, `min`, `sort` and `topk` return along an axis: the values, and where they stood."""
+
+    values: Array
+    indices: Array
+
+
+def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
+    if hasattr(axis, "shape"):
+        from . import elementwise
+
+        return getattr(elementwise, name + "imum")(x, axis)
+    if axis is None:
+        return (amax if name == "max" else amin)(x, None, keepdims)
+    axes = _not_empty(name, x, axis)
+    if len(axes) > 1:
+        raise ValueError(f"{name}: one axis, or none for all; amax and amin take several")
+    indices = (argmax if name == "max" else argmin)(x, axes[0], keepdims=True)
+    values = take_along_axis(x, indices, axes[0])
+    if not keepdims:
+        shape = (*x.shape[: axes[0]], *x.shape[axes[0] + 1 :])
+        values, indices = reshape(values, shape), reshape(indices, shape)
+    return Extremes(values, indices)
+
+
+@both_dialects
+def max(x: Array, axis: Any = None, keepdims: bool = False) -> Any:
+    """The largest element; along an axis `(values, indices)`; of two tensors the elementwise maximum. As PyTorch's."""
+    return _extremes("max", x, axis, keepdims)
+
+
+@both_dialects
+def min(x: Array, axis: Any = None, keepdims: bool = False) -> Any:
+    """The smallest element; along an axis `(values, indices)`; of two tensors the elementwise minimum. As PyTorch's."""
+    return _extremes("min", x, axis, keepdims)
+
+
+@primitive(vjp=None)
+def _argmax(xp: Any, x: Array, *, axis: int | None) -> Array:
+    return xp.argmax(x, axis)
+
+
+@primitive(vjp=None)
+def _argmin(xp: Any, x: Array, *, axis: int | None) -> Array:
+    return xp.argmin(x, axis)
+
+
+def _arg(op: Any, name: str, x: Array, axis: int | None, keepdims: bool) -> Array:
+    if math.prod(x.shape) == 0:
+        raise ValueError(f"{name}: no elements in shape {tuple(x.shape)}")
+    if axis is None:
+        return op(x, axis=None)
+    axis = axis_of(name, axis, x.ndim)
+    found = op(x, axis=axis)
+    return _kept_axes(found, x.shape, (axis,)) if keepdims else found
+
+
+@both_dialects
+def argmax(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
+    """Where the largest element stands, the first of equal ones; without an axis, in the flattened tensor."""
+    return _arg(_argmax, "argmax", x, axis, keepdims)
+
+
+@both_dialects
+def argmin(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
+    """Where the smallest element stands, the first of equal ones; without an axis, in the flattened tensor."""
+    return _arg(_argmin, "argmin", x, axis, keepdims)
+
+
+def _others_product(g: Array, x: Array, axis: int) -> Array:
+    """The gradient of a product along an axis: at each place the product of the others, also where some are zero."""
+    size = x.shape[axis]
+    if size == 0:
+        return x
+    row = reshape(x.swapaxes(axis, -1), (-1, size))
+    # Row i of the square holds x with a one at place i.
+    square = broadcast_to(row[:, None, :], (row.shape[0], size, size))
+    places = cumsum(row[:1] * 0 + 1, 1)  # 1, 2, ..., size, where x lies
+    others = _prod(where(places == reshape(places, (size, 1)), 1.0, square), axis=2)
+    last = x.swapaxes(axis, -1).shape
+    return reshape(others, last).swapaxes(axis, -1) * g
+
+
+@primitive(vjp=(_others_product,))
+def _prod(xp: Any, x: Array, *, axis: int) -> Array:
+    return x.prod(axis=axis, keepdims=True)
+
+
+@both_dialects
+def prod(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """The product; the gradient is right also where factors are zero."""
+    axes = axes_of("prod", axis, x.ndim)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    for i in axes:
+        x = _prod(x, axis=i)
+    return x if keepdims else reshape(x, tuple(n for i, n in enumerate(shape) if i not in axes))
+
+
+@primitive(vjp=(lambda g, axis: flip(cumsum(flip(g, axis), axis), axis),))
+def _cumsum(xp: Any, x: Array, *, axis: int) -> Array:
+    return xp.cumsum(x, axis)
+
+
+@both_dialects
+def cumsum(x: Array, axis: int) -> Array:
+    """Running sums along `axis`."""
+    return _cumsum(x, axis=axis_of("cumsum", axis, x.ndim))
+
+
+@primitive(vjp=(
+    lambda g, x, y, axes: _kept_axes(g, x.shape, axes) * exp(x - _finite(_kept_axes(y, x.shape, axes))),
+))  # fmt: skip
+def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    top = x.max(axis=axes, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0.0)
+    total = xp.exp(x - top).sum(axis=axes, keepdims=True)
+    y = xp.log(total) + top
+    return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
+
+
+def _finite(y: Array) -> Array:
+    """-inf replaced by 0, so that the softmax of a row of -inf is 0 and not NaN."""
+    return where(y == -math.inf, 0.0, y)
+
+
+@both_dialects
+def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """log(sum(exp(x))), computed without overflow."""
+    return _logsumexp(x, axes=_not_empty("logsumexp", x, axis), keepdims=bool(keepdims))
+
+
+@primitive(vjp=None)
+def _all(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return xp.all(x, axis=axes, keepdims=keepdims)
+
+
+@primitive(vjp=None)
+def _any(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return xp.any(x, axis=axes, keepdims=keepdims)
+
+
+@both_dialects
+def all(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """True where every element is nonzero."""
+    return _all(x, axes=axes_of("all", axis, x.ndim), keepdims=bool(keepdims))
+
+
+@both_dialects
+def any(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """True where some element is nonzero."""
+    return _any(x, axes=axes_of("any", axis, x.ndim), keepdims=bool(keepdims))
+
+
+@both_dialects
+def norm(x: Array, p: float = 2, axis: Any = None, keepdims: bool = False) -> Array:
+    """The p-norm of the elements: (sum |x|^p)^(1/p); p may be math.inf."""
+    size = abs_(x)
+    if p == math.inf:
+        return amax(size, axis, keepdims)
+    if p == 1:
+        return sum(size, axis, keepdims)
+    if p == 2:
+        return sqrt(sum(x * x, axis, keepdims))
+    return sum(size**p, axis, keepdims) ** (1.0 / p)

@@ -1,0 +1,276 @@
+"""Ops that move elements and change none: reshaping, joining, splitting. Most give views and copy nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..backend import Array
+from ..engine import primitive
+from .arguments import axes_of, axis_of, both_dialects, ints
+
+# ---------------------------------------------------------------- one array
+
+
+@primitive(vjp=(lambda g, x_shape: reshape(g, x_shape),))
+def _reshape(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
+    return x.reshape(shape)
+
+
+def reshape(x: Array, *shape: Any) -> Array:
+    """The same elements in another shape; one size may be -1, and is worked out."""
+    return _reshape(x, shape=_fill_in(x.shape, ints(shape)))
+
+
+def _fill_in(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...]:
+    size, known = math.prod(old), math.prod(n for n in new if n != -1)
+    if new.count(-1) == 1 and known and size % known == 0:
+        return tuple(size // known if n == -1 else n for n in new)
+    if new.count(-1) or min(new, default=0) < 0 or known != size:
+        raise ValueError(f"reshape: {size} elements of shape {tuple(old)} do not fit shape {new}")
+    return new
+
+
+@primitive(vjp=(lambda g, axes: permute(g, tuple(axes.index(i) for i in range(len(axes)))),))
+def _permute(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
+    return x.transpose(axes)
+
+
+def permute(x: Array, *axes: Any) -> Array:
+    """The axes in another order: the result's axis i is x's axis axes[i]."""
+    order = axes_of("permute", ints(axes), x.ndim)
+    if len(order) != x.ndim:
+        raise ValueError(f"permute: {order} names {len(order)} axes, the tensor has {x.ndim}")
+    return _permute(x, axes=order)
+
+
+@both_dialects
+def swapaxes(x: Array, axis0: int, axis1: int) -> Array:
+    """Two axes exchanged."""
+    i, j = axis_of("swapaxes", axis0, x.ndim), axis_of("swapaxes", axis1, x.ndim)
+    order = list(range(x.ndim))
+    order[i], order[j] = j, i
+    return _permute(x, axes=tuple(order))
+
+
+@both_dialects
+def transpose(x: Array, *axes: Any, axis0: Any = None, axis1: Any = None) -> Array:
+    """All axes reversed; with two integers, these exchanged (PyTorch); with a sequence, that order (NumPy)."""
+    if axis0 is not None:
+        axes = (*axes, axis0, axis1) if axis1 is not None else (*axes, axis0)
+    if not axes or axes == (None,):
+        return _permute(x, axes=tuple(reversed(range(x.ndim))))
+    if len(axes) == 2:
+        return swapaxes(x, *axes)
+    return permute(x, *axes)
+
+
+def t(x: Array) -> Array:
+    """The transpose of a matrix."""
+    if x.ndim > 2:
+        raise ValueError(f"t: expected at most 2 axes, got {x.ndim}; use swapaxes or permute")
+    return transpose(x)
+
+
+@both_dialects
+def squeeze(x: Array, axis: Any = None) -> Array:
+    """Without the axes of size 1: all of them, or those given (which stay if they are longer)."""
+    axes = axes_of("squeeze", axis, x.ndim)
+    return _reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if not (n == 1 and i in axes)))
+
+
+@both_dialects
+def unsqueeze(x: Array, axis: int) -> Array:
+    """With a new axis of size 1 at `axis`, counted in the result."""
+    axis = axis_of("unsqueeze", axis, x.ndim + 1)
+    return _reshape(x, shape=(*x.shape[:axis], 1, *x.shape[axis:]))
+
+
+def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
+    """The axes from start_dim to end_dim made one."""
+    if x.ndim == 0:
+        return _reshape(x, shape=(1,))
+    i, j = axis_of("flatten", start_dim, x.ndim), axis_of("flatten", end_dim, x.ndim)
+    return _reshape(x, shape=(*x.shape[:i], math.prod(x.shape[i : j + 1]), *x.shape[j + 1 :]))
+
+
+@primitive(vjp=(lambda g: g,))  # the engine sums back over broadcast axes
+def _broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
+    return xp.broadcast_to(x, shape)
+
+
+def broadcast_to(x: Array, *shape: Any) -> Array:
+    """x repeated, without a copy, along new leading axes and axes of size 1."""
+    return _broadcast_to(x, shape=ints(shape))
+
+
+def expand(x: Array, *shape: Any) -> Array:
+    """PyTorch's broadcast_to: -1 keeps an axis as it is."""
+    sizes = ints(shape)
+    offset = len(sizes) - x.ndim
+    return _broadcast_to(x, shape=tuple(x.shape[i - offset] if n == -1 else n for i, n in enumerate(sizes)))
+
+
+@primitive(vjp=(lambda g, axes: flip(g, axes),))
+def _flip(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
+    return xp.flip(x, axes)
+
+
+@both_dialects
+def flip(x: Array, axis: Any = None) -> Array:
+    """Elements in reverse order along `axis` (one, several, or None for all)."""
+    return _flip(x, axes=axes_of("flip", axis, x.ndim))
+
+
+def _unpad(g: Array, x_shape: tuple[int, ...], widths: tuple[tuple[int, int], ...]) -> Array:
+    return g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x_shape, strict=True))]
+
+
+@primitive(vjp=(_unpad,))
+def _pad(xp: Any, x: Array, *, widths: tuple[tuple[int, int], ...], value: float) -> Array:
+    return xp.pad(x, widths, constant_values=value)
+
+
+def pad(x: Array, widths: Any, value: float = 0.0) -> Array:
+    """x with `widths[i] = (before, after)` elements of `value` added along each axis i, as NumPy's pad."""
+    pairs = tuple((int(a), int(b)) for a, b in widths)
+    if len(pairs) != x.ndim or any(a < 0 or b < 0 for a, b in pairs):
+        raise ValueError(f"pad: expected {x.ndim} pairs (before, after) of sizes >= 0, got {widths}")
+    return _pad(x, widths=pairs, value=value)
+
+
+@both_dialects
+def repeat_interleave(x: Array, repeats: int, axis: int = 0) -> Array:
+    """Each slice along `axis` `repeats` times in a row."""
+    axis = axis_of("repeat_interleave", axis, x.ndim)
+    shape = (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :])
+    wide = _broadcast_to(unsqueeze(x, axis + 1), shape=shape)
+    return _reshape(wide, shape=(*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :]))
+
+
+def tile(x: Array, *repeats: Any) -> Array:
+    """x laid out `repeats[i]` times along each axis i (PyTorch's Tensor.repeat)."""
+    times = ints(repeats)
+    x = _reshape(x, shape=(1,) * (len(times) - x.ndim) + tuple(x.shape))
+    times = (1,) * (x.ndim - len(times)) + times
+    apart = tuple(n for size in x.shape for n in (1, size))
+    wide = _broadcast_to(_reshape(x, shape=apart), shape=tuple(n for r, s in zip(times, x.shape, strict=True) for n in (r, s)))
+    return _reshape(wide, shape=tuple(r * s for r, s in zip(times, x.shape, strict=True)))
+
+
+# ---------------------------------------------------------------- several arrays
+
+
+def _cut(g: Array, xs_shape: tuple[tuple[int, ...], ...], axis: int) -> list[Array]:
+    pieces, start = [], 0
+    before = (slice(None),) * axis
+    for shape in xs_shape:
+        pieces.append(g[(*before, slice(start, start + shape[axis]))])
+        start += shape[axis]
+    return pieces
+
+
+@primitive(vjp=_cut)
+def _concat(xp: Any, *xs: Array, axis: int) -> Array:
+    return xp.concatenate(xs, axis)
+
+
+@both_dialects
+def concat(tensors: Sequence[Array], axis: int = 0) -> Array:
+    """Joined along an axis they have; the other axes must agree. `cat` is the same."""
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError("concat: got no tensors")
+    axis = axis_of("concat", axis, tensors[0].ndim)
+    rest = [(*x.shape[:axis], *x.shape[axis + 1 :]) for x in tensors]
+    if any(r != rest[0] for r in rest):
+        shapes = ", ".join(str(tuple(x.shape)) for x in tensors)
+        raise ValueError(f"concat: shapes {shapes} differ on an axis other than {axis}")
+    return _concat(*tensors, axis=axis)
+
+
+cat = concat
+
+
+def _unstack(g: Array, xs_shape: tuple[tuple[int, ...], ...], axis: int) -> list[Array]:
+    before = (slice(None),) * axis
+    return [g[(*before, i)] for i in range(len(xs_shape))]
+
+
+@primitive(vjp=_unstack)
+def _stack(xp: Any, *xs: Array, axis: int) -> Array:
+    return xp.stack(xs, axis)
+
+
+@both_dialects
+def stack(tensors: Sequence[Array], axis: int = 0) -> Array:
+    """Joined along a new axis; all must have one shape."""
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError("stack: got no tensors")
+    if any(x.shape != tensors[0].shape for x in tensors):
+        raise ValueError(f"stack: shapes differ: {', '.join(str(tuple(x.shape)) for x in tensors)}")
+    return _stack(*tensors, axis=axis_of("stack", axis, tensors[0].ndim + 1))
+
+
+def _join(g: tuple[Array | None, ...], x_shape: tuple[int, ...], sizes: tuple[int, ...], axis: int) -> list[Array]:
+    present = next(piece for piece in g if piece is not None)
+    pieces = []
+    for piece, size in zip(g, sizes, strict=True):
+        if piece is None:
+            shape = (*x_shape[:axis], size, *x_shape[axis + 1 :])
+            piece = broadcast_to(reshape(present, (-1,))[:1].sum() * 0, shape)
+        pieces.append(piece)
+    return [concat(pieces, axis)]
+
+
+@primitive(vjp=_join)
+def _split(xp: Any, x: Array, *, sizes: tuple[int, ...], axis: int) -> tuple[Array, ...]:
+    before = (slice(None),) * axis
+    pieces, start = [], 0
+    for size in sizes:
+        pieces.append(x[(*before, slice(start, start + size))])
+        start += size
+    return tuple(pieces)
+
+
+@both_dialects
+def split(x: Array, split_size_or_sections: Any, axis: int = 0) -> tuple[Array, ...]:
+    """Views along `axis`: pieces of the given size (the last may be smaller), or of a list of sizes.
+
+    This is PyTorch's split; NumPy's, into a number of pieces, is `chunk`.
+    """
+    axis = axis_of("split", axis, x.ndim)
+    n = x.shape[axis]
+    if isinstance(split_size_or_sections, (tuple, list)):
+        sizes = ints(tuple(split_size_or_sections))
+        if sum(sizes) != n or min(sizes, default=0) < 0:
+            raise ValueError(f"split: sizes {sizes} add up to {sum(sizes)}, axis {axis} has {n}")
+    else:
+        size = int(split_size_or_sections)
+        if size <= 0:
+            raise ValueError(f"split: the size of a piece must be positive, got {size}")
+        sizes = tuple(min(size, n - start) for start in range(0, n, size)) or (0,)
+    return _split(x, sizes=sizes, axis=axis)
+
+
+@both_dialects
+def chunk(x: Array, chunks: int, axis: int = 0) -> tuple[Array, ...]:
+    """`chunks` views of equal size along `axis` (the last smaller where it does not divide)."""
+    axis = axis_of("chunk", axis, x.ndim)
+    if chunks < 1:
+        raise ValueError(f"chunk: expected at least 1 chunk, got {chunks}")
+    n = x.shape[axis]
+    size = max(1, -(-n // chunks))
+    if size * chunks == n:
+        return _split(x, sizes=(size,) * chunks, axis=axis)
+    return split(x, size, axis)
+
+
+@both_dialects
+def unbind(x: Array, axis: int = 0) -> tuple[Array, ...]:
+    """The slices along `axis`, each without it."""
+    axis = axis_of("unbind", axis, x.ndim)
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+    return tuple(_reshape(piece, shape=shape) for piece in _split(x, sizes=(1,) * x.shape[axis], axis=axis))
