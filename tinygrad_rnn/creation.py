@@ -63,10 +63,14 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     return _made(xp.empty(ints(size), kind), requires_grad)
 
 
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full(
+    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """One value in every place; without `dtype`, that of the value."""
     if dtype is None:
-        dtype = bool if isinstance(fill_value, bool) else dtypes.int64 if isinstance(fill_value, int) else None
+        dtype = (
+            bool if isinstance(fill_value, bool) else dtypes.int64 if isinstance(fill_value, int) else None
+        )
     xp, kind = _place(dtype, device)
     return _made(xp.full(ints((size,)), fill_value, kind), requires_grad)
 
@@ -114,7 +118,9 @@ def empty_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: 
     return _like(x, empty, dtype, device, requires_grad)
 
 
-def full_like(x: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(
+    x: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """One value in the shape, type and place of x."""
     return _like(x, full, dtype, device, requires_grad, fill_value)
 
@@ -127,23 +133,31 @@ def _drawn(host: Any, dtype: Any, device: Any, requires_grad: bool = False) -> T
     return _made(xp.from_numpy(np.asarray(host).astype(kind)), requires_grad)
 
 
-def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, rng: Any = None) -> Tensor:
+def rand(
+    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, rng: Any = None
+) -> Tensor:
     """Numbers drawn evenly from [0, 1)."""
     return _drawn(default_rng(rng).random(ints(size)), dtype, device, requires_grad)
 
 
-def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, rng: Any = None) -> Tensor:
+def randn(
+    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, rng: Any = None
+) -> Tensor:
     """Normally distributed numbers of mean 0 and variance 1."""
     return _drawn(default_rng(rng).standard_normal(ints(size)), dtype, device, requires_grad)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None, rng: Any = None) -> Tensor:
+def randint(
+    low: int, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None, rng: Any = None
+) -> Tensor:
     """Integers drawn evenly from low, ..., high - 1: `randint(low, high, size)` or `randint(high, size)`."""
     if size is None:
         if high is None or isinstance(high, int):
             raise TypeError("randint: give a shape last: randint(high, (2, 3)) or randint(low, high, (2, 3))")
         low, high, size = 0, low, high
-    return _drawn(default_rng(rng).integers(low, high, ints((size,))), dtypes.int64 if dtype is None else dtype, device)
+    return _drawn(
+        default_rng(rng).integers(low, high, ints((size,))), dtypes.int64 if dtype is None else dtype, device
+    )
 
 
 def randperm(n: int, *, device: Any = None, rng: Any = None) -> Tensor:
@@ -151,7 +165,9 @@ def randperm(n: int, *, device: Any = None, rng: Any = None) -> Tensor:
     return _drawn(default_rng(rng).permutation(n), dtypes.int64, device)
 
 
-def normal(mean: float, std: float, size: Sequence[int], *, dtype: Any = None, device: Any = None, rng: Any = None) -> Tensor:
+def normal(
+    mean: float, std: float, size: Sequence[int], *, dtype: Any = None, device: Any = None, rng: Any = None
+) -> Tensor:
     """Normally distributed numbers."""
     return _drawn(default_rng(rng).normal(mean, std, ints((size,))), dtype, device)
 

@@ -103,10 +103,14 @@ class Tensor(Value):
     def requires_grad(self, wanted: bool) -> None:
         if type(self.vertex) not in (Leaf, type(None)):
             if not wanted:
-                raise GraphError("requires_grad: this tensor was computed in the graph; detach() gives it without")
+                raise GraphError(
+                    "requires_grad: this tensor was computed in the graph; detach() gives it without"
+                )
             return
         if wanted and self.array.dtype.kind != "f":
-            raise TypeError(f"requires_grad: only floating tensors can require a gradient, this one is {self.array.dtype}")
+            raise TypeError(
+                f"requires_grad: only floating tensors can require a gradient, this one is {self.array.dtype}"
+            )
         if wanted and self.vertex is None:
             self.vertex = Leaf(self.array)
         elif not wanted:
@@ -175,7 +179,7 @@ class Tensor(Value):
                 "or it was computed under no_grad() or came from detach()"
             )
         seed = _seed("backward", self, gradient, create_graph)
-        settings = {"retain_graph": bool(retain_graph), "create_graph": create_graph}
+        settings: dict[str, Any] = {"retain_graph": bool(retain_graph), "create_graph": create_graph}
         if inputs is None:
             engine.backward([self], [seed], **settings)
             return
@@ -205,7 +209,9 @@ class Tensor(Value):
         array = value.array if isinstance(value, Tensor) else Tensor(value).array
         if type(self.vertex) is Leaf:
             if array.dtype.kind != "f":
-                raise TypeError(f"data: this tensor requires a gradient and stays floating; got {array.dtype}")
+                raise TypeError(
+                    f"data: this tensor requires a gradient and stays floating; got {array.dtype}"
+                )
             if (array.shape, array.dtype) != (self.array.shape, self.array.dtype):
                 self.vertex = Leaf(array)
         elif self.vertex is not None:
@@ -255,7 +261,9 @@ class Tensor(Value):
 
     def __index__(self) -> int:
         if self.array.dtype.kind not in "iu" or self.numel() != 1:
-            raise TypeError(f"only an integer tensor of one element is an index, not {self.dtype} {self.shape}")
+            raise TypeError(
+                f"only an integer tensor of one element is an index, not {self.dtype} {self.shape}"
+            )
         return int(self.item())
 
     def __len__(self) -> int:
@@ -278,7 +286,9 @@ class Tensor(Value):
         return text_of(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("tensors are not pickled; tinygrad_rnn.save writes them to a file, .numpy() gives an array")
+        raise TypeError(
+            "tensors are not pickled; tinygrad_rnn.save writes them to a file, .numpy() gives an array"
+        )
 
     def __copy__(self) -> Tensor:
         return type(self)._of(self.array, self.vertex)  # type: ignore[no-any-return]
@@ -295,7 +305,9 @@ class Tensor(Value):
 
     # ------------------------------------------------------------ to another type or device
 
-    def to(self, *to: Any, device: Any = None, dtype: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
+    def to(
+        self, *to: Any, device: Any = None, dtype: Any = None, copy: bool = False, non_blocking: bool = False
+    ) -> Tensor:
         """In another dtype, on another device, or both: `to("cuda")`, `to(float64)`, `to("cpu", float32)`, `to(other)`.
 
         The tensor itself where nothing changes. The gradient comes back in the type and to the device it left.
@@ -357,10 +369,12 @@ class Tensor(Value):
 
     # ------------------------------------------------------------ operators
 
-    __add__ = __radd__ = ops.add
-    __sub__ = sub = subtract = ops.sub
-    __mul__ = __rmul__ = ops.mul
-    __truediv__ = ops.div
+    __add__: Any = ops.add
+    __radd__: Any = ops.add
+    __sub__: Any = ops.sub
+    __mul__: Any = ops.mul
+    __rmul__: Any = ops.mul
+    __truediv__: Any = ops.div
     __pow__ = ops.pow
     __floordiv__ = ops.floor_divide
     __mod__ = remainder = ops.remainder
@@ -429,7 +443,9 @@ class Tensor(Value):
                 )
             value = value.array
             if array_module(value) is not array_module(self.array):
-                raise engine.errors.mixed_devices(name, 1, array_module(self.array).name, array_module(value).name)
+                raise engine.errors.mixed_devices(
+                    name, 1, array_module(self.array).name, array_module(value).name
+                )
             return value
         return value if isinstance(value, (float, int, bool)) else Tensor(value, device=self.device).array
 
@@ -442,28 +458,37 @@ class Tensor(Value):
         """ufunc(self, other) into this tensor's memory."""
         array = self._changeable(name)
         other = self._constant(name, other)
-        if array.dtype.kind in "iu" and (ufunc == "true_divide" or getattr(other, "dtype", array.dtype).kind == "f" or isinstance(other, float)):
+        if array.dtype.kind in "iu" and (
+            ufunc == "true_divide"
+            or getattr(other, "dtype", array.dtype).kind == "f"
+            or isinstance(other, float)
+        ):
             raise TypeError(f"{name}: an integer tensor cannot hold the result; use x = x.float() first")
         getattr(array_module(array), ufunc)(array, other, out=array)
         return self._changed()
 
     def _augment(self, op: Any, name: str, ufunc: str, other: Any) -> Tensor:
         tracked = self.vertex is not None and type(self.vertex) is not Leaf
-        joins = isinstance(other, Value) and other.vertex is not None and self.vertex is None and engine.is_grad_enabled()
+        joins = (
+            isinstance(other, Value)
+            and other.vertex is not None
+            and self.vertex is None
+            and engine.is_grad_enabled()
+        )
         if tracked or joins:  # a new tensor under the old name: the graph stays right
             return op(self, other)  # type: ignore[no-any-return]
         return self._apply(name, ufunc, other)
 
-    def __iadd__(self, other: Any) -> Tensor:
+    def __iadd__(self, other: Any) -> Any:
         return self._augment(ops.add, "+=", "add", other)
 
-    def __isub__(self, other: Any) -> Tensor:
+    def __isub__(self, other: Any) -> Any:
         return self._augment(ops.sub, "-=", "subtract", other)
 
-    def __imul__(self, other: Any) -> Tensor:
+    def __imul__(self, other: Any) -> Any:
         return self._augment(ops.mul, "*=", "multiply", other)
 
-    def __itruediv__(self, other: Any) -> Tensor:
+    def __itruediv__(self, other: Any) -> Any:
         return self._augment(ops.div, "/=", "true_divide", other)
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -518,8 +543,17 @@ class Tensor(Value):
     # ------------------------------------------------------------ ops as methods
 
     eq, ne, lt, le, gt, ge = ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge
+    sub, subtract = ops.sub, ops.sub
     add, mul, multiply, div, divide, pow = ops.add, ops.mul, ops.mul, ops.div, ops.div, ops.pow
-    exp, log, log1p, expm1, sqrt, sin, cos = ops.exp, ops.log, ops.log1p, ops.expm1, ops.sqrt, ops.sin, ops.cos
+    exp, log, log1p, expm1, sqrt, sin, cos = (
+        ops.exp,
+        ops.log,
+        ops.log1p,
+        ops.expm1,
+        ops.sqrt,
+        ops.sin,
+        ops.cos,
+    )
     sign, floor, round, logical_not = ops.sign, ops.floor, ops.round, ops.logical_not
     isnan, isinf, isfinite = ops.isnan, ops.isinf, ops.isfinite
     tanh, sigmoid, relu, softmax, log_softmax = ops.tanh, ops.sigmoid, ops.relu, ops.softmax, ops.log_softmax
@@ -528,7 +562,13 @@ class Tensor(Value):
     sum, mean, var, std, prod, cumsum = ops.sum, ops.mean, ops.var, ops.std, ops.prod, ops.cumsum
     max, min, amax, amin, argmax, argmin = ops.max, ops.min, ops.amax, ops.amin, ops.argmax, ops.argmin
     logsumexp, norm, all, any = ops.logsumexp, ops.norm, ops.all, ops.any
-    reshape, view, flatten, ravel, contiguous = ops.reshape, ops.reshape, ops.flatten, ops.flatten, ops.contiguous
+    reshape, view, flatten, ravel, contiguous = (
+        ops.reshape,
+        ops.reshape,
+        ops.flatten,
+        ops.flatten,
+        ops.contiguous,
+    )
     permute, transpose, swapaxes, t = ops.permute, ops.transpose, ops.swapaxes, ops.t
     squeeze, unsqueeze, flip, repeat = ops.squeeze, ops.unsqueeze, ops.flip, ops.tile
     broadcast_to, expand, repeat_interleave = ops.broadcast_to, ops.expand, ops.repeat_interleave
@@ -628,14 +668,24 @@ def grad(
     which gives None for it.
     """
     outputs = [output] if isinstance(output, Tensor) else list(output)
-    given = [grad_output] * len(outputs) if grad_output is None or isinstance(output, Tensor) else list(grad_output)
+    given = (
+        [grad_output] * len(outputs)
+        if grad_output is None or isinstance(output, Tensor)
+        else list(grad_output)
+    )
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for tensor in (*outputs, *wanted):
         if tensor.vertex is None and not allow_unused:
-            raise GraphError("grad: an output or input does not require a gradient; set requires_grad before computing")
+            raise GraphError(
+                "grad: an output or input does not require a gradient; set requires_grad before computing"
+            )
     seeds = [_seed("grad", o, g, create_graph) for o, g in zip(outputs, given, strict=True)]
-    found = engine.backward(outputs, seeds, inputs=wanted, retain_graph=retain_graph, create_graph=create_graph)
+    found = engine.backward(
+        outputs, seeds, inputs=wanted, retain_graph=retain_graph, create_graph=create_graph
+    )
     if not allow_unused and any(g is None for g in found):
-        raise GraphError("grad: the output does not depend on one of the inputs; allow_unused=True gives None for it")
+        raise GraphError(
+            "grad: the output does not depend on one of the inputs; allow_unused=True gives None for it"
+        )
     results = tuple(g if g is None or isinstance(g, Tensor) else Tensor._of(g) for g in found)
     return results[0] if isinstance(inputs, Tensor) else results

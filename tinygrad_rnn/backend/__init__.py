@@ -21,12 +21,29 @@ from .dtypes import default_dtype
 from .random import Generator, default_rng, draw_from_rows, get_rng_state, manual_seed, set_rng_state
 
 __all__ = [
-    "Array", "ArrayModule", "Generator", "MODULES", "array_module", "current", "default_rng", "device", "device_of",
-    "draw_from_rows", "find", "get_rng_state", "host_array", "manual_seed", "register", "set_rng_state", "to_numpy",
+    "MODULES",
+    "Array",
+    "ArrayModule",
+    "Generator",
+    "array_module",
+    "current",
+    "default_rng",
+    "device",
+    "device_of",
+    "draw_from_rows",
+    "find",
+    "get_rng_state",
+    "host_array",
+    "manual_seed",
+    "register",
+    "set_rng_state",
+    "to_numpy",
     "use",
 ]  # fmt: skip
 
-MODULES: dict[type, ArrayModule] = {np.ndarray: numpy_.module}  # by array type, filled as libraries are asked for
+MODULES: dict[type, ArrayModule] = {
+    np.ndarray: numpy_.module
+}  # by array type, filled as libraries are asked for
 _loaded: dict[str, ArrayModule] = {"numpy": numpy_.module}
 _aliases = {"cpu": "numpy", "cuda": "cupy", "gpu": "cupy"}
 _lock = threading.Lock()
@@ -62,7 +79,9 @@ def find(name: str | device | ArrayModule) -> ArrayModule:
             ) from error
     module = _loaded[name]
     if not module.is_available():
-        raise RuntimeError(f"the {name} backend finds no CUDA GPU (is the driver installed?); use('numpy') goes on")
+        raise RuntimeError(
+            f"the {name} backend finds no CUDA GPU (is the driver installed?); use('numpy') goes on"
+        )
     return module
 
 
@@ -101,7 +120,9 @@ class use:
         self._token: Token[ArrayModule | None] = _here.set(self._module)
         return self._module
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         _here.reset(self._token)
 
 
@@ -118,7 +139,9 @@ def array_module(*arrays: Array) -> ArrayModule:
         if module is None:
             continue
         if found is not None and module is not found:
-            raise TypeError(f"arrays of two libraries: {found.name} and {module.name}; move one with .to(...)")
+            raise TypeError(
+                f"arrays of two libraries: {found.name} and {module.name}; move one with .to(...)"
+            )
         found = module
     return found if found is not None else current()
 
@@ -144,15 +167,19 @@ class device:
     """Where a tensor's data lies: `device("cpu")` (NumPy) or `device("cuda")` (CuPy). `.type` and `.index` tell."""
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
-    def __init__(self, type: str | device, index: int | None = None) -> None:
+    def __init__(self, type: Any, index: int | None = None) -> None:
         if isinstance(type, device):
             type, index = type.type, type.index
         name, _, number = str(type).partition(":")
         known = {"numpy": "cpu", "cpu": "cpu", "cupy": "cuda", "cuda": "cuda", "gpu": "cuda"}
         known.update({m.name: m.device_type for m in _loaded.values()})
         if name not in known and name not in known.values():
-            raise ValueError(f"device: {type!r} is unknown; expected 'cpu' (or 'numpy') or 'cuda' (or 'cupy')")
+            raise ValueError(
+                f"device: {type!r} is unknown; expected 'cpu' (or 'numpy') or 'cuda' (or 'cupy')"
+            )
         if number and not number.isdigit():
             raise ValueError(f"device: {type!r} should end in a device number, as in 'cuda:0'")
         self.type = known.get(name, name)

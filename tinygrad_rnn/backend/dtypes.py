@@ -38,7 +38,8 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     if dtype is float:
         return _default
     try:
-        return np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
+        return found
     except TypeError:
         raise TypeError(f"{dtype!r} is no dtype; use one such as tinygrad_rnn.float32 or 'int64'") from None
 
@@ -49,11 +50,11 @@ def result_dtype(arrays: list[Any]) -> np.dtype[Any]:
     Integers and booleans never widen a float (float32 with int64 stays float32), and a 0-d array never widens one
     with axes: PyTorch's rule, which keeps a float32 model float32.
     """
-    found = None
+    found: Any = None
     for with_axes in (True, False):
         for array in arrays:
             if array.dtype.kind == "f" and (array.ndim > 0) == with_axes:
                 found = array.dtype if found is None else np.promote_types(found, array.dtype)
         if found is not None:
-            return found
+            return np.dtype(found)
     return _default

@@ -42,7 +42,9 @@ def set_rng_state(state: dict[str, Any]) -> None:
     _generator = np.random.Generator(bits)
 
 
-def draw_from_rows(weights: np.ndarray[Any, Any], n: int, replacement: bool, rng: Any = None) -> np.ndarray[Any, Any]:
+def draw_from_rows(
+    weights: np.ndarray[Any, Any], n: int, replacement: bool, rng: Any = None
+) -> np.ndarray[Any, Any]:
     """`n` column numbers for each row of `weights` (rows, columns), with its numbers as odds: (rows, n), int64."""
     if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(1) <= 0).any():
         raise ValueError("multinomial: weights must be finite and >= 0, with a positive sum in each row")

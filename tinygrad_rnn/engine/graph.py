@@ -45,7 +45,7 @@ class Value:
     __slots__ = ("__weakref__", "array", "vertex")
     array: Any
     vertex: Vertex | None  # None: a constant
-    result: type  # what primitives wrap their results in; set by tensor.py
+    result: Any  # the class that primitives wrap their results in: Tensor; set by tensor.py
 
 
 class Leaf:
@@ -61,16 +61,30 @@ class Leaf:
 class Node:
     """One call of a primitive. It holds arrays and the places its arguments came from, never a tensor: no cycles."""
 
-    __slots__ = ("dtype", "grad", "line", "op", "outputs", "parents", "retains_grad", "shape", "time", "values")
+    __slots__ = (
+        "dtype",
+        "grad",
+        "line",
+        "op",
+        "outputs",
+        "parents",
+        "retains_grad",
+        "shape",
+        "time",
+        "values",
+    )
 
-    def __init__(self, op: Primitive, parents: Sequence[Vertex | None], values: list[Any], result: Any) -> None:
+    def __init__(
+        self, op: Primitive, parents: Sequence[Vertex | None], values: list[Any], result: Any
+    ) -> None:
         self.time = next(_clock)
         self.op = op
         self.parents: Sequence[Vertex | None] = parents
         self.values: list[Any] | None = values  # [y, *arguments, *settings, *shapes]; None once freed
         if type(result) is tuple:  # several results: shapes, dtypes and gradients are those of the Outputs
             self.outputs: int | None = len(result)
-            self.shape = self.dtype = None
+            self.shape: Any = None
+            self.dtype: Any = None
         else:
             self.outputs = None
             self.shape, self.dtype = result.shape, result.dtype
@@ -126,7 +140,9 @@ class Primitive:
         wanted = [n for n in inspect.signature(rule).parameters if n != "needs"]
         unknown = [n for n in wanted if n not in place]
         if unknown or wanted[:1] != ["g"]:
-            raise TypeError(f"{self.name}: a rule reads {wanted}; it takes g first, then any of {[*place][1:]}")
+            raise TypeError(
+                f"{self.name}: a rule reads {wanted}; it takes g first, then any of {[*place][1:]}"
+            )
         return [place[n] for n in wanted]
 
     def drops(self, mask: int) -> tuple[int, ...]:
@@ -188,7 +204,9 @@ def primitive(
                 arrays.append(a)
                 bit += bit
             if len(arrays) != n_expected and n_expected is not None:
-                raise TypeError(f"{spec.name}: expected {n_expected} arguments ({', '.join(spec.arguments)}), got {len(arrays)}")
+                raise TypeError(
+                    f"{spec.name}: expected {n_expected} arguments ({', '.join(spec.arguments)}), got {len(arrays)}"
+                )
             if xp is None:
                 xp = array_module()
                 arrays = [xp.asarray(a, dtype=result_dtype([]) if type(a) is float else None) for a in arrays]
@@ -240,7 +258,7 @@ def primitive(
     return define
 
 
-def _wrap(cls: type, array: Any, vertex: Vertex | None) -> Any:
+def _wrap(cls: Any, array: Any, vertex: Vertex | None) -> Any:
     out = cls.__new__(cls)
     out.array = array
     out.vertex = vertex
@@ -484,7 +502,9 @@ def _release(node: Node, keep: bool) -> None:
 
 # ---------------------------------------------------------------- in-place changes
 
-_changes: dict[int, tuple[int, Any]] = {}  # by the id of the array that owns the memory: when, and a weak reference
+_changes: dict[
+    int, tuple[int, Any]
+] = {}  # by the id of the array that owns the memory: when, and a weak reference
 _latest_change = 0
 
 

@@ -39,7 +39,9 @@ class _Switch:
     def __enter__(self) -> None:
         self._tokens.append(_mode.set(_mode.get()._replace(**{self.field: self.value})))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         _mode.reset(self._tokens.pop())
 
     def __call__(self, function: F) -> F:
@@ -85,7 +87,9 @@ class set_grad_enabled:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         _mode.set(_mode.get()._replace(grad=self._before))
 
 

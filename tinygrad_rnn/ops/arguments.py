@@ -11,7 +11,14 @@ from ..backend import Array
 from ..engine import Value, primitive
 
 F = TypeVar("F", bound=Callable[..., Any])
-_OTHER_NAMES = {"dim": "axis", "dims": "axis", "keepdim": "keepdims", "input": "x", "dim0": "axis0", "dim1": "axis1"}
+_OTHER_NAMES = {
+    "dim": "axis",
+    "dims": "axis",
+    "keepdim": "keepdims",
+    "input": "x",
+    "dim0": "axis0",
+    "dim1": "axis1",
+}
 
 
 def both_dialects(function: F) -> F:
@@ -24,7 +31,9 @@ def both_dialects(function: F) -> F:
             for other, name in _OTHER_NAMES.items():
                 if other in settings and name in taken and other not in taken:
                     if name in settings:
-                        raise TypeError(f"{function.__name__}: {name} and {other} are one setting; give one of them")
+                        raise TypeError(
+                            f"{function.__name__}: {name} and {other} are one setting; give one of them"
+                        )
                     settings[name] = settings.pop(other)
         return function(*args, **settings)
 
@@ -50,6 +59,11 @@ def axis_of(name: str, axis: Any, ndim: int) -> int:
     if not -ndim <= axis < ndim:
         raise IndexError(f"{name}: axis {axis} does not exist; the tensor has {ndim}")
     return int(axis % ndim)
+
+
+def along(axis: int, part: Any) -> tuple[Any, ...]:
+    """The index that takes `part` of one axis and all of those before it."""
+    return (slice(None),) * axis + (part,)
 
 
 def ints(values: tuple[Any, ...]) -> tuple[int, ...]:

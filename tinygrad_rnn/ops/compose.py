@@ -42,7 +42,9 @@ def reduced(values: Array, reduction: str, name: str) -> Array:
 def same_shape(name: str, x: Array, target: Array) -> None:
     """Losses never broadcast: (B, 1) against (B,) would silently compare everything with everything."""
     if tuple(x.shape) != tuple(target.shape):
-        raise ValueError(f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal")
+        raise ValueError(
+            f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal"
+        )
 
 
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
@@ -64,11 +66,18 @@ def huber_loss(input: Array, target: Array, *, reduction: str = "mean", delta: f
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     apart = abs_(input - target)
-    return reduced(where(apart <= delta, 0.5 * apart * apart, delta * (apart - 0.5 * delta)), reduction, "huber_loss")
+    return reduced(
+        where(apart <= delta, 0.5 * apart * apart, delta * (apart - 0.5 * delta)), reduction, "huber_loss"
+    )
 
 
 def binary_cross_entropy_with_logits(
-    input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean", pos_weight: Array | None = None
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    reduction: str = "mean",
+    pos_weight: Array | None = None,
 ) -> Array:
     """-target log sigmoid(input) - (1 - target) log(1 - sigmoid(input)), from the logits: no overflow."""
     name = "binary_cross_entropy_with_logits"
@@ -81,7 +90,12 @@ def binary_cross_entropy_with_logits(
 
 
 def nll_loss(
-    input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
 ) -> Array:
     """Minus the log probability of each target class.
 
@@ -92,11 +106,15 @@ def nll_loss(
     name = "nll_loss"
     wanted = plain(target)
     if getattr(wanted, "dtype", None) is None or wanted.dtype.kind not in "iu":
-        raise TypeError(f"{name}: target must hold integer classes, got {getattr(wanted, 'dtype', type(wanted).__name__)}")
+        raise TypeError(
+            f"{name}: target must hold integer classes, got {getattr(wanted, 'dtype', type(wanted).__name__)}"
+        )
     class_axis = 0 if input.ndim == 1 else 1
     expected = (*input.shape[:class_axis], *input.shape[class_axis + 1 :])
     if tuple(wanted.shape) != expected:
-        raise ValueError(f"{name}: input {tuple(input.shape)} needs a target of shape {expected}, got {tuple(wanted.shape)}")
+        raise ValueError(
+            f"{name}: input {tuple(input.shape)} needs a target of shape {expected}, got {tuple(wanted.shape)}"
+        )
     n_classes = input.shape[class_axis]
     if input.ndim != 2:
         order = (*(i for i in range(input.ndim) if i != class_axis), class_axis)
@@ -105,7 +123,9 @@ def nll_loss(
     counts = flat != ignore_index
     in_range = (flat >= 0) & (flat < n_classes)
     if _on_host(flat) and bool((counts & ~in_range).any()):
-        raise IndexError(f"{name}: target has classes outside 0 to {n_classes - 1} (ignore_index is {ignore_index})")
+        raise IndexError(
+            f"{name}: target has classes outside 0 to {n_classes - 1} (ignore_index is {ignore_index})"
+        )
     safe = flat * counts
 
     xp = array_module(flat)
@@ -168,7 +188,9 @@ def _along_classes(weight: Array, input: Array, class_axis: int) -> Array:
     return reshape(weight, tuple(-1 if i == class_axis else 1 for i in range(input.ndim)))
 
 
-def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean") -> Array:
+def binary_cross_entropy(
+    input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
+) -> Array:
     """The cross-entropy of probabilities in [0, 1]; logarithms are held above -100, as in PyTorch."""
     from .elementwise import clip, log
 
@@ -183,7 +205,9 @@ def normalize(x: Array, axis: int = -1, eps: float = 1e-12) -> Array:
     return x / maximum(size, eps)
 
 
-def layer_norm(x: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Array:
+def layer_norm(
+    x: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Array:
     """(x - mean) / sqrt(var + eps) over the last axes, then * weight + bias (Ba et al. 2016, eq. 4)."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if tuple(x.shape[x.ndim - len(shape) :]) != shape or not shape:

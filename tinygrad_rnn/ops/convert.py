@@ -27,7 +27,11 @@ def contiguous(xp: Any, x: Array) -> Array:
     return xp.ascontiguousarray(x)
 
 
-@primitive(vjp=(lambda g, source, target: transfer(g, source=target, target=source),))
+def _back(g: Array, source: ArrayModule, target: ArrayModule) -> Array:
+    return transfer(g, source=target, target=source)
+
+
+@primitive(vjp=(_back,))
 def transfer(xp: Any, x: Array, *, source: ArrayModule, target: ArrayModule) -> Array:
     """x moved from one array library to another; the gradient goes the way back."""
     return target.from_numpy(source.to_numpy(x))
@@ -42,9 +46,10 @@ def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = True
     kind = None if dtype is None else dtypes.as_dtype(dtype)
     if isinstance(data, Value):
         data = data.array
+    array: Array
     if isinstance(data, tuple(MODULES)):
-        source = array_module(data)
-        array = data.astype(kind, copy=copy) if kind is not None else data.copy() if copy else data
+        source, array = array_module(data), data
+        array = array.astype(kind, copy=copy) if kind is not None else array.copy() if copy else array
     else:
         array = backend.host_array(data, kind)
         source = array_module(array)

@@ -201,16 +201,16 @@ def sqrt(xp: Any, x: Array) -> Array:
     return xp.sqrt(x)
 
 
-@primitive(vjp=(lambda g, x: g * sign(x),))
-def abs(xp: Any, x: Array) -> Array:
-    """|x|; the gradient at 0 is 0."""
-    return xp.abs(x)
-
-
 @primitive(vjp=None)
 def sign(xp: Any, x: Array) -> Array:
     """-1, 0 or 1; flat, so a constant to the graph."""
     return xp.sign(x)
+
+
+@primitive(vjp=(lambda g, x: g * sign(x),))
+def abs(xp: Any, x: Array) -> Array:
+    """|x|; the gradient at 0 is 0."""
+    return xp.abs(x)
 
 
 @primitive(vjp=None)
@@ -225,7 +225,11 @@ def round(xp: Any, x: Array) -> Array:
     return xp.rint(x)
 
 
-@primitive(vjp=(lambda g, x: g * cos(x),))
+def _sin_gradient(g: Array, x: Array) -> Array:
+    return g * cos(x)
+
+
+@primitive(vjp=(_sin_gradient,))
 def sin(xp: Any, x: Array) -> Array:
     """Sine; x in radians."""
     return xp.sin(x)
@@ -347,4 +351,3 @@ def where(condition: Array, a: Array, b: Array) -> Array:
 def masked_fill(x: Array, mask: Array, value: Any) -> Array:
     """x with `value` where the mask holds."""
     return where(mask, value, x)
-

@@ -7,12 +7,19 @@ So T slices `x[t]` of a sequence cost one buffer, not T.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..backend import Array, array_module, draw_from_rows, to_numpy
 from ..engine import Value, primitive
 from ..engine.accumulate import Summand
 from .arguments import axis_of, both_dialects, plain
+
+
+class Extremes(NamedTuple):
+    """What `max`, `min`, `sort` and `topk` return along an axis: the values, and where they stood."""
+
+    values: Array
+    indices: Array
 
 
 class Picked(Summand):
@@ -28,7 +35,11 @@ class Picked(Summand):
         return _put(*(t.g for t in terms), indices=tuple(t.index for t in terms), shape=terms[0].shape)
 
 
-@primitive(vjp=lambda g, indices: [pick(g, index=index) for index in indices])
+def _pick_again(g: Array, indices: tuple[Any, ...]) -> list[Array]:
+    return [pick(g, index=index) for index in indices]
+
+
+@primitive(vjp=_pick_again)
 def _put(xp: Any, *pieces: Array, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
     """Zeros of `shape` with each piece added at its index."""
     total = xp.zeros(shape, pieces[0].dtype)
@@ -123,8 +134,12 @@ def gather(x: Array, axis: int, index: Array) -> Array:
     """PyTorch's spelling of take_along_axis; `index` may also be smaller than x along other axes."""
     axis = axis_of("gather", axis, x.ndim)
     chosen = plain(index)
-    if chosen.ndim != x.ndim or any(n > m for i, (n, m) in enumerate(zip(chosen.shape, x.shape, strict=False)) if i != axis):
-        raise ValueError(f"gather: index of shape {tuple(chosen.shape)} does not fit a tensor of shape {tuple(x.shape)}")
+    if chosen.ndim != x.ndim or any(
+        n > m for i, (n, m) in enumerate(zip(chosen.shape, x.shape, strict=False)) if i != axis
+    ):
+        raise ValueError(
+            f"gather: index of shape {tuple(chosen.shape)} does not fit a tensor of shape {tuple(x.shape)}"
+        )
     return pick(x, index=_along(x, chosen, axis))
 
 
@@ -155,7 +170,9 @@ def embedding(indices: Array, weight: Array, padding_idx: int | None = None) -> 
     """
     chosen = plain(indices)
     if getattr(chosen, "dtype", None) is None or chosen.dtype.kind not in "iu":
-        raise TypeError(f"embedding: indices must be an integer tensor, got {getattr(chosen, 'dtype', type(chosen).__name__)}")
+        raise TypeError(
+            f"embedding: indices must be an integer tensor, got {getattr(chosen, 'dtype', type(chosen).__name__)}"
+        )
     xp = array_module(chosen)
     if xp.device_type == "cpu" and chosen.size and (chosen.max() >= weight.shape[0] or chosen.min() < 0):
         raise IndexError(
@@ -197,8 +214,6 @@ def argsort(x: Array, axis: int = -1, descending: bool = False) -> Array:
 @both_dialects
 def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
     """`(values, indices)` in rising (or falling) order along `axis`."""
-    from .reduce import Extremes
-
     places = argsort(x, axis, descending)
     return Extremes(take_along_axis(x, places, axis), places)
 
@@ -206,8 +221,6 @@ def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
 @both_dialects
 def topk(x: Array, k: int, axis: int = -1, largest: bool = True) -> Any:
     """`(values, indices)` of the k largest (or smallest) elements along `axis`, in order."""
-    from .reduce import Extremes
-
     axis = axis_of("topk", axis, x.ndim)
     if not 0 <= k <= x.shape[axis]:
         raise ValueError(f"topk: k = {k} is not between 0 and the {x.shape[axis]} elements along axis {axis}")

@@ -96,14 +96,18 @@ def einsum(subscripts: str, *operands: Array) -> Array:
     terms, output = _spell_out(terms, output if arrow else None, operands)
     for term, operand in zip(terms, operands, strict=True):
         if len(term) != operand.ndim:
-            raise ValueError(f"einsum: {term!r} names {len(term)} axes, the operand has shape {tuple(operand.shape)}")
+            raise ValueError(
+                f"einsum: {term!r} names {len(term)} axes, the operand has shape {tuple(operand.shape)}"
+            )
         if len(set(term)) != len(term):
             raise ValueError(f"einsum: {term!r} repeats a letter; take the diagonal by indexing first")
     sizes: dict[str, int] = {}
     for term, operand in zip(terms, operands, strict=True):
         for letter, size in zip(term, operand.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
-                raise ValueError(f"einsum: axis {letter!r} is {sizes[letter]} in one operand and {size} in another")
+                raise ValueError(
+                    f"einsum: axis {letter!r} is {sizes[letter]} in one operand and {size} in another"
+                )
     unknown = [letter for letter in output if letter not in sizes]
     if unknown:
         raise ValueError(f"einsum: the result names {unknown[0]!r}, which no operand has")
@@ -133,7 +137,9 @@ def _spell_out(terms: list[str], output: str | None, operands: Any) -> tuple[lis
     return spelled, output.replace("...", dots)
 
 
-def _pair(a_names: str, a: Array, b_names: str, b: Array, needed: set[str], sizes: dict[str, int]) -> tuple[str, Array]:
+def _pair(
+    a_names: str, a: Array, b_names: str, b: Array, needed: set[str], sizes: dict[str, int]
+) -> tuple[str, Array]:
     """One batched matrix product: shared axes that stay are its batch, shared axes that go are summed over."""
     for_a = tuple(i for i, c in enumerate(a_names) if c not in b_names and c not in needed)
     for_b = tuple(i for i, c in enumerate(b_names) if c not in a_names and c not in needed)

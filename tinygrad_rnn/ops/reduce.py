@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..backend import Array
 from ..engine import primitive
 from .arguments import axes_of, axis_of, both_dialects
 from .elementwise import abs as abs_
-from .elementwise import exp, sqrt, where
-from .index import take_along_axis
+from .elementwise import exp, maximum, minimum, sqrt, where
+from .index import Extremes, take_along_axis
 from .shape import broadcast_to, flip, reshape
 
 
@@ -53,7 +53,14 @@ def mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 
 @both_dialects
-def var(x: Array, axis: Any = None, unbiased: bool = True, keepdims: bool = False, *, correction: int | None = None) -> Array:
+def var(
+    x: Array,
+    axis: Any = None,
+    unbiased: bool = True,
+    keepdims: bool = False,
+    *,
+    correction: int | None = None,
+) -> Array:
     """The mean squared distance from the mean, divided by the count less `correction`.
 
     The correction is 1 as in PyTorch (NumPy's is 0); `unbiased=False` is `correction=0`.
@@ -67,7 +74,14 @@ def var(x: Array, axis: Any = None, unbiased: bool = True, keepdims: bool = Fals
 
 
 @both_dialects
-def std(x: Array, axis: Any = None, unbiased: bool = True, keepdims: bool = False, *, correction: int | None = None) -> Array:
+def std(
+    x: Array,
+    axis: Any = None,
+    unbiased: bool = True,
+    keepdims: bool = False,
+    *,
+    correction: int | None = None,
+) -> Array:
     """The square root of the variance."""
     return sqrt(var(x, axis, unbiased, keepdims, correction=correction))
 
@@ -107,23 +121,14 @@ def amin(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 def _not_empty(name: str, x: Array, axis: Any) -> tuple[int, ...]:
     axes = axes_of(name, axis, x.ndim)
-    if any(x.shape[i] == 0 for i in axes):
+    if 0 in [x.shape[i] for i in axes]:
         raise ValueError(f"{name}: no elements along axis {axis} of shape {tuple(x.shape)}")
     return axes
 
 
-class Extremes(NamedTuple):
-    """What `max`, `min`, `sort` and `topk` return along an axis: the values, and where they stood."""
-
-    values: Array
-    indices: Array
-
-
 def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
     if hasattr(axis, "shape"):
-        from . import elementwise
-
-        return getattr(elementwise, name + "imum")(x, axis)
+        return (maximum if name == "max" else minimum)(x, axis)
     if axis is None:
         return (amax if name == "max" else amin)(x, None, keepdims)
     axes = _not_empty(name, x, axis)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import Array
 from ..engine import primitive
-from .arguments import axes_of, axis_of, both_dialects, ints
+from .arguments import along, axes_of, axis_of, both_dialects, ints
 
 # ---------------------------------------------------------------- one array
 
@@ -155,7 +155,9 @@ def tile(x: Array, *repeats: Any) -> Array:
     x = _reshape(x, shape=(1,) * (len(times) - x.ndim) + tuple(x.shape))
     times = (1,) * (x.ndim - len(times)) + times
     apart = tuple(n for size in x.shape for n in (1, size))
-    wide = _broadcast_to(_reshape(x, shape=apart), shape=tuple(n for r, s in zip(times, x.shape, strict=True) for n in (r, s)))
+    wide = _broadcast_to(
+        _reshape(x, shape=apart), shape=tuple(n for r, s in zip(times, x.shape, strict=True) for n in (r, s))
+    )
     return _reshape(wide, shape=tuple(r * s for r, s in zip(times, x.shape, strict=True)))
 
 
@@ -164,9 +166,8 @@ def tile(x: Array, *repeats: Any) -> Array:
 
 def _cut(g: Array, xs_shape: tuple[tuple[int, ...], ...], axis: int) -> list[Array]:
     pieces, start = [], 0
-    before = (slice(None),) * axis
     for shape in xs_shape:
-        pieces.append(g[(*before, slice(start, start + shape[axis]))])
+        pieces.append(g[along(axis, slice(start, start + shape[axis]))])
         start += shape[axis]
     return pieces
 
@@ -194,8 +195,7 @@ cat = concat
 
 
 def _unstack(g: Array, xs_shape: tuple[tuple[int, ...], ...], axis: int) -> list[Array]:
-    before = (slice(None),) * axis
-    return [g[(*before, i)] for i in range(len(xs_shape))]
+    return [g[along(axis, i)] for i in range(len(xs_shape))]
 
 
 @primitive(vjp=_unstack)
@@ -214,7 +214,9 @@ def stack(tensors: Sequence[Array], axis: int = 0) -> Array:
     return _stack(*tensors, axis=axis_of("stack", axis, tensors[0].ndim + 1))
 
 
-def _join(g: tuple[Array | None, ...], x_shape: tuple[int, ...], sizes: tuple[int, ...], axis: int) -> list[Array]:
+def _join(
+    g: tuple[Array | None, ...], x_shape: tuple[int, ...], sizes: tuple[int, ...], axis: int
+) -> list[Array]:
     present = next(piece for piece in g if piece is not None)
     pieces = []
     for piece, size in zip(g, sizes, strict=True):
@@ -227,10 +229,9 @@ def _join(g: tuple[Array | None, ...], x_shape: tuple[int, ...], sizes: tuple[in
 
 @primitive(vjp=_join)
 def _split(xp: Any, x: Array, *, sizes: tuple[int, ...], axis: int) -> tuple[Array, ...]:
-    before = (slice(None),) * axis
     pieces, start = [], 0
     for size in sizes:
-        pieces.append(x[(*before, slice(start, start + size))])
+        pieces.append(x[along(axis, slice(start, start + size))])
         start += size
     return tuple(pieces)
 
