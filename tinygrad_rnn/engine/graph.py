@@ -128,10 +128,11 @@ class Primitive:
         self.reads = [itemgetter(*r) if len(r) > 1 else None for r in reads]  # None: the rule reads g alone
         self.joint_reads = self._reads(self.joint, place)
         self.asks_needs = self.joint is not None and "needs" in inspect.signature(self.joint).parameters
-        self._reads_of = reads if self.joint is None else [self.joint_reads]
+        self.reads_of = reads if self.joint is None else [self.joint_reads]
         first_extra = 2 + len(arguments)
-        self.has_extras = any(i >= first_extra for r in self._reads_of for i in r)
+        self.has_extras = any(i >= first_extra for r in self.reads_of for i in r)
         self.has_rules = bool(self.rules) or self.joint is not None
+        self.call: Callable[..., Any] = forward  # the op made of it, set by `primitive`
         self._drops: dict[int, tuple[int, ...]] = {}
 
     def _reads(self, rule: Rule | None, place: dict[str, int]) -> list[int]:
@@ -149,7 +150,7 @@ class Primitive:
         """Which of [y, *arguments] no rule reads, where bit i of `mask` says that argument i needs a gradient."""
         if mask not in self._drops:
             read: set[int] = set()
-            for i, reads in enumerate(self._reads_of):
+            for i, reads in enumerate(self.reads_of):
                 if self.joint is not None or mask >> i & 1:
                     read.update(reads)
             self._drops[mask] = tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
@@ -252,6 +253,7 @@ def primitive(
         op.__doc__, op.__module__ = forward.__doc__, forward.__module__
         signature = inspect.signature(forward)
         op.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+        spec.call = op
         op.primitive = spec  # type: ignore[attr-defined]
         return op
 

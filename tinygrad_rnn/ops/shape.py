@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -214,9 +216,35 @@ def stack(tensors: Sequence[Array], axis: int = 0) -> Array:
     return _stack(*tensors, axis=axis_of("stack", axis, tensors[0].ndim + 1))
 
 
+class _Lent(threading.local):
+    """The array whose pieces were last handed out to be filled with gradients."""
+
+    whole: Array = None
+    pieces: Sequence[Array] = ()
+
+
+_lent = _Lent()
+
+
+def lend_pieces(xp: Any, like: Array, n: int, axis: int) -> Sequence[Array]:
+    """`n` arrays in the shape and type of `like`, to be filled by a rule: pieces of one array along `axis`.
+
+    If they come back as the gradients of one split, `_join` gives the array that they are pieces of, and copies
+    nothing.
+    """
+    size = like.shape[axis]
+    whole = xp.empty((*like.shape[:axis], n * size, *like.shape[axis + 1 :]), like.dtype)
+    _lent.whole = whole
+    _lent.pieces = [whole[along(axis, slice(k * size, (k + 1) * size))] for k in range(n)]
+    return _lent.pieces
+
+
 def _join(
     g: tuple[Array | None, ...], x_shape: tuple[int, ...], sizes: tuple[int, ...], axis: int
 ) -> list[Array]:
+    if len(g) == len(_lent.pieces) and all(map(operator.is_, g, _lent.pieces)):
+        whole, _lent.whole, _lent.pieces = _lent.whole, None, ()
+        return [whole]
     present = next(piece for piece in g if piece is not None)
     pieces = []
     for piece, size in zip(g, sizes, strict=True):

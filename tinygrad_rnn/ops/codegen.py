@@ -1,0 +1,157 @@
+"""Programs of elementwise operations, and the NumPy code made from them.
+
+A program is a list of steps, each `name = op(operands)`; operands are names or numbers. The code is a Python function
+that runs the steps one after the other. What makes it fast: no graph, no checks, and the result of a step is written
+into the memory of an operand that nobody needs any more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..engine.graph import Primitive
+
+# Operations that the library has as a function taking `out=`, by its name there. Others run their own forward.
+UFUNCS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "true_divide", "neg": "negative", "exp": "exp",
+    "log": "log", "log1p": "log1p", "expm1": "expm1", "sqrt": "sqrt", "abs": "abs", "sin": "sin", "cos": "cos",
+    "tanh": "tanh", "maximum": "maximum", "minimum": "minimum",
+}  # fmt: skip
+# Results that are no floats, and so no memory for floats.
+LOGICAL = {
+    "eq", "ne", "lt", "le", "gt", "ge", "logical_not", "logical_and", "logical_or", "isnan", "isinf", "isfinite",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """name = op(*operands, **settings)."""
+
+    name: str
+    op: Primitive
+    operands: tuple[str | float, ...]
+    settings: dict[str, Any]
+
+    def reads(self) -> list[str]:
+        return [o for o in self.operands if isinstance(o, str)]
+
+
+@dataclass
+class Program:
+    """Inputs, steps in order, and the names of the results (None for a result that is zero)."""
+
+    inputs: list[str]
+    prefix: str
+    steps: list[Step] = field(default_factory=list)
+    results: list[str | None] = field(default_factory=list)
+    one_result: bool = False
+    _known: dict[Any, str] = field(default_factory=dict)
+
+    def emit(self, op: Primitive, operands: tuple[str | float, ...], settings: dict[str, Any]) -> str:
+        """Adds a step and returns its name; the name of an earlier one that computes the same."""
+        key = (op.name, operands, tuple(map(type, operands)), tuple(sorted(settings.items())))
+        if key not in self._known:
+            self._known[key] = f"{self.prefix}{len(self.steps)}"
+            self.steps.append(Step(self._known[key], op, operands, settings))
+        return self._known[key]
+
+    def without_dead_steps(self) -> Program:
+        """The same program less the steps whose results nobody reads."""
+        needed = {name for name in self.results if name is not None}
+        steps = []
+        for step in reversed(self.steps):
+            if step.name in needed:
+                steps.append(step)
+                needed.update(step.reads())
+        return Program(self.inputs, self.prefix, steps[::-1], self.results, self.one_result)
+
+    def outside(self) -> list[str]:
+        """Names that are read but are neither inputs nor made by a step: for a reverse program, forward values."""
+        own = {*self.inputs, *(step.name for step in self.steps)}
+        read = [name for step in self.steps for name in step.reads()] + [r for r in self.results if r]
+        return list(dict.fromkeys(name for name in read if name not in own))
+
+    def interpret(self, inputs: Iterable[Any], outside: dict[str, Any]) -> list[Any]:
+        """Runs the steps as ops: on tensors, where the results are to be part of a graph."""
+        env = {**outside, **dict(zip(self.inputs, inputs, strict=True))}
+        for step in self.steps:
+            operands = [env[o] if isinstance(o, str) else o for o in step.operands]
+            env[step.name] = step.op.call(*operands, **step.settings)
+        return [None if name is None else env[name] for name in self.results]
+
+    def __str__(self) -> str:
+        lines = []
+        for step in self.steps:
+            settings = [f"{k}={v!r}" for k, v in step.settings.items()]
+            lines.append(f"{step.name} = {step.op.name}({', '.join([*map(str, step.operands), *settings])})")
+        return "\n".join([*lines, f"return {', '.join(map(str, self.results))}"])
+
+
+def compiled(program: Program, outside: Sequence[str] = (), into: Sequence[int] = ()) -> Callable[..., Any]:
+    """The program as a function of (xp, [inputs, outside values]), arrays of one shape and type, to a list of results.
+
+    `into` numbers results for which the function is given arrays, as a third argument, and which it writes there. The
+    function's text is in its attribute `source`.
+    """
+    arguments = [*program.inputs, *outside]
+    lines = [f"def run(xp, values{', into' if into else ''}):", f"    {', '.join(arguments)}, = values"]
+    places = {i: f"d{n}" for n, i in enumerate(into)}
+    if into:
+        lines.append(f"    {', '.join(places.values())}, = into")
+    last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads()}
+    floats = {step.name for step in program.steps if step.op.name not in LOGICAL}
+    written: dict[str, str] = {}  # steps whose result is written straight to where it belongs
+    for i, place in places.items():
+        name = program.results[i]
+        if name in floats and program.results.count(name) == 1:
+            written[name] = place  # type: ignore[index]
+    kept = {*arguments, *program.results}
+    constants: dict[str, Any] = {}
+    free: set[str] = set()  # names whose memory may be written to
+    for i, step in enumerate(program.steps):
+        dying = [n for n in dict.fromkeys(step.reads()) if last_read[n] == i and n in free]
+        reused = dying[0] if dying and step.name in floats else None
+        lines += [f"    {line}" for line in _code(step, written.get(step.name, reused), constants)]
+        free.difference_update(dying)
+        if step.name in floats and step.name not in kept:
+            free.add(step.name)
+    results = [str(name) for name in program.results]
+    for i, place in places.items():
+        if results[i] not in written:
+            lines.append(f"    {place}[...] = {0 if program.results[i] is None else results[i]}")
+        results[i] = place
+    lines.append(f"    return [{', '.join(results)}]")
+    source = "\n".join(lines)
+    scope: dict[str, Any] = constants
+    exec(compile(source, "<pointwise>", "exec"), scope)
+    run: Callable[..., Any] = scope["run"]
+    run.source = source  # type: ignore[attr-defined]
+    return run
+
+
+def _code(step: Step, out: str | None, constants: dict[str, Any]) -> list[str]:
+    """The lines that compute one step, into `out` where that is given."""
+    name, operands = step.name, ", ".join(map(_literal, step.operands))
+    to = f", out={out}" if out else ""
+    if step.op.name == "sigmoid":  # by way of tanh, in one piece of memory
+        return [
+            f"{name} = xp.multiply({operands}, 0.5{to})",
+            f"xp.tanh({name}, out={name})",
+            f"xp.multiply({name}, 0.5, out={name})",
+            f"xp.add({name}, 0.5, out={name})",
+        ]
+    if step.op.name in UFUNCS:
+        return [f"{name} = xp.{UFUNCS[step.op.name]}({operands}{to})"]
+    constants[f"f_{name}"], constants[f"s_{name}"] = step.op.forward, step.settings
+    line = f"{name} = f_{name}(xp, {operands}, **s_{name})"
+    return [line, f"{out}[...] = {name}", f"{name} = {out}"] if out else [line]
+
+
+def _literal(operand: str | float) -> str:
+    """An operand as it stands in code."""
+    if isinstance(operand, str):
+        return operand
+    return f"float('{operand}')" if isinstance(operand, float) and not math.isfinite(operand) else repr(operand)

@@ -1,0 +1,277 @@
+"""One Python function of elements -> one node in the graph, one straight run over the data.
+
+    @pointwise
+    def lstm(i, f, g, o, c):
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        return sigmoid(o) * tanh(c), c
+
+The function is called once, on symbols, which write down every operation on them: a straight list, the *program*. Its
+reverse is another program: the rules of the operations, called on symbols too, from the last to the first. Nothing is
+said twice, and nothing is said here about any cell.
+
+From a program, codegen.py makes a function for NumPy. A call of the fused function is one node with several results:
+those the function returns, and, hidden behind them, the intermediate values that the reverse program reads. Because
+they are results, gradients of gradients may flow into them, at any order.
+
+`with unfused():` runs the function as it stands, op by op.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import Array, array_module
+from ..engine import Value, mode
+from ..engine.graph import Node, Output, Primitive
+from . import elementwise as e
+from .codegen import Program, compiled
+from .shape import lend_pieces
+
+
+class Symbol:
+    """Stands for a value while a function is read: operations on it are written into the program."""
+
+    __slots__ = ("name", "program")
+
+    def __init__(self, program: Program, name: str) -> None:
+        self.program, self.name = program, name
+
+    def record(self, op: Primitive, args: tuple[Any, ...], settings: dict[str, Any]) -> Symbol:
+        """Called by a primitive that is given a symbol."""
+        if op.joint is not None or op.forward.__module__ != e.__name__:
+            raise TypeError(f"pointwise: {op.name} does not work element by element; call it outside the function")
+        operands = []
+        for a in args:
+            if not isinstance(a, (Symbol, float, int, bool)):
+                raise TypeError(
+                    f"pointwise: {op.name} is given a {type(a).__name__} from outside the function; "
+                    "what is not a number must come in as an argument"
+                )
+            operands.append(a.name if isinstance(a, Symbol) else a)
+        return Symbol(self.program, self.program.emit(op, tuple(operands), {**op.defaults, **settings}))
+
+    def __bool__(self) -> bool:
+        raise TypeError("pointwise: the function may not branch on a value; where(condition, a, b) chooses by element")
+
+    def __getattr__(self, name: str) -> Any:
+        method = None if name.startswith("_") else getattr(e, name, None)
+        if method is None or not callable(method):
+            raise AttributeError(f"pointwise: {name!r} is no operation on single elements")
+        return functools.partial(method, self)
+
+    __add__ = __radd__ = e.add
+    __mul__ = __rmul__ = e.mul
+    __sub__, __truediv__, __pow__, __neg__, __abs__ = e.sub, e.div, e.pow, e.neg, e.abs
+    __lt__, __le__, __gt__, __ge__ = e.lt, e.le, e.gt, e.ge
+    __eq__, __ne__, __and__, __or__ = e.eq, e.ne, e.logical_and, e.logical_or
+    __invert__ = e.logical_not
+    __hash__ = object.__hash__
+
+    def __rsub__(self, other: Any) -> Any:
+        return e.sub(other, self)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return e.div(other, self)
+
+    def __rpow__(self, other: Any) -> Any:
+        return e.pow(other, self)
+
+
+def trace(function: Callable[..., Any], n_args: int) -> Program:
+    """Reads a function of `n_args` elements: inputs a0, a1, ...; results as the function returns them."""
+    program = Program([f"a{i}" for i in range(n_args)], "v")
+    returned = function(*(Symbol(program, name) for name in program.inputs))
+    program.one_result = not isinstance(returned, tuple)
+    for result in (returned,) if program.one_result else returned:
+        if not isinstance(result, Symbol):
+            raise TypeError(f"pointwise: {function.__name__} returns a {type(result).__name__}, not a computed value")
+        program.results.append(result.name)
+    return program
+
+
+def reverse(forward: Program, outputs: tuple[str, ...], needs: tuple[bool, ...]) -> Program:
+    """The program of the gradients: from those of `outputs` (inputs g0, g1, ...) and forward values to those of the
+    arguments that need one, in their order (None for an argument that no path leads to)."""
+    program = Program([f"g{k}" for k in range(len(outputs))], "r")
+    depends = {name for name, need in zip(forward.inputs, needs, strict=True) if need}
+    for step in forward.steps:
+        if step.op.has_rules and depends.intersection(o for o in step.operands if isinstance(o, str)):
+            depends.add(step.name)
+    gradients: dict[str, Symbol] = {}
+
+    def add(name: str, g: Symbol) -> None:
+        gradients[name] = gradients[name] + g if name in gradients else g
+
+    for name, g_name in zip(outputs, program.inputs, strict=True):
+        add(name, Symbol(program, g_name))
+    for step in reversed(forward.steps):
+        g = gradients.pop(step.name, None)
+        if g is None or step.name not in depends:
+            continue
+        arguments = [Symbol(program, o) if isinstance(o, str) else o for o in step.operands]
+        values = [g, Symbol(program, step.name), *arguments, *(step.settings[s] for s in step.op.settings)]
+        for operand, rule, reads in zip(step.operands, step.op.rules, step.op.reads_of, strict=True):
+            if rule is not None and operand in depends:
+                add(operand, rule(*(values[i] for i in reads)))
+    wanted = [name for name, need in zip(forward.inputs, needs, strict=True) if need]
+    program.results = [gradients[name].name if name in gradients else None for name in wanted]
+    return program.without_dead_steps()
+
+
+class Fused:
+    """A pointwise function: called like the plain one, run as one node."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = function.__name__
+        parameters = inspect.signature(function).parameters.values()
+        if any(p.kind is not p.POSITIONAL_OR_KEYWORD for p in parameters):
+            raise TypeError(f"pointwise: {self.name} may take plain positional arguments only")
+        self.arguments = [p.name for p in parameters]
+        self._plans: dict[Any, Plan] = {}
+
+    @functools.cached_property
+    def program(self) -> Program:
+        return trace(self.function, len(self.arguments))
+
+    def __call__(self, *args: Any) -> Any:
+        now = mode.current()
+        if not now.fused or now.debug:
+            return self.function(*args)
+        if len(args) != len(self.arguments):
+            wanted = ", ".join(self.arguments)
+            raise TypeError(f"{self.name}: expected {len(self.arguments)} arguments ({wanted}), got {len(args)}")
+        arrays, parents = [], []
+        mask, bit = 0, 1
+        for a in args:
+            if not isinstance(a, Value):
+                return self.function(*args)  # plain arrays and numbers: nothing to fuse for
+            vertex = a.vertex
+            if vertex is not None:
+                mask |= bit
+            bit += bit
+            parents.append(vertex)
+            arrays.append(a.array)
+        first = arrays[0]
+        shape, dtype, kind = first.shape, first.dtype, type(first)
+        for a in arrays:
+            if a.shape != shape or a.dtype != dtype or type(a) is not kind or not shape or dtype.kind != "f":
+                return self.function(*args)  # broadcasting, mixed types: the rare case, op by op
+        if not now.grad:
+            mask = 0
+        layout = _split_layout(parents, shape) if mask else None
+        plan = self._plans.get((mask, layout))
+        if plan is None:
+            plan = self._plans[mask, layout] = Plan(self, mask, layout)
+        values = tuple(plan.forward(array_module(first), arrays))
+        results = values[: plan.n_results]
+        new = Value.result._of
+        if mask:
+            node = Node(plan, parents, [values, *plan.kept(arrays)], values)  # type: ignore[arg-type]
+            outs = [new(v, Output(node, k, v)) for k, v in enumerate(results)]
+        else:
+            outs = [new(v) for v in results]
+        return outs[0] if self.program.one_result else tuple(outs)
+
+    def source(self, language: str = "python") -> str:
+        """What was made of the function: "program", the operations forward and back; "python", the code for NumPy."""
+        plan = Plan(self, (1 << len(self.arguments)) - 1, None)
+        present = tuple(k < plan.n_results for k in range(len(plan.outputs)))
+        back, _, run = plan.reverse_of(present, plan.needs)
+        if language == "program":
+            return f"forward: {', '.join(self.program.inputs)}\n{self.program}\n\nreverse: {', '.join(back.inputs)}\n{back}"
+        if language == "python":
+            return f"{plan.forward.source}\n\n{run.source}"  # type: ignore[attr-defined]
+        raise ValueError(f"source: {language!r} is unknown; there are 'program' and 'python'")
+
+
+def _split_layout(parents: list[Any], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """(first argument, how many, axis) where arguments are all the pieces of one split, in order: gates, as a rule.
+
+    Their gradients are then written into the pieces of one array, so that going back through the split costs nothing.
+    """
+    for i, vertex in enumerate(parents):
+        if type(vertex) is Output and vertex.k == 0 and vertex.node.op.name == "_split":
+            n, node = vertex.node.outputs, vertex.node
+            pieces = parents[i : i + n]
+            if len(pieces) == n and all(type(p) is Output and p.node is node and p.k == k for k, p in enumerate(pieces)):
+                base = node.parents[0].shape
+                return i, n, next((a for a in range(len(shape)) if base[a] != shape[a]), 0)
+    return None
+
+
+class Plan:
+    """A fused function for one choice of arguments that need gradients. The `op` of its nodes."""
+
+    asks_needs, variadic, has_rules = True, False, True
+
+    def __init__(self, fused: Fused, mask: int, layout: tuple[int, int, int] | None) -> None:
+        program = fused.program
+        self.program, self.name, self.layout = program, fused.name, layout
+        self.needs = tuple(bool(mask >> i & 1) for i in range(len(program.inputs)))
+        read = reverse(program, tuple(program.results), self.needs).outside() if mask else []
+        hidden = [name for name in read if name not in program.inputs and name not in program.results]
+        self.n_results = len(program.results)
+        self.outputs = (*program.results, *hidden)
+        self.saved_arguments = tuple(name in read for name in program.inputs)
+        self.forward = compiled(Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps())
+        self.joint_reads = range(2 + len(program.inputs))
+        self._reverses: dict[Any, Any] = {}
+
+    def kept(self, arrays: list[Array]) -> list[Array | None]:
+        """The arguments, without those that no rule reads."""
+        return [a if keep else None for a, keep in zip(arrays, self.saved_arguments, strict=True)]
+
+    def reverse_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Any:
+        """The reverse program for the outputs that have a gradient and the arguments that need one; the forward values
+        it reads; and its code."""
+        key = (present, needs)
+        if key not in self._reverses:
+            outputs = tuple(name for name, there in zip(self.outputs, present, strict=True) if there)
+            program = reverse(self.program, outputs, needs)
+            outside = program.outside()
+            into = self._pieces(needs)
+            self._reverses[key] = program, outside, compiled(program, outside, into)
+        return self._reverses[key]
+
+    def _pieces(self, needs: tuple[bool, ...]) -> list[int]:
+        """Which of the gradients (counted among those needed) are pieces of one array."""
+        if self.layout is None:
+            return []
+        first, n, _ = self.layout
+        start = sum(needs[:first])
+        return list(range(start, start + n)) if all(needs[first : first + n]) else []
+
+    def joint(self, gs: tuple[Any, ...], ys: Any, *args: Any, needs: tuple[bool, ...]) -> list[Any]:
+        """The rule of the node, from the gradients of its results to those of its arguments: the reverse program, on
+        arrays as compiled, on tensors (under create_graph) op by op."""
+        program, outside, run = self.reverse_of(tuple([g is not None for g in gs]), needs)
+        env = dict(zip(self.outputs, ys, strict=True))
+        env.update(zip(self.program.inputs, args, strict=True))
+        given = [g for g in gs if g is not None]
+        first = given[0]
+        if isinstance(first, Value):
+            found = program.interpret(given, env)
+        else:
+            values = given + [env[name] for name in outside]
+            xp = array_module(first)
+            if self.layout is not None and self._pieces(needs):
+                _, n, axis = self.layout
+                found = run(xp, values, lend_pieces(xp, first, n, axis))
+            else:
+                found = run(xp, values)
+        gradients = iter(found)
+        return [next(gradients) if need else None for need in needs]
+
+
+def pointwise(function: Callable[..., Any]) -> Any:
+    """Makes one node, and one run over the data, of a function of elements.
+
+    The function takes values of one shape and combines them by arithmetic, comparison, `where` and the functions of
+    ops/elementwise.py; it returns one value or a tuple. Tensors of unequal shapes or types are worked through op by op.
+    """
+    return Fused(function)
