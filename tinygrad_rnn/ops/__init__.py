@@ -1,4 +1,4 @@
-"""The ops: functions of tensors, each with its gradient beside it. They take plain arrays too, and then return arrays."""
+"""The ops: functions of tensors, each with its gradient beside it. Given plain arrays, they return arrays."""
 
 from .arguments import axes_of, axis_of, both_dialects, ints, plain
 from .compose import (

@@ -22,7 +22,7 @@ _OTHER_NAMES = {
 
 
 def both_dialects(function: F) -> F:
-    """Lets `dim` stand for `axis` and `keepdim` for `keepdims` (and PyTorch's `input` for the first argument)."""
+    """Lets `dim` stand for `axis`, `keepdim` for `keepdims`, and PyTorch's `input` for the argument x."""
     taken = inspect.signature(function).parameters
 
     @functools.wraps(function)
@@ -41,7 +41,10 @@ def both_dialects(function: F) -> F:
 
 
 def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    """`axis` (an integer, several, or None for all) as non-negative integers. Raises IndexError for a missing one."""
+    """`axis` (an integer, several, or None for all) as non-negative integers.
+
+    Raises IndexError where the array has no such axis.
+    """
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
@@ -57,7 +60,7 @@ def axis_of(name: str, axis: Any, ndim: int) -> int:
         raise TypeError(f"{name}: axis must be an integer, got {type(axis).__name__}")
     axis = axis.__index__()
     if not -ndim <= axis < ndim:
-        raise IndexError(f"{name}: axis {axis} does not exist; the tensor has {ndim}")
+        raise IndexError(f"{name}: axis {axis} does not exist; the tensor has {ndim} axes")
     return int(axis % ndim)
 
 

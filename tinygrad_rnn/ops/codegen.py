@@ -8,7 +8,7 @@ into the memory of an operand that nobody needs any more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,14 @@ class Program:
         read = [name for step in self.steps for name in step.reads()] + [r for r in self.results if r]
         return list(dict.fromkeys(name for name in read if name not in own))
 
+    def only_from(self, names: Iterable[str]) -> set[str]:
+        """These names, and the steps that read no others."""
+        known = set(names)
+        for step in self.steps:
+            if known.issuperset(step.reads()) and step.reads():
+                known.add(step.name)
+        return known
+
     def interpret(self, inputs: Iterable[Any], outside: dict[str, Any]) -> list[Any]:
         """Runs the steps as ops: on tensors, where the results are to be part of a graph."""
         env = {**outside, **dict(zip(self.inputs, inputs, strict=True))}
@@ -90,11 +98,13 @@ class Program:
         return "\n".join([*lines, f"return {', '.join(map(str, self.results))}"])
 
 
-def compiled(program: Program, outside: Sequence[str] = (), into: Sequence[int] = ()) -> Callable[..., Any]:
+def compiled(
+    program: Program, outside: Sequence[str] = (), into: Sequence[int] = (), small: Collection[str] = ()
+) -> Callable[..., Any]:
     """The program as a function of (xp, [inputs, outside values]), arrays of one shape and type, to a list of results.
 
-    `into` numbers results for which the function is given arrays, as a third argument, and which it writes there. The
-    function's text is in its attribute `source`.
+    `into` numbers results for which the function is given arrays, as a third argument, and which it writes there. `small`
+    names values of a smaller shape, whose memory holds no result. The function's text is in its attribute `source`.
     """
     arguments = [*program.inputs, *outside]
     lines = [f"def run(xp, values{', into' if into else ''}):", f"    {', '.join(arguments)}, = values"]
@@ -116,7 +126,7 @@ def compiled(program: Program, outside: Sequence[str] = (), into: Sequence[int] 
         reused = dying[0] if dying and step.name in floats else None
         lines += [f"    {line}" for line in _code(step, written.get(step.name, reused), constants)]
         free.difference_update(dying)
-        if step.name in floats and step.name not in kept:
+        if step.name in floats and step.name not in kept and step.name not in small:
             free.add(step.name)
     results = [str(name) for name in program.results]
     for i, place in places.items():

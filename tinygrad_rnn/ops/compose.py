@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array, array_module
+from ..engine.errors import describe
 from .arguments import axis_of, both_dialects, plain
 from .elementwise import abs as abs_
-from .elementwise import exp, maximum, softplus, where
+from .elementwise import clip, exp, log, maximum, softplus, where
 from .index import pick
-from .reduce import logsumexp, mean
+from .reduce import logsumexp, mean, norm
 from .reduce import sum as sum_
 from .shape import reshape
 
@@ -41,6 +42,8 @@ def reduced(values: Array, reduction: str, name: str) -> Array:
 
 def same_shape(name: str, x: Array, target: Array) -> None:
     """Losses never broadcast: (B, 1) against (B,) would silently compare everything with everything."""
+    if getattr(x, "shape", None) is None or getattr(target, "shape", None) is None:
+        raise TypeError(f"{name}: expected two tensors, got {describe(x)} and {describe(target)}")
     if tuple(x.shape) != tuple(target.shape):
         raise ValueError(
             f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal"
@@ -99,21 +102,20 @@ def nll_loss(
 ) -> Array:
     """Minus the log probability of each target class.
 
-    input: (N, C), (C,) or (N, C, d1, ...), log probabilities; target: the same without the C axis, integers. Positions
-    whose target is `ignore_index` count nothing; "mean" divides by the sum of the weights of those that count (0 where
-    none does gives NaN, as in PyTorch).
+    input: (N, C), (C,) or (N, C, d1, ...), log probabilities; target: the same without the C axis, integers.
+    Positions whose target is `ignore_index` count nothing; "mean" divides by the sum of the weights of those
+    that count (0 where none does gives NaN, as in PyTorch).
     """
     name = "nll_loss"
     wanted = plain(target)
-    if getattr(wanted, "dtype", None) is None or wanted.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name}: target must hold integer classes, got {getattr(wanted, 'dtype', type(wanted).__name__)}"
-        )
+    if getattr(getattr(wanted, "dtype", None), "kind", "") not in ("i", "u"):
+        raise TypeError(f"{name}: target must be a tensor of integer classes, got {describe(target)}")
     class_axis = 0 if input.ndim == 1 else 1
     expected = (*input.shape[:class_axis], *input.shape[class_axis + 1 :])
     if tuple(wanted.shape) != expected:
         raise ValueError(
-            f"{name}: input {tuple(input.shape)} needs a target of shape {expected}, got {tuple(wanted.shape)}"
+            f"{name}: input of shape {tuple(input.shape)} needs a target of shape {expected}, "
+            f"got {tuple(wanted.shape)}"
         )
     n_classes = input.shape[class_axis]
     if input.ndim != 2:
@@ -131,6 +133,7 @@ def nll_loss(
     xp = array_module(flat)
     scale = counts.astype(input.dtype)
     if weight is not None:
+        _check_weight(name, weight, n_classes)
         scale = plain(weight)[safe] * scale
     losses = -pick(input, index=(xp.arange(flat.shape[0]), safe)) * scale
     if reduction == "mean":
@@ -138,8 +141,14 @@ def nll_loss(
     return reduced(reshape(losses, tuple(wanted.shape)) if reduction == "none" else losses, reduction, name)
 
 
-def _on_host(array: Array) -> bool:
+def _check_weight(name: str, weight: Array, n_classes: int) -> None:
+    if tuple(weight.shape) != (n_classes,):
+        raise ValueError(
+            f"{name}: weight has shape {tuple(weight.shape)}, expected ({n_classes},): one per class"
+        )
 
+
+def _on_host(array: Array) -> bool:
     return array_module(array).device_type == "cpu"
 
 
@@ -152,18 +161,25 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Array:
-    """Minus the log of the softmax at each target class; `input` holds logits (N, C), (C,) or (N, C, d1, ...).
+    """Minus the log of the softmax at each target class.
 
+    input: logits (N, C), (C,) or (N, C, d1, ...).
     target: integer classes, without the C axis; or probabilities in the shape of `input`. See `nll_loss` for
     `ignore_index` and "mean".
     """
     name = "cross_entropy"
     class_axis = 0 if input.ndim == 1 else 1
     logs = log_softmax(input, class_axis)
-    by_class = plain(target).dtype.kind in "iu"
+    if getattr(target, "dtype", None) is None:
+        raise TypeError(
+            f"{name}: target must be a tensor of classes or probabilities, got {describe(target)}"
+        )
+    by_class = target.dtype.kind in "iu"
     if by_class and label_smoothing == 0.0:
         return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
     n_classes = input.shape[class_axis]
+    if weight is not None:
+        _check_weight(name, weight, n_classes)
     if not by_class:
         same_shape(name, input, target)
         soft = target * (1 - label_smoothing) + label_smoothing / n_classes
@@ -192,17 +208,19 @@ def binary_cross_entropy(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
 ) -> Array:
     """The cross-entropy of probabilities in [0, 1]; logarithms are held above -100, as in PyTorch."""
-    from .elementwise import clip, log
-
     same_shape("binary_cross_entropy", input, target)
-    loss = -(target * clip(log(input), min=-100.0) + (1 - target) * clip(log(1 - input), min=-100.0))
+    loss = -(target * _held_log(input) + (1 - target) * _held_log(1 - input))
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
 
+def _held_log(p: Array) -> Array:
+    zero = p == 0
+    return where(zero, -100.0, clip(log(where(zero, 1.0, p)), min=-100.0))
+
+
 def normalize(x: Array, axis: int = -1, eps: float = 1e-12) -> Array:
-    """x over its 2-norm along `axis`."""
-    size = (x * x).sum(axis=axis_of("normalize", axis, x.ndim), keepdims=True) ** 0.5
-    return x / maximum(size, eps)
+    """x over its 2-norm along `axis`, or over `eps` where that is larger."""
+    return x / maximum(norm(x, 2, axis_of("normalize", axis, x.ndim), keepdims=True), eps)
 
 
 def layer_norm(
@@ -217,7 +235,3 @@ def layer_norm(
     y = apart / (mean(apart * apart, axes, keepdims=True) + eps) ** 0.5
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
-
-
-__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss",
-           "l1_loss", "layer_norm", "log_softmax", "mse_loss", "nll_loss", "normalize", "softmax"]  # fmt: skip

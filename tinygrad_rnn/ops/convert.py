@@ -10,9 +10,16 @@ from ..engine import Value, primitive
 
 
 @primitive(vjp=(lambda g: g,))
-def cast(xp: Any, x: Array, *, dtype: Any) -> Array:
-    """x in another element type; the gradient comes back in x's."""
+def _cast(xp: Any, x: Array, *, dtype: Any) -> Array:
     return x.astype(dtype)
+
+
+def cast(x: Array, *, dtype: Any) -> Array:
+    """x in another element type; the gradient comes back in x's. As integers or booleans it is a constant."""
+    kind = dtypes.as_dtype(dtype)
+    if kind.kind != "f" and isinstance(x, Value):
+        return Value.result._of(x.array.astype(kind))
+    return _cast(x, dtype=kind)
 
 
 @primitive(vjp=(lambda g: g,))
@@ -24,7 +31,7 @@ def clone(xp: Any, x: Array) -> Array:
 @primitive(vjp=(lambda g: g,))
 def contiguous(xp: Any, x: Array) -> Array:
     """The same elements in row-major memory: x itself where they already lie so."""
-    return xp.ascontiguousarray(x)
+    return x if x.flags.c_contiguous else xp.ascontiguousarray(x)  # which makes 0-d arrays 1-d
 
 
 def _back(g: Array, source: ArrayModule, target: ArrayModule) -> Array:
@@ -38,10 +45,10 @@ def transfer(xp: Any, x: Array, *, source: ArrayModule, target: ArrayModule) -> 
 
 
 def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = True) -> Any:
-    """`data` (numbers, nested lists, arrays, tensors) as an array of `device`'s library, or of the one in use.
+    """`data` (numbers, nested lists, arrays, tensors) as an array of `device`'s library, or the one in use.
 
-    Python's floats become the default floating type (float32), its integers int64; arrays keep their type and, without
-    `device`, their library.
+    Python's floats become the default floating type (float32), its integers int64; arrays keep their type
+    and, without `device`, their library.
     """
     kind = None if dtype is None else dtypes.as_dtype(dtype)
     if isinstance(data, Value):

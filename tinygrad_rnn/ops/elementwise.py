@@ -1,7 +1,7 @@
 """Functions of one element, or of elements at the same place: each with its derivative beside it.
 
-Arguments broadcast against each other as in NumPy. A rule is written as if no broadcasting took place; the engine sums
-each gradient back to the shape of its argument. In the rules `g` is the gradient of the result `y`.
+Arguments broadcast against each other as in NumPy. A rule is written as if no broadcasting took place; the
+engine sums each gradient back to the shape of its argument. In the rules `g` is the gradient of the result `y`.
 """
 
 from __future__ import annotations
@@ -323,7 +323,7 @@ def _clip(xp: Any, x: Array, *, min: float | None, max: float | None) -> Array:
 
 
 def clip(x: Array, min: Any = None, max: Any = None) -> Array:
-    """x held between `min` and `max`, numbers or None for no bound (or tensors); the gradient is 0 outside."""
+    """x held between `min` and `max`: numbers, tensors, or None for no bound; the gradient is 0 outside."""
     if min is None and max is None:
         raise ValueError("clip: give min, max or both")
     if any(hasattr(bound, "shape") for bound in (min, max)):
@@ -338,9 +338,8 @@ def clip(x: Array, min: Any = None, max: Any = None) -> Array:
     lambda g, condition: where(condition, 0.0, g),
 ))  # fmt: skip
 def _where(xp: Any, condition: Array, a: Array, b: Array) -> Array:
-    if condition.dtype.kind != "b":
-        condition = condition != 0
-    return xp.where(condition, a, b)
+    condition = xp.asarray(condition)
+    return xp.where(condition if condition.dtype.kind == "b" else condition != 0, a, b)
 
 
 def where(condition: Array, a: Array, b: Array) -> Array:

@@ -1,18 +1,21 @@
 """Picking elements: `x[...]`, gather, look-up of rows, sorting.
 
-The gradient of picking is putting: zeros everywhere, and the gradient at the places picked. The rule does not make that
-array of mostly zeros; it returns a `Picked`, and all that were picked from one tensor are put into one array at the end.
-So T slices `x[t]` of a sequence cost one buffer, not T.
+The gradient of picking is putting: zeros everywhere, and the gradient at the places picked. The rule does not
+make that array of mostly zeros; it returns a `Picked`, and all that were picked from one tensor are put into
+one array at the end. So T slices `x[t]` of a sequence cost one buffer, not T.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..backend import Array, array_module, draw_from_rows, to_numpy
 from ..engine import Value, primitive
 from ..engine.accumulate import Summand
+from ..engine.errors import describe
 from .arguments import axis_of, both_dialects, plain
+from .elementwise import where
 
 
 class Extremes(NamedTuple):
@@ -57,13 +60,31 @@ def pick(xp: Any, x: Array, *, index: Any) -> Array:
     return x[index]
 
 
+def _put_rows(g: Array, x_shape: tuple[int, ...], rows: Array) -> Array:
+    return place_rows(g, rows=rows, n=x_shape[0])
+
+
+@primitive(vjp=(_put_rows,))
+def take_rows(xp: Any, x: Array, *, rows: Array) -> Array:
+    """x[rows] for a 1-D array of rows, each named once: so the gradient is put in place, not added."""
+    return xp.take(x, rows, axis=0)
+
+
+@primitive(vjp=(lambda g, rows: take_rows(g, rows=rows),))
+def place_rows(xp: Any, x: Array, *, rows: Array, n: int) -> Array:
+    """Zeros of n rows, with x in the rows named: (len(rows), ...) -> (n, ...). Each is named once."""
+    y = xp.zeros((n, *x.shape[1:]), x.dtype)
+    y[rows] = x
+    return y
+
+
 def _is_basic(index: Any) -> bool:
     parts = index if type(index) is tuple else (index,)
     return all(isinstance(i, (int, slice)) or i is None or i is Ellipsis for i in parts)
 
 
 def getitem(x: Array, index: Any) -> Array:
-    """x[index] with integers, slices, None, Ellipsis, integer arrays or tensors, boolean masks, as in NumPy."""
+    """x[index] with integers, slices, None, Ellipsis, integer arrays or tensors, masks, as in NumPy."""
     if type(index) is int:  # x[t], the commonest, first
         if not -x.shape[0] <= index < x.shape[0] if x.ndim else True:
             raise IndexError(f"index {index} is outside a tensor of shape {tuple(x.shape)}")
@@ -72,7 +93,7 @@ def getitem(x: Array, index: Any) -> Array:
 
 
 def clean_index(x: Array, index: Any) -> Any:
-    """An index with tensors as arrays of x's library, and out-of-range integers found (CuPy would wrap them silently)."""
+    """An index with tensors as arrays of x's library, and wrong integers found (CuPy wraps them around)."""
     parts = index if isinstance(index, tuple) else (index,)
     cleaned = tuple(_clean_part(x, part) for part in parts)
     axis = 0
@@ -109,8 +130,8 @@ def _clean_part(x: Array, part: Any) -> Any:
     if kind is None and hasattr(part, "__index__"):
         return part.__index__()
     if kind is None or kind not in "iub":
-        raise IndexError(f"a tensor is indexed by integers, slices, booleans, None or Ellipsis, not {type(part).__name__}"
-                         + (f" of {part.dtype}" if kind else ""))  # fmt: skip
+        came = f"{type(part).__name__} of {part.dtype}" if kind else type(part).__name__
+        raise IndexError(f"a tensor is indexed by integers, slices, booleans, None or Ellipsis, not {came}")
     if part.ndim == 0 and kind in "iu":
         return int(part)
     return part
@@ -124,9 +145,16 @@ def take_along_axis(x: Array, indices: Array, axis: int) -> Array:
     """
     axis = axis_of("take_along_axis", axis, x.ndim)
     chosen = plain(indices)
-    if chosen.ndim != x.ndim:
-        raise ValueError(f"take_along_axis: indices have {chosen.ndim} axes, the tensor has {x.ndim}")
-    return pick(x, index=_along(x, chosen, axis))
+    fits = chosen.ndim == x.ndim and all(
+        i == axis or n in (1, x.shape[i]) for i, n in enumerate(chosen.shape)
+    )
+    if not fits:
+        raise ValueError(
+            f"take_along_axis: indices of shape {tuple(chosen.shape)} do not fit a tensor of shape "
+            f"{tuple(x.shape)} along axis {axis}; the other axes are the tensor's, or 1"
+        )
+    sizes = [n if i == axis else x.shape[i] for i, n in enumerate(chosen.shape)]
+    return pick(x, index=_along("take_along_axis", sizes, chosen, axis))
 
 
 @both_dialects
@@ -138,23 +166,21 @@ def gather(x: Array, axis: int, index: Array) -> Array:
         n > m for i, (n, m) in enumerate(zip(chosen.shape, x.shape, strict=False)) if i != axis
     ):
         raise ValueError(
-            f"gather: index of shape {tuple(chosen.shape)} does not fit a tensor of shape {tuple(x.shape)}"
+            f"gather: index of shape {tuple(chosen.shape)} does not fit a tensor of shape {tuple(x.shape)} "
+            f"along axis {axis}; the other axes are at most the tensor's"
         )
-    return pick(x, index=_along(x, chosen, axis))
+    return pick(x, index=_along("gather", chosen.shape, chosen, axis))
 
 
-def _along(x: Array, chosen: Array, axis: int) -> tuple[Array, ...]:
-    xp = array_module(chosen)
+def _along(name: str, sizes: Sequence[int], chosen: Array, axis: int) -> tuple[Array, ...]:
+    """An index array for each axis: `chosen` for one, and along each other 0, 1, ... to its size."""
     if chosen.dtype.kind not in "iu":
-        raise TypeError(f"indices must be integers, got {chosen.dtype}")
-    places = []
-    for i in range(x.ndim):
-        if i == axis:
-            places.append(chosen)
-        else:
-            size = chosen.shape[i] if chosen.shape[i] != 1 else x.shape[i]
-            places.append(xp.arange(size).reshape([-1 if j == i else 1 for j in range(x.ndim)]))
-    return tuple(places)
+        raise TypeError(f"{name}: indices must be integers, got {chosen.dtype}")
+    xp, n_axes = array_module(chosen), len(sizes)
+    return tuple(
+        chosen if i == axis else xp.arange(sizes[i]).reshape([-1 if j == i else 1 for j in range(n_axes)])
+        for i in range(n_axes)
+    )
 
 
 def index_select(x: Array, dim: int, index: Array) -> Array:
@@ -164,28 +190,34 @@ def index_select(x: Array, dim: int, index: Array) -> Array:
 
 
 def embedding(indices: Array, weight: Array, padding_idx: int | None = None) -> Array:
-    """Rows of `weight` (num_embeddings, embedding_dim) by integer indices of any shape: (...) -> (..., embedding_dim).
+    """Rows of `weight` (num_embeddings, embedding_dim) by integer indices: (...) -> (..., embedding_dim).
 
     The row `padding_idx` receives no gradient. Raises IndexError for an index outside the table.
     """
     chosen = plain(indices)
     if getattr(chosen, "dtype", None) is None or chosen.dtype.kind not in "iu":
-        raise TypeError(
-            f"embedding: indices must be an integer tensor, got {getattr(chosen, 'dtype', type(chosen).__name__)}"
+        raise TypeError(f"embedding: indices must be a tensor of integers, got {describe(indices)}")
+    if weight.ndim != 2:
+        raise ValueError(
+            f"embedding: weight must be (num_embeddings, embedding_dim), got {tuple(weight.shape)}"
         )
+    n_rows = weight.shape[0]
+    if padding_idx is not None and not -n_rows <= padding_idx < n_rows:
+        raise IndexError(f"embedding: padding_idx {padding_idx} is outside the table of {n_rows} rows")
     xp = array_module(chosen)
-    if xp.device_type == "cpu" and chosen.size and (chosen.max() >= weight.shape[0] or chosen.min() < 0):
+    if xp.device_type == "cpu" and chosen.size and (chosen.max() >= n_rows or chosen.min() < 0):
         raise IndexError(
-            f"embedding: indices run from {int(chosen.min())} to {int(chosen.max())}, the table has rows 0 to {weight.shape[0] - 1}"
+            f"embedding: indices run from {int(chosen.min())} to {int(chosen.max())}, "
+            f"the table has {n_rows} rows, counted from 0"
         )
     rows = pick(weight, index=chosen)
     if padding_idx is None:
         return rows
-    return _stop_gradient_at(rows, chosen == padding_idx % weight.shape[0])
+    return _stop_gradient_at(rows, chosen == padding_idx % n_rows)
 
 
 def _masked(g: Array, stop: Array) -> Array:
-    return g * (~stop[..., None]).astype(g.dtype)
+    return where(stop[..., None], 0.0, g)
 
 
 @primitive(vjp=(_masked, None))
@@ -214,6 +246,7 @@ def argsort(x: Array, axis: int = -1, descending: bool = False) -> Array:
 @both_dialects
 def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
     """`(values, indices)` in rising (or falling) order along `axis`."""
+    axis = axis_of("sort", axis, x.ndim)
     places = argsort(x, axis, descending)
     return Extremes(take_along_axis(x, places, axis), places)
 
@@ -232,13 +265,18 @@ def nonzero(x: Array, as_tuple: bool = False) -> Any:
     """The indices of the nonzero elements: one row each, or with `as_tuple` one tensor per axis."""
     array = plain(x)
     xp = array_module(array)
-    found = xp.nonzero(array)
+    if array.ndim == 0:  # no index to give: one empty row, or none
+        found = ()
+        rows = xp.zeros((int(array != 0), 0), "int64")
+    else:
+        found = xp.nonzero(array)
+        rows = xp.stack(found, 1)
     new = Value.result._of if isinstance(x, Value) else (lambda a: a)
-    return tuple(new(f) for f in found) if as_tuple else new(xp.stack(found, 1))
+    return tuple(new(f) for f in found) if as_tuple else new(rows)
 
 
 def one_hot(x: Array, num_classes: int = -1) -> Array:
-    """Integers as rows of zeros with a one: (...) -> (..., num_classes); -1 takes the largest plus one. int64."""
+    """Integers as rows of zeros with a one, int64: (...) -> (..., num_classes); -1: the largest plus one."""
     array = plain(x)
     xp = array_module(array)
     if array.dtype.kind not in "iu":
@@ -253,15 +291,14 @@ def one_hot(x: Array, num_classes: int = -1) -> Array:
 
 
 def multinomial(probs: Array, num_samples: int, replacement: bool = False, *, rng: Any = None) -> Array:
-    """`num_samples` indices drawn by the weights in each row of `probs` (n,) or (rows, n): int64, (num_samples,) or
-    (rows, num_samples). Weights need not add to 1. Raises ValueError for negative or all-zero weights."""
+    """`num_samples` indices drawn by the weights in each row of `probs`, which need not add to 1.
+
+    (n,) -> (num_samples,) and (rows, n) -> (rows, num_samples), int64. Raises ValueError for negative or all-zero weights."""
     weights = to_numpy(plain(probs)).astype("float64")
+    if num_samples < 0:
+        raise ValueError(f"multinomial: num_samples must be >= 0, got {num_samples}")
     if weights.ndim not in (1, 2) or weights.shape[-1] == 0:
         raise ValueError(f"multinomial: expected weights of shape (n,) or (rows, n), got {weights.shape}")
     picked = draw_from_rows(weights.reshape(-1, weights.shape[-1]), num_samples, replacement, rng)
     moved = array_module(plain(probs)).from_numpy(picked.reshape(*weights.shape[:-1], num_samples))
     return Value.result._of(moved) if isinstance(probs, Value) else moved
-
-
-__all__ = ["argsort", "clean_index", "embedding", "gather", "getitem", "index_select", "multinomial", "nonzero",
-           "one_hot", "sort", "take_along_axis", "topk"]  # fmt: skip

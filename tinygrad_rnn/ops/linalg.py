@@ -85,8 +85,8 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
 def einsum(subscripts: str, *operands: Array) -> Array:
     """Einstein summation: axes are named by letters, names missing in the result are summed over.
 
-    `einsum("bi,ij->bj", x, w)`. Operands are combined two at a time from the left, each pair as one batched matrix
-    product; `...` stands for any leading axes. A letter may not repeat within one operand.
+    `einsum("bi,ij->bj", x, w)`. Operands are combined two at a time from the left, each pair as one batched
+    matrix product; `...` stands for any leading axes. A letter may not repeat within one operand.
     """
     subscripts = subscripts.replace(" ", "")
     inputs, arrow, output = subscripts.partition("->")
@@ -108,6 +108,8 @@ def einsum(subscripts: str, *operands: Array) -> Array:
                 raise ValueError(
                     f"einsum: axis {letter!r} is {sizes[letter]} in one operand and {size} in another"
                 )
+    if len(set(output)) != len(output):
+        raise ValueError(f"einsum: the result {output!r} names an axis twice")
     unknown = [letter for letter in output if letter not in sizes]
     if unknown:
         raise ValueError(f"einsum: the result names {unknown[0]!r}, which no operand has")
@@ -140,7 +142,7 @@ def _spell_out(terms: list[str], output: str | None, operands: Any) -> tuple[lis
 def _pair(
     a_names: str, a: Array, b_names: str, b: Array, needed: set[str], sizes: dict[str, int]
 ) -> tuple[str, Array]:
-    """One batched matrix product: shared axes that stay are its batch, shared axes that go are summed over."""
+    """One batched matrix product: shared axes that stay are its batch, those that go are summed over."""
     for_a = tuple(i for i, c in enumerate(a_names) if c not in b_names and c not in needed)
     for_b = tuple(i for i, c in enumerate(b_names) if c not in a_names and c not in needed)
     if for_a:

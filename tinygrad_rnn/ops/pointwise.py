@@ -158,15 +158,22 @@ class Fused:
             arrays.append(a.array)
         first = arrays[0]
         shape, dtype, kind = first.shape, first.dtype, type(first)
-        for a in arrays:
-            if a.shape != shape or a.dtype != dtype or type(a) is not kind or not shape or dtype.kind != "f":
-                return self.function(*args)  # broadcasting, mixed types: the rare case, op by op
+        rows = 0  # arguments that are broadcast, such as a bias: bit i for argument i
+        for i, a in enumerate(arrays):
+            if a.shape != shape:
+                if a.shape != shape[1:] or not a.shape:
+                    return self.function(*args)  # other broadcasting: the rare case, op by op
+                rows |= 1 << i
+            if a.dtype != dtype or type(a) is not kind or not shape or dtype.kind != "f":
+                return self.function(*args)
         if not now.grad:
             mask = 0
-        layout = _split_layout(parents, shape) if mask else None
-        plan = self._plans.get((mask, layout))
+        key = (mask, rows, _split_layout(parents, shape) if mask else None)
+        plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[mask, layout] = Plan(self, mask, layout)
+            plan = self._plans[key] = Plan(self, *key)
+        if not plan.fits:
+            return self.function(*args)
         values = tuple(plan.forward(array_module(first), arrays))
         results = values[: plan.n_results]
         new = Value.result._of
@@ -179,7 +186,7 @@ class Fused:
 
     def source(self, language: str = "python") -> str:
         """What was made of the function: "program", the operations forward and back; "python", the code for NumPy."""
-        plan = Plan(self, (1 << len(self.arguments)) - 1, None)
+        plan = Plan(self, (1 << len(self.arguments)) - 1, 0, None)
         present = tuple(k < plan.n_results for k in range(len(plan.outputs)))
         back, _, run = plan.reverse_of(present, plan.needs)
         if language == "program":
@@ -209,8 +216,10 @@ class Plan:
 
     asks_needs, variadic, has_rules = True, False, True
 
-    def __init__(self, fused: Fused, mask: int, layout: tuple[int, int, int] | None) -> None:
+    def __init__(self, fused: Fused, mask: int, rows: int, layout: tuple[int, int, int] | None) -> None:
         program = fused.program
+        self.small = program.only_from(name for i, name in enumerate(program.inputs) if rows >> i & 1)
+        self.fits = not self.small.intersection(program.results)
         self.program, self.name, self.layout = program, fused.name, layout
         self.needs = tuple(bool(mask >> i & 1) for i in range(len(program.inputs)))
         read = reverse(program, tuple(program.results), self.needs).outside() if mask else []
@@ -218,7 +227,7 @@ class Plan:
         self.n_results = len(program.results)
         self.outputs = (*program.results, *hidden)
         self.saved_arguments = tuple(name in read for name in program.inputs)
-        self.forward = compiled(Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps())
+        self.forward = compiled(Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps(), small=self.small)
         self.joint_reads = range(2 + len(program.inputs))
         self._reverses: dict[Any, Any] = {}
 
@@ -235,7 +244,7 @@ class Plan:
             program = reverse(self.program, outputs, needs)
             outside = program.outside()
             into = self._pieces(needs)
-            self._reverses[key] = program, outside, compiled(program, outside, into)
+            self._reverses[key] = program, outside, compiled(program, outside, into, program.only_from(self.small))
         return self._reverses[key]
 
     def _pieces(self, needs: tuple[bool, ...]) -> list[int]:
@@ -271,7 +280,7 @@ class Plan:
 def pointwise(function: Callable[..., Any]) -> Any:
     """Makes one node, and one run over the data, of a function of elements.
 
-    The function takes values of one shape and combines them by arithmetic, comparison, `where` and the functions of
+    The function takes values of one shape (or without the first axis, as a bias) and combines them by arithmetic, comparison, `where` and the functions of
     ops/elementwise.py; it returns one value or a tuple. Tensors of unequal shapes or types are worked through op by op.
     """
     return Fused(function)

@@ -1,6 +1,7 @@
 """Ops that make one number of many along axes.
 
-`axis` is an integer, several, or None for all axes; `keepdims` leaves them with size 1. `dim` and `keepdim` are the same.
+`axis` is an integer, several, or None for all axes; `keepdims` leaves them with size 1. `dim` and
+`keepdim` are the same.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import Array
+from ..backend import Array, array_module
 from ..engine import primitive
-from .arguments import axes_of, axis_of, both_dialects
+from .arguments import axes_of, axis_of, both_dialects, plain
 from .elementwise import abs as abs_
 from .elementwise import exp, maximum, minimum, sqrt, where
 from .index import Extremes, take_along_axis
@@ -129,9 +130,9 @@ def _not_empty(name: str, x: Array, axis: Any) -> tuple[int, ...]:
 def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
     if hasattr(axis, "shape"):
         return (maximum if name == "max" else minimum)(x, axis)
+    axes = _not_empty(name, x, axis)
     if axis is None:
         return (amax if name == "max" else amin)(x, None, keepdims)
-    axes = _not_empty(name, x, axis)
     if len(axes) > 1:
         raise ValueError(f"{name}: one axis, or none for all; amax and amin take several")
     indices = (argmax if name == "max" else argmin)(x, axes[0], keepdims=True)
@@ -144,13 +145,19 @@ def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
 
 @both_dialects
 def max(x: Array, axis: Any = None, keepdims: bool = False) -> Any:
-    """The largest element; along an axis `(values, indices)`; of two tensors the elementwise maximum. As PyTorch's."""
+    """The largest element; along an axis `(values, indices)`; of two tensors the elementwise maximum.
+
+    So it is in PyTorch; NumPy's `max` along axes is `amax`.
+    """
     return _extremes("max", x, axis, keepdims)
 
 
 @both_dialects
 def min(x: Array, axis: Any = None, keepdims: bool = False) -> Any:
-    """The smallest element; along an axis `(values, indices)`; of two tensors the elementwise minimum. As PyTorch's."""
+    """The smallest element; along an axis `(values, indices)`; of two tensors the elementwise minimum.
+
+    So it is in PyTorch; NumPy's `min` along axes is `amin`.
+    """
     return _extremes("min", x, axis, keepdims)
 
 
@@ -165,37 +172,34 @@ def _argmin(xp: Any, x: Array, *, axis: int | None) -> Array:
 
 
 def _arg(op: Any, name: str, x: Array, axis: int | None, keepdims: bool) -> Array:
-    if math.prod(x.shape) == 0:
-        raise ValueError(f"{name}: no elements in shape {tuple(x.shape)}")
-    if axis is None:
-        return op(x, axis=None)
-    axis = axis_of(name, axis, x.ndim)
+    axis = None if axis is None else axis_of(name, axis, x.ndim)
+    axes = _not_empty(name, x, axis)
     found = op(x, axis=axis)
-    return _kept_axes(found, x.shape, (axis,)) if keepdims else found
+    return _kept_axes(found, x.shape, axes) if keepdims else found
 
 
 @both_dialects
 def argmax(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
-    """Where the largest element stands, the first of equal ones; without an axis, in the flattened tensor."""
+    """Where the largest element stands, the first of equal ones; without an axis, in the flat tensor."""
     return _arg(_argmax, "argmax", x, axis, keepdims)
 
 
 @both_dialects
 def argmin(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
-    """Where the smallest element stands, the first of equal ones; without an axis, in the flattened tensor."""
+    """Where the smallest element stands, the first of equal ones; without an axis, in the flat tensor."""
     return _arg(_argmin, "argmin", x, axis, keepdims)
 
 
 def _others_product(g: Array, x: Array, axis: int) -> Array:
-    """The gradient of a product along an axis: at each place the product of the others, also where some are zero."""
+    """The gradient of a product along an axis: at each place the product of the others; some may be zero."""
     size = x.shape[axis]
     if size == 0:
         return x
     row = reshape(x.swapaxes(axis, -1), (-1, size))
     # Row i of the square holds x with a one at place i.
     square = broadcast_to(row[:, None, :], (row.shape[0], size, size))
-    places = cumsum(row[:1] * 0 + 1, 1)  # 1, 2, ..., size, where x lies
-    others = _prod(where(places == reshape(places, (size, 1)), 1.0, square), axis=2)
+    diagonal = array_module(plain(x)).eye(size, dtype="bool")
+    others = _prod(where(diagonal, 1.0, square), axis=2)
     last = x.swapaxes(axis, -1).shape
     return reshape(others, last).swapaxes(axis, -1) * g
 
@@ -233,7 +237,8 @@ def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> A
     top = x.max(axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0.0)
     total = xp.exp(x - top).sum(axis=axes, keepdims=True)
-    y = xp.log(total) + top
+    none = total == 0  # every element is -inf, and so is the result
+    y = xp.where(none, -math.inf, xp.log(xp.where(none, 1.0, total)) + top)
     return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
 
 
@@ -272,12 +277,14 @@ def any(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 @both_dialects
 def norm(x: Array, p: float = 2, axis: Any = None, keepdims: bool = False) -> Array:
-    """The p-norm of the elements: (sum |x|^p)^(1/p); p may be math.inf."""
-    size = abs_(x)
+    """The p-norm of the elements: (sum |x|^p)^(1/p); p > 0 may be math.inf. The gradient at zero is zero."""
+    if not p > 0:
+        raise ValueError(f"norm: p must be positive, got {p}")
     if p == math.inf:
-        return amax(size, axis, keepdims)
+        return amax(abs_(x), axis, keepdims)
     if p == 1:
-        return sum(size, axis, keepdims)
-    if p == 2:
-        return sqrt(sum(x * x, axis, keepdims))
-    return sum(size**p, axis, keepdims) ** (1.0 / p)
+        return sum(abs_(x), axis, keepdims)
+    total = sum(x * x if p == 2 else abs_(x) ** p, axis, keepdims)
+    zero = total == 0  # where the root has no slope
+    safe = where(zero, 1.0, total)
+    return where(zero, 0.0, sqrt(safe) if p == 2 else safe ** (1.0 / p))

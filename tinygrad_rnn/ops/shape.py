@@ -8,9 +8,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import Array
+from ..backend import Array, array_module
 from ..engine import primitive
-from .arguments import along, axes_of, axis_of, both_dialects, ints
+from .arguments import along, axes_of, axis_of, both_dialects, ints, plain
 
 # ---------------------------------------------------------------- one array
 
@@ -58,7 +58,7 @@ def swapaxes(x: Array, axis0: int, axis1: int) -> Array:
 
 @both_dialects
 def transpose(x: Array, *axes: Any, axis0: Any = None, axis1: Any = None) -> Array:
-    """All axes reversed; with two integers, these exchanged (PyTorch); with a sequence, that order (NumPy)."""
+    """All axes reversed; with two integers, these exchanged (PyTorch); a sequence is their order (NumPy)."""
     if axis0 is not None:
         axes = (*axes, axis0, axis1) if axis1 is not None else (*axes, axis0)
     if not axes or axes == (None,):
@@ -94,6 +94,8 @@ def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     if x.ndim == 0:
         return _reshape(x, shape=(1,))
     i, j = axis_of("flatten", start_dim, x.ndim), axis_of("flatten", end_dim, x.ndim)
+    if i > j:
+        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in {x.ndim} axes")
     return _reshape(x, shape=(*x.shape[:i], math.prod(x.shape[i : j + 1]), *x.shape[j + 1 :]))
 
 
@@ -104,14 +106,22 @@ def _broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
 
 def broadcast_to(x: Array, *shape: Any) -> Array:
     """x repeated, without a copy, along new leading axes and axes of size 1."""
-    return _broadcast_to(x, shape=ints(shape))
+    target = ints(shape)
+    pairs = zip(reversed(x.shape), reversed(target), strict=False)
+    if len(target) < x.ndim or min(target, default=0) < 0 or any(n not in (1, m) for n, m in pairs):
+        raise ValueError(f"broadcast_to: shape {tuple(x.shape)} does not broadcast to {target}")
+    return _broadcast_to(x, shape=target)
 
 
 def expand(x: Array, *shape: Any) -> Array:
     """PyTorch's broadcast_to: -1 keeps an axis as it is."""
     sizes = ints(shape)
-    offset = len(sizes) - x.ndim
-    return _broadcast_to(x, shape=tuple(x.shape[i - offset] if n == -1 else n for i, n in enumerate(sizes)))
+    new = len(sizes) - x.ndim
+    if new < 0 or -1 in sizes[:new]:
+        raise ValueError(
+            f"expand: shape {tuple(x.shape)} does not expand to {sizes}; -1 keeps an axis that is there"
+        )
+    return broadcast_to(x, tuple(x.shape[i - new] if n == -1 else n for i, n in enumerate(sizes)))
 
 
 @primitive(vjp=(lambda g, axes: flip(g, axes),))
@@ -143,9 +153,13 @@ def pad(x: Array, widths: Any, value: float = 0.0) -> Array:
 
 
 @both_dialects
-def repeat_interleave(x: Array, repeats: int, axis: int = 0) -> Array:
-    """Each slice along `axis` `repeats` times in a row."""
+def repeat_interleave(x: Array, repeats: int, axis: int | None = None) -> Array:
+    """Each slice along `axis` `repeats` times in a row; without an axis, each element of the flat tensor."""
+    if axis is None:
+        x, axis = flatten(x), 0
     axis = axis_of("repeat_interleave", axis, x.ndim)
+    if repeats < 0:
+        raise ValueError(f"repeat_interleave: repeats must be >= 0, got {repeats}")
     shape = (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :])
     wide = _broadcast_to(unsqueeze(x, axis + 1), shape=shape)
     return _reshape(wide, shape=(*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :]))
@@ -154,6 +168,8 @@ def repeat_interleave(x: Array, repeats: int, axis: int = 0) -> Array:
 def tile(x: Array, *repeats: Any) -> Array:
     """x laid out `repeats[i]` times along each axis i (PyTorch's Tensor.repeat)."""
     times = ints(repeats)
+    if min(times, default=0) < 0:
+        raise ValueError(f"tile: repeats must be >= 0, got {times}")
     x = _reshape(x, shape=(1,) * (len(times) - x.ndim) + tuple(x.shape))
     times = (1,) * (x.ndim - len(times)) + times
     apart = tuple(n for size in x.shape for n in (1, size))
@@ -250,7 +266,8 @@ def _join(
     for piece, size in zip(g, sizes, strict=True):
         if piece is None:
             shape = (*x_shape[:axis], size, *x_shape[axis + 1 :])
-            piece = broadcast_to(reshape(present, (-1,))[:1].sum() * 0, shape)
+            xp = array_module(plain(present))
+            piece = xp.broadcast_to(xp.zeros((), present.dtype), shape)
         pieces.append(piece)
     return [concat(pieces, axis)]
 
@@ -291,8 +308,8 @@ def chunk(x: Array, chunks: int, axis: int = 0) -> tuple[Array, ...]:
     if chunks < 1:
         raise ValueError(f"chunk: expected at least 1 chunk, got {chunks}")
     n = x.shape[axis]
-    size = max(1, -(-n // chunks))
-    if size * chunks == n:
+    size = -(-n // chunks)
+    if size * chunks == n:  # also where there is nothing to share out
         return _split(x, sizes=(size,) * chunks, axis=axis)
     return split(x, size, axis)
 

@@ -1,0 +1,391 @@
+"""Cells over time: lengths, direction, depth. One way through for all of them.
+
+Sequences are *packed* first: sorted by length, longest first, and laid out time step by time step without padding, so
+that the rows of a time step are one block and those still running are always the first ones of it.
+
+    lengths 3, 2, 1:   a0 b0 c0 | a1 b1 | a2          rows per step 3, 2, 1
+
+Everything runs on packed rows: padding is never computed, and needs no mask. Without lengths every step has all rows,
+and packing is a reshape. A layer that reads backwards takes the blocks from the last to the first, and rows join in at
+their own end.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import ops
+from ..backend import array_module, to_numpy
+from ..ops import concat, split, stack
+from ..ops.index import place_rows, take_rows
+from ..tensor import Tensor
+from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, map_state, match_state
+from .dropout import Dropout
+from .module import Module, ModuleList
+from .utils.rnn import PackedSequence
+
+
+class Packing:
+    """How a padded batch (T, B, ...) is laid out without padding.
+
+    `rows[t]` counts the sequences longer than t. With lengths, `order` sorts the batch, `back` undoes it, and `places`
+    are the rows of the packed layout in the flattened (T * B) one; all are None where nothing is padded.
+    """
+
+    def __init__(self, n_steps: int, batch_size: int, lengths: Sequence[int] | None) -> None:
+        self.n_steps, self.batch_size = n_steps, batch_size
+        self.order = self.back = self.places = None
+        self.rows = [batch_size] * n_steps
+        if lengths is None or all(n == n_steps for n in lengths):
+            return
+        order = sorted(range(batch_size), key=lambda b: -lengths[b])
+        self.order = order
+        self.back = sorted(range(batch_size), key=order.__getitem__)
+        self.rows = [sum(n > t for n in lengths) for t in range(max(lengths))]
+        self.places = [t * batch_size + b for t, n in enumerate(self.rows) for b in order[:n]]
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(T, B, ...) -> (rows, ...)."""
+        flat = x.reshape(self.n_steps * self.batch_size, *x.shape[2:])
+        return flat if self.places is None else take_rows(flat, rows=_indices(x, self.places))
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """(rows, ...) -> (T, B, ...), zeros in the padding."""
+        if self.places is not None:
+            n = self.n_steps * self.batch_size
+            x = place_rows(x, rows=_indices(x, self.places), n=n)
+        return x.reshape(self.n_steps, self.batch_size, *x.shape[1:])
+
+    def sort(self, state: State) -> State:
+        """A state (B, ...), longest sequence first."""
+        return map_state(lambda s: s if self.order is None else take_rows(s, rows=_indices(s, self.order)), state)
+
+    def unsort(self, state: State) -> State:
+        """A state (B, ...) in the order of the batch."""
+        return map_state(lambda s: s if self.back is None else take_rows(s, rows=_indices(s, self.back)), state)
+
+
+def _indices(like: Tensor, rows: list[int]) -> Any:
+    return array_module(like.array).asarray(rows, dtype="int64")
+
+
+def scan(cell: Cell, x: Tensor, state: State, rows: Sequence[int], reverse: bool) -> tuple[Tensor, State]:
+    """Runs a cell over packed rows x (sum(rows), input_size), from `state` (B, ...), sorted.
+
+    Returns the outputs, packed like x, and the state of each row after its last step.
+    """
+    if not rows or not rows[0]:  # every sequence is empty
+        return cell.output(state)[:0], state
+    steps = split(cell.project(x), list(rows))
+    outputs, final = (_backwards if reverse else _forwards)(cell, steps, state, rows)
+    return concat(outputs), final
+
+
+def _forwards(cell: Cell, steps: Any, state: State, rows: Sequence[int]) -> tuple[list[Tensor], State]:
+    outputs, ended = [], []
+    n_before = None
+    for px, n in zip(steps, rows, strict=True):
+        if n != n_before:
+            rest = map_state(lambda s, n=n: s[n:], state) if _height(state) != n else None
+            if rest is not None:
+                ended.append(rest)
+                state = map_state(lambda s, n=n: s[:n], state)
+            n_before = n
+        state = cell.step(px, state)
+        outputs.append(cell.output(state))
+    return outputs, _below(state, *reversed(ended))
+
+
+def _backwards(cell: Cell, steps: Any, state: State, rows: Sequence[int]) -> tuple[list[Tensor], State]:
+    outputs: list[Tensor] = []
+    start, n_before = state, 0
+    state = None
+    for px, n in zip(reversed(steps), reversed(rows), strict=True):
+        if n != n_before:  # rows whose end is here join in
+            joining = map_state(lambda s, a=n_before, b=n: s[a:b], start) if n - n_before != _height(start) else start
+            state = joining if state is None else _below(state, joining)
+            n_before = n
+        state = cell.step(px, state)
+        outputs.append(cell.output(state))
+    if n_before != _height(start):
+        state = _below(state, map_state(lambda s: s[n_before:], start))
+    return outputs[::-1], state
+
+
+def _height(state: State) -> int:
+    while isinstance(state, tuple):
+        state = state[0]
+    return int(state.shape[0])
+
+
+def _below(state: State, *others: State) -> State:
+    """States laid below each other: more rows."""
+    return map_state(lambda *parts: concat(parts), state, *others) if others else state
+
+
+class Recurrent(Module):
+    """Runs cells over time: any cell, a user's too.
+
+    `Recurrent(cell)` is one layer; `Recurrent(a, b)` two, the second reading the first's output; with `bidirectional`
+    the cells come in pairs (forward, backward) for each layer, and outputs of a pair are joined. `reverse` reads from
+    the end. `dropout` is the probability with which elements between layers are dropped in training.
+
+    `output, state = layer(x, state=None, lengths=None)`:
+    x (T, B, input_size), or (B, T, input_size) with `batch_first`, or (T, input_size) for one sequence.
+    lengths: for each row how many of the T steps are real, integers in any order, zeros allowed.
+    output (T, B, directions * hidden_size), zeros past each end (or batch first, or unbatched, as x is).
+    state: the cell's state with (layers * directions, B, hidden_size), after each row's last step; that of a row of
+    length 0 is its initial one. The same shapes go in, zeros if not given.
+    x may be a PackedSequence; then output is one too.
+    """
+
+    def __init__(
+        self,
+        *cells: Cell,
+        bidirectional: bool = False,
+        reverse: bool = False,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        rng: Any = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if not cells or not all(isinstance(c, Cell) for c in cells):
+            raise TypeError(f"{name}: expected one or more cells")
+        if bidirectional and len(cells) % 2:
+            raise ValueError(f"{name}: bidirectional layers need pairs of cells, got {len(cells)}")
+        if bidirectional and reverse:
+            raise ValueError(f"{name}: a bidirectional layer reads both ways already; reverse has no meaning")
+        self.cells = ModuleList(cells)
+        self.bidirectional, self.reverse, self.batch_first = bidirectional, reverse, batch_first
+        self.num_directions = 2 if bidirectional else 1
+        self.num_layers = len(cells) // self.num_directions
+        self.input_size, self.hidden_size = cells[0].input_size, cells[0].hidden_size
+        self.dropout = dropout
+        self._drop = Dropout(dropout, rng=rng)
+
+    def forward(self, x: Any, state: State = None, lengths: Any = None) -> tuple[Any, State]:
+        if isinstance(x, PackedSequence):
+            return self._run_packed(x, state, lengths)
+        name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: x must be a Tensor or a PackedSequence, got a {type(x).__name__}")
+        if x.ndim == 2:
+            return self._run_unbatched(x, state, lengths)
+        if x.ndim != 3:
+            wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
+            raise ValueError(f"{name}: x has shape {x.shape}, expected {wanted}, or (time, features) for one sequence")
+        self._check_features(x)
+        if self.batch_first:
+            x = x.swapaxes(0, 1)
+        packing = Packing(x.shape[0], x.shape[1], read_lengths(name, lengths, x.shape[0], x.shape[1]))
+        output, state = self._run(x, state, packing)
+        return (output.swapaxes(0, 1) if self.batch_first else output), state
+
+    def _run(self, x: Tensor, state: State, packing: Packing) -> tuple[Tensor, State]:
+        """x (T, B, input_size) -> output (T, B, directions * hidden_size) and the state."""
+        starts = self._initial_states(x, state, packing.batch_size)
+        packed, finals = packing.pack(x), []
+        for layer in range(self.num_layers):
+            if layer and self.dropout:
+                packed = self._drop(packed)
+            outputs = []
+            for direction in range(self.num_directions):
+                k = layer * self.num_directions + direction
+                reverse = self.reverse or direction == 1
+                output, final = scan(self.cells[k], packed, packing.sort(starts[k]), packing.rows, reverse)
+                outputs.append(output)
+                finals.append(packing.unsort(final))
+            packed = outputs[0] if len(outputs) == 1 else concat(outputs, axis=-1)
+        return packing.unpack(packed), map_state(lambda *parts: stack(parts), *finals)
+
+    def _initial_states(self, x: Tensor, state: State, batch_size: int) -> list[State]:
+        zeros = [cell.initial_state(batch_size, x) for cell in self.cells]
+        if state is None:
+            return zeros
+        shapes = map_state(lambda s: s.unsqueeze(0).expand(len(zeros), *s.shape), zeros[0])
+        state = match_state(type(self).__name__, state, shapes)
+        return [map_state(lambda s, k=k: s[k], state) for k in range(len(zeros))]
+
+    def _run_unbatched(self, x: Tensor, state: State, lengths: Any) -> tuple[Tensor, State]:
+        if lengths is not None and getattr(lengths, "ndim", 1) == 0:
+            lengths = [lengths]
+        batch_axis = 0 if self.batch_first else 1
+        self._check_features(x)
+        state = None if state is None else map_state(lambda s: s.unsqueeze(1), state)
+        output, state = self.forward(x.unsqueeze(batch_axis), state, lengths)
+        return output.squeeze(batch_axis), map_state(lambda s: s.squeeze(1), state)
+
+    def _run_packed(self, x: PackedSequence, state: State, lengths: Any) -> tuple[PackedSequence, State]:
+        if lengths is not None:
+            raise ValueError(f"{type(self).__name__}: a PackedSequence has its lengths already; leave lengths out")
+        padded: Tensor = x.padded
+        self._check_features(padded)
+        output, state = self._run(padded, state, Packing(padded.shape[0], padded.shape[1], list(x.lengths)))
+        return x.with_padded(output), state
+
+    def _check_features(self, x: Tensor) -> None:
+        if x.shape[-1] != self.input_size:
+            raise ValueError(
+                f"{type(self).__name__}: x has {x.shape[-1]} features on its last axis, expected input_size = "
+                f"{self.input_size}. Is the batch axis where you mean it? (batch_first={self.batch_first})"
+            )
+        if x.dtype.kind != "f":
+            raise TypeError(f"{type(self).__name__}: x must be floating, got {x.dtype}; embed or x.float() it first")
+
+    def extra_repr(self) -> str:
+        settings = {
+            "bidirectional": self.bidirectional,
+            "reverse": self.reverse,
+            "batch_first": self.batch_first,
+            "dropout": self.dropout,
+        }
+        return ", ".join(f"{name}={value}" for name, value in settings.items() if value)
+
+
+def read_lengths(name: str, lengths: Any, n_steps: int, batch_size: int) -> list[int] | None:
+    """Lengths as a list of Python integers. Raises where they are no integers, not one for each row, or out of range."""
+    if lengths is None:
+        return None
+    array = to_numpy(lengths.array) if isinstance(lengths, Tensor) else lengths
+    values = array.tolist() if hasattr(array, "tolist") else list(array)
+    if not all(hasattr(v, "__index__") and not isinstance(v, bool) for v in values):
+        raise TypeError(f"{name}: lengths must be integers, one for each sequence, got {_shown(values)}")
+    values = [v.__index__() for v in values]
+    if len(values) != batch_size:
+        raise ValueError(f"{name}: {len(values)} lengths for a batch of {batch_size}")
+    if values and not 0 <= min(values) <= max(values) <= n_steps:
+        raise ValueError(f"{name}: lengths must be between 0 and the {n_steps} time steps of x, got {_shown(values)}")
+    return values
+
+
+def _shown(values: list[Any]) -> str:
+    text = ", ".join(map(repr, values[:8]))
+    return f"[{text}{', ...' if len(values) > 8 else ''}]"
+
+
+# ---------------------------------------------------------------- the layers people know
+
+
+def _cells(make: Callable[[int], Cell], input_size: int, hidden_size: int, num_layers: int, n: int) -> list[Cell]:
+    """The cells of a stack of layers with n directions: each layer after the first reads n * hidden_size features."""
+    if not isinstance(num_layers, int) or num_layers < 1:
+        raise ValueError(f"num_layers must be a positive integer, got {num_layers!r}")
+    return [make(input_size if layer == 0 else n * hidden_size) for layer in range(num_layers) for _ in range(n)]
+
+
+class RNN(Recurrent):
+    """Elman's net: `RNNCell` over time, `num_layers` deep. `nonlinearity` is "tanh" or "relu". See `Recurrent`."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        init: str = "default",
+        rng: Any = None,
+    ) -> None:
+        def make(n: int) -> Cell:
+            return RNNCell(n, hidden_size, bias, nonlinearity, init=init, rng=rng)
+
+        cells = _cells(make, input_size, hidden_size, num_layers, 1 + bool(bidirectional))
+        settings: dict[str, Any] = {"batch_first": batch_first, "dropout": dropout, "rng": rng}
+        super().__init__(*cells, bidirectional=bidirectional, **settings)
+
+
+class LSTM(Recurrent):
+    """Long short-term memory: `LSTMCell` over time, `num_layers` deep; the state is LSTMState(h, c). See `Recurrent`."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        init: str = "default",
+        rng: Any = None,
+    ) -> None:
+        def make(n: int) -> Cell:
+            return LSTMCell(n, hidden_size, bias, init=init, rng=rng)
+
+        cells = _cells(make, input_size, hidden_size, num_layers, 1 + bool(bidirectional))
+        settings: dict[str, Any] = {"batch_first": batch_first, "dropout": dropout, "rng": rng}
+        super().__init__(*cells, bidirectional=bidirectional, **settings)
+
+
+class GRU(Recurrent):
+    """Gated recurrent units: `GRUCell` over time, `num_layers` deep; `reset_after` is PyTorch's form. See `Recurrent`."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        reset_after: bool = False,
+        init: str = "default",
+        rng: Any = None,
+    ) -> None:
+        def make(n: int) -> Cell:
+            return GRUCell(n, hidden_size, bias, reset_after=reset_after, init=init, rng=rng)
+
+        cells = _cells(make, input_size, hidden_size, num_layers, 1 + bool(bidirectional))
+        settings: dict[str, Any] = {"batch_first": batch_first, "dropout": dropout, "rng": rng}
+        super().__init__(*cells, bidirectional=bidirectional, **settings)
+
+
+class Bidirectional(Module):
+    """Two layers over the same sequence, one from each end; their outputs joined along the features.
+
+    `Bidirectional(layer)` takes a `Recurrent` layer (an LSTM, a GRU, any cell) and adds a twin of it, with starting
+    values of its own, that reads from the end; `Bidirectional(forward, backward)` takes both. A layer of depth n is
+    read n deep in each direction before the two are joined; for joining after every layer, give the layer
+    `bidirectional=True`. Call and shapes as `Recurrent`; states come in pairs (forward, backward) for each layer.
+    """
+
+    def __init__(self, layer: Recurrent, backward: Recurrent | None = None, *, rng: Any = None) -> None:
+        super().__init__()
+        if not isinstance(layer, Recurrent) or layer.bidirectional or layer.reverse:
+            raise TypeError("Bidirectional: expected a recurrent layer that reads forwards, such as LSTM(...)")
+        if backward is None:
+            backward = copy.deepcopy(layer)
+            for cell in backward.cells:
+                if hasattr(cell, "reset_parameters"):
+                    cell.reset_parameters(rng)
+        elif len(backward.cells) != len(layer.cells) or backward.batch_first != layer.batch_first:
+            raise ValueError("Bidirectional: the two layers differ in depth or batch_first")
+        backward.reverse = True
+        self.forward_layer, self.backward_layer = layer, backward
+        self.batch_first, self.input_size, self.hidden_size = layer.batch_first, layer.input_size, layer.hidden_size
+
+    def forward(self, x: Any, state: State = None, lengths: Any = None) -> tuple[Any, State]:
+        there = back = None
+        if state is not None:
+            there, back = (map_state(lambda s, k=k: s[k::2], state) for k in (0, 1))
+        ahead, there = self.forward_layer(x, there, lengths)
+        behind, back = self.backward_layer(x, back, lengths)
+        if isinstance(x, PackedSequence):
+            output: Any = x.with_padded(concat([ahead.padded, behind.padded], axis=-1))
+        else:
+            output = concat([ahead, behind], axis=-1)
+
+        def paired(a: Tensor, b: Tensor) -> Tensor:  # layer 0 forward, layer 0 backward, layer 1 forward, ...
+            return ops.reshape(stack([a, b], axis=1), (-1, *a.shape[1:]))
+
+        return output, map_state(paired, there, back)
