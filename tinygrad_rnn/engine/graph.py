@@ -111,7 +111,7 @@ class Primitive:
     """A forward and its rules, with the reading of their signatures that `primitive` needs at each call."""
 
     def __init__(self, forward: Callable[..., Any], vjp: tuple[Rule | None, ...] | Rule | None) -> None:
-        self.name = forward.__name__
+        self.name = forward.__name__.lstrip("_")  # what users call it
         self.forward = forward
         self.rules = vjp if isinstance(vjp, tuple) else ()
         self.joint = None if isinstance(vjp, tuple) else vjp

@@ -1,7 +1,8 @@
 """Functions of one element, or of elements at the same place: each with its derivative beside it.
 
 Arguments broadcast against each other as in NumPy. A rule is written as if no broadcasting took place; the
-engine sums each gradient back to the shape of its argument. In the rules `g` is the gradient of the result `y`.
+engine sums each gradient back to the shape of its argument. In the rules `g` is the gradient of the result
+`y`.
 """
 
 from __future__ import annotations

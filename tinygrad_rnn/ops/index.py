@@ -293,7 +293,9 @@ def one_hot(x: Array, num_classes: int = -1) -> Array:
 def multinomial(probs: Array, num_samples: int, replacement: bool = False, *, rng: Any = None) -> Array:
     """`num_samples` indices drawn by the weights in each row of `probs`, which need not add to 1.
 
-    (n,) -> (num_samples,) and (rows, n) -> (rows, num_samples), int64. Raises ValueError for negative or all-zero weights."""
+    (n,) -> (num_samples,) and (rows, n) -> (rows, num_samples), int64.
+    Raises ValueError for negative or all-zero weights.
+    """
     weights = to_numpy(plain(probs)).astype("float64")
     if num_samples < 0:
         raise ValueError(f"multinomial: num_samples must be >= 0, got {num_samples}")

@@ -245,8 +245,8 @@ _lent = _Lent()
 def lend_pieces(xp: Any, like: Array, n: int, axis: int) -> Sequence[Array]:
     """`n` arrays in the shape and type of `like`, to be filled by a rule: pieces of one array along `axis`.
 
-    If they come back as the gradients of one split, `_join` gives the array that they are pieces of, and copies
-    nothing.
+    If they come back as the gradients of one split, `_join` gives the array that they are pieces of, and
+    copies nothing.
     """
     size = like.shape[axis]
     whole = xp.empty((*like.shape[:axis], n * size, *like.shape[axis + 1 :]), like.dtype)
