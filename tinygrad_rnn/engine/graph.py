@@ -346,6 +346,8 @@ def backward(
 
         for place, collected in sums.items():
             g, owned = collected.total(in_place) if type(collected) is Sum else (collected, False)
+            if type(place) is Leaf and g.dtype != place.dtype:  # made by a summand of other types
+                g = g.astype(place.dtype)
             if place in watched:
                 found[place] = g if owned or create_graph else g.copy()
             elif inputs is None and type(place) is Leaf:
@@ -415,6 +417,8 @@ def _gradient_of(
         g = sums.pop(node, None)
         if type(g) is Sum:
             g, _ = g.total(not create_graph)
+            if g.dtype != node.dtype:
+                g = g.astype(node.dtype)
         if g is not None:
             if node in watched:
                 found[node] = g if create_graph else g.copy()

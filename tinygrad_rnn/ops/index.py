@@ -266,7 +266,7 @@ def nonzero(x: Array, as_tuple: bool = False) -> Any:
     array = plain(x)
     xp = array_module(array)
     if array.ndim == 0:  # no index to give: one empty row, or none
-        found = ()
+        found: tuple[Array, ...] = ()
         rows = xp.zeros((int(array != 0), 0), "int64")
     else:
         found = xp.nonzero(array)
