@@ -28,31 +28,34 @@ class Summand:
 class Sum:
     """The gradient of one place while it is being collected: an array, and lists of summands by kind."""
 
-    __slots__ = ("_array", "_owned", "_terms")
+    __slots__ = ("_array", "_dtype", "_owned", "_terms")
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: Any) -> None:
+        self._dtype = dtype
         self._array: Any = None
         self._owned = False
         self._terms: dict[type, list[Any]] | None = None
 
-    def add(self, g: Any, in_place: bool, owned: bool = False) -> None:
-        """Adds an array or a summand. `in_place` is False under create_graph; `owned` says nobody else holds `g`."""
+    def add(self, g: Any, create_graph: bool) -> None:
+        """Adds an array, a tensor (under create_graph) or a summand."""
         if isinstance(g, Summand):
             if self._terms is None:
                 self._terms = {}
             self._terms.setdefault(type(g), []).append(g)
         elif self._array is None:
-            self._array, self._owned = g, owned
-        elif self._owned and in_place:
+            self._array = g
+        elif self._owned and not create_graph:
             self._array += g
         else:
             self._array = self._array + g
             self._owned = True
 
-    def total(self, in_place: bool) -> tuple[Any, bool]:
-        """The sum, and whether it is owned: held by nobody else, and so free to be changed or kept."""
+    def total(self, create_graph: bool) -> Any:
+        """The sum. Nobody else holds it."""
         if self._terms is not None:
             for kind, terms in self._terms.items():
-                self.add(kind.total(terms), in_place, owned=True)  # type: ignore[attr-defined]
+                g = kind.total(terms)  # type: ignore[attr-defined]
+                self.add(g if g.dtype == self._dtype else g.astype(self._dtype), create_graph)
+                self._owned = True
             self._terms = None
-        return self._array, self._owned
+        return self._array

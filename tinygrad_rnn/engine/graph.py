@@ -90,7 +90,12 @@ class Node:
             self.shape, self.dtype = result.shape, result.dtype
         self.retains_grad: Any = None  # True; or for several results a dict of weak references to Outputs
         self.grad: Any = None
-        self.line = errors.caller() if _current_mode().debug else None
+        self.line: str | None = None  # where it was called, under debug()
+
+    def free(self) -> None:
+        """Lets go of everything that a backward would need."""
+        self.values = None
+        self.parents = ()
 
 
 class Output:
@@ -133,7 +138,7 @@ class Primitive:
         self.has_extras = any(i >= first_extra for r in self.reads_of for i in r)
         self.has_rules = bool(self.rules) or self.joint is not None
         self.call: Callable[..., Any] = forward  # the op made of it, set by `primitive`
-        self._drops: dict[int, tuple[int, ...]] = {}
+        self.drops: dict[int, tuple[int, ...]] = {}
 
     def _reads(self, rule: Rule | None, place: dict[str, int]) -> list[int]:
         if rule is None:
@@ -146,15 +151,24 @@ class Primitive:
             )
         return [place[n] for n in wanted]
 
-    def drops(self, mask: int) -> tuple[int, ...]:
+    def gradients(self, values: list[Any], parents: Sequence[Vertex | None]) -> Sequence[Any]:
+        """The gradients of the arguments, None for those that need none; values = [g, y, *arguments, ...]."""
+        if self.joint is not None:
+            settings = {"needs": tuple([p is not None for p in parents])} if self.asks_needs else {}
+            return self.joint(*[values[i] for i in self.joint_reads], **settings)  # type: ignore[no-any-return]
+        return [
+            None if parent is None or rule is None else rule(values[0]) if read is None else rule(*read(values))
+            for parent, rule, read in zip(parents, self.rules, self.reads, strict=True)
+        ]
+
+    def find_drops(self, mask: int) -> tuple[int, ...]:
         """Which of [y, *arguments] no rule reads, where bit i of `mask` says that argument i needs a gradient."""
-        if mask not in self._drops:
-            read: set[int] = set()
-            for i, reads in enumerate(self.reads_of):
-                if self.joint is not None or mask >> i & 1:
-                    read.update(reads)
-            self._drops[mask] = tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
-        return self._drops[mask]
+        read: set[int] = set()
+        for i, reads in enumerate(self.reads_of):
+            if self.joint is not None or mask >> i & 1:
+                read.update(reads)
+        self.drops[mask] = tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
+        return self.drops[mask]
 
 
 def primitive(
@@ -172,7 +186,8 @@ def primitive(
         spec = Primitive(forward, vjp)
         REGISTRY[spec.name] = spec
         n_expected = None if spec.variadic else len(spec.arguments)
-        compute = spec.forward
+        variadic, has_rules, drops = spec.variadic, spec.has_rules, spec.drops
+        known, new = MODULES.get, Value.__new__
 
         def op(*args: Any, **settings: Any) -> Any:
             arrays: list[Any] = []
@@ -185,23 +200,23 @@ def primitive(
                     vertex = a.vertex
                     if vertex is not None:
                         mask |= bit
-                    parents.append(vertex)
                     a = a.array
                 else:
-                    parents.append(None)
-                module = MODULES.get(type(a))
+                    vertex = None
+                module = known(type(a))
                 if module is not None:
                     dtype = a.dtype
                     if module is not xp:
                         if xp is not None:
                             raise errors.mixed_devices(spec.name, len(arrays), xp.name, module.name)
                         xp = module
-                elif type(a) is not float and type(a) is not int and type(a) is not bool:
+                elif type(a) not in _NUMBERS:
                     if hasattr(a, "record"):  # a symbol: pointwise.py is reading a function
                         return a.record(spec, args, settings)
                     a = _number_or_array(spec.name, len(arrays), a, args)
-                    if MODULES.get(type(a)) is not None:
+                    if type(a) in MODULES:
                         xp, dtype = array_module(*arrays, a), a.dtype
+                parents.append(vertex)
                 arrays.append(a)
                 bit += bit
             if len(arrays) != n_expected and n_expected is not None:
@@ -213,7 +228,7 @@ def primitive(
                 arrays = [xp.asarray(a, dtype=result_dtype([]) if type(a) is float else None) for a in arrays]
                 dtype = arrays[0].dtype if arrays else None
             try:
-                y = compute(xp, *arrays, **settings)
+                y = forward(xp, *arrays, **settings)
             except (ValueError, TypeError, IndexError) as reason:
                 raise errors.failed_forward(spec.name, arrays, reason) from reason
             several = type(y) is tuple
@@ -231,23 +246,25 @@ def primitive(
                         raise errors.not_finite(spec.name, arrays, xp)
             if not wrapped:
                 return y
-            new = Value.result
-            if not (mask and now.grad and spec.has_rules):
-                if several:
-                    return tuple(_wrap(new, part, None) for part in y)
-                return _wrap(new, y, None)
-            values = [y, tuple(arrays)] if spec.variadic else [y, *arrays]
-            if spec.has_extras:
-                chosen = {**spec.defaults, **settings} if spec.defaults else settings
-                values += [chosen[name] for name in spec.settings]
-                shapes = [getattr(a, "shape", ()) for a in arrays]
-                values += [tuple(shapes)] if spec.variadic else shapes
-            for j in spec.drops(mask):
-                values[j] = None
-            node = Node(spec, parents, values, y)
+            node = None
+            if mask and has_rules and now.grad:
+                values = [y, tuple(arrays)] if variadic else [y, *arrays]
+                if spec.has_extras:
+                    chosen = {**spec.defaults, **settings} if spec.defaults else settings
+                    values += [chosen[name] for name in spec.settings]
+                    shapes = [getattr(a, "shape", ()) for a in arrays]
+                    values += [tuple(shapes)] if variadic else shapes
+                for j in drops.get(mask) or spec.find_drops(mask):
+                    values[j] = None
+                node = Node(spec, parents, values, y)
+                if now.debug:
+                    node.line = errors.caller()
             if several:
-                return tuple(_wrap(new, part, Output(node, k, part)) for k, part in enumerate(y))
-            return _wrap(new, y, node)
+                return tuple(_wrap(part, node and Output(node, k, part)) for k, part in enumerate(y))
+            out = new(Value.result)
+            out.array = y
+            out.vertex = node
+            return out
 
         op.__name__ = op.__qualname__ = spec.name
         op.__doc__, op.__module__ = forward.__doc__, forward.__module__
@@ -260,8 +277,11 @@ def primitive(
     return define
 
 
-def _wrap(cls: Any, array: Any, vertex: Vertex | None) -> Any:
-    out = cls.__new__(cls)
+_NUMBERS = frozenset((float, int, bool))
+
+
+def _wrap(array: Any, vertex: Vertex | None) -> Any:
+    out = Value.__new__(Value.result)
     out.array = array
     out.vertex = vertex
     return out
@@ -299,20 +319,25 @@ def backward(
     """
     watched = {_place(v.vertex) for v in inputs or () if v.vertex is not None}
     found: dict[Any, Any] = {}
-    in_place = not create_graph
     keep = retain_graph or create_graph
     sums: dict[Any, Any] = {}  # by place: the first gradient to arrive there, or a Sum
     for output, seed in zip(outputs, seeds, strict=True):
         if output.vertex is not None:
-            _add(sums, output.vertex, seed, in_place, owned=False)
+            _add(sums, _place(output.vertex), seed, output.vertex.dtype, create_graph)
     order, useful = _nodes_behind([o.vertex for o in outputs], None if inputs is None else watched)
 
     with mode.enable_grad() if create_graph else mode.no_grad():
         while order:
             node = order.pop()
-            g, arrived = _gradient_of(sums, node, watched, found, create_graph)
-            if not arrived:
-                _release(node, keep)
+            if node.outputs is None and not node.retains_grad and node not in watched:
+                g = sums.pop(node, None)
+                if type(g) is Sum:
+                    g = g.total(create_graph)
+            else:
+                g = _collected(sums, node, watched, found, create_graph)
+            if g is None:
+                if not keep:
+                    node.free()
                 continue
             if node.values is None:
                 raise errors.freed(node.op.name, node.line)
@@ -325,7 +350,7 @@ def backward(
             if useful is not None:
                 parents = [p if _whole(p) in useful else None for p in parents]
             try:
-                gradients = _apply_rules(node.op, parents, values)
+                gradients = node.op.gradients(values, parents)
             except Exception as error:
                 if hasattr(error, "add_note"):
                     where = f", called in {node.line}" if node.line else ""
@@ -334,20 +359,22 @@ def backward(
             for parent, gp in zip(parents, gradients, strict=True):
                 if parent is None or gp is None:
                     continue
-                owned = False
+                place = (parent.node, parent.k) if type(parent) is Output else parent
                 if not isinstance(gp, Summand):
                     if gp.shape != parent.shape:
                         gp = _sum_to(gp, parent.shape)
                     if gp.dtype is not parent.dtype and gp.dtype != parent.dtype:
                         gp = gp.astype(parent.dtype)
-                    owned = type(parent) is Leaf and in_place and _is_fresh(gp, values, gradients)
-                _add(sums, parent, gp, in_place, owned)
-            _release(node, keep)
+                    if place not in sums:
+                        sums[place] = gp  # most places get one gradient
+                        continue
+                _add(sums, place, gp, parent.dtype, create_graph)
+            if not keep:
+                node.free()
 
         for place, collected in sums.items():
-            g, owned = collected.total(in_place) if type(collected) is Sum else (collected, False)
-            if type(place) is Leaf and g.dtype != place.dtype:  # made by a summand of other types
-                g = g.astype(place.dtype)
+            owned = type(collected) is Sum
+            g = collected.total(create_graph) if owned else collected
             if place in watched:
                 found[place] = g if owned or create_graph else g.copy()
             elif inputs is None and type(place) is Leaf:
@@ -364,18 +391,17 @@ def _whole(vertex: Vertex | None) -> Leaf | Node | None:
     return vertex.node if type(vertex) is Output else vertex  # type: ignore[return-value]
 
 
-def _add(sums: dict[Any, Any], vertex: Vertex, g: Any, in_place: bool, owned: bool) -> None:
-    place = (vertex.node, vertex.k) if type(vertex) is Output else vertex
+def _add(sums: dict[Any, Any], place: Any, g: Any, dtype: Any, create_graph: bool) -> None:
     before = sums.get(place)
-    if before is None and not owned and not isinstance(g, Summand):
-        sums[place] = g  # most places get one gradient
-        return
-    if type(before) is not Sum:
-        first, before = before, Sum()
-        sums[place] = before
-        if first is not None:
-            before.add(first, in_place)
-    before.add(g, in_place, owned)
+    if type(before) is Sum:
+        before.add(g, create_graph)
+    elif before is None and not isinstance(g, Summand):
+        sums[place] = g
+    else:
+        sums[place] = both = Sum(dtype)
+        if before is not None:
+            both.add(before, create_graph)
+        both.add(g, create_graph)
 
 
 def _nodes_behind(
@@ -409,65 +435,48 @@ def _nodes_behind(
     return on_the_way, useful
 
 
-def _gradient_of(
+def _collected(
     sums: dict[Any, Any], node: Node, watched: set[Any], found: dict[Any, Any], create_graph: bool
-) -> tuple[Any, bool]:
-    """What has arrived at a node (for several results: a tuple, None where nothing has), and whether anything has."""
-    if node.outputs is None:
-        g = sums.pop(node, None)
-        if type(g) is Sum:
-            g, _ = g.total(not create_graph)
-            if g.dtype != node.dtype:
-                g = g.astype(node.dtype)
-        if g is not None:
-            if node in watched:
-                found[node] = g if create_graph else g.copy()
-            if node.retains_grad:
-                node.grad = _kept(node.grad, g, False, create_graph)
-        return g, g is not None
+) -> Any:
+    """What has arrived at a node, and is shown to those who asked: one gradient; for several results a tuple, with None
+    where nothing has arrived; None where nothing has at all."""
     gs = []
-    for k in range(node.outputs):
-        g = sums.pop((node, k), None)
+    for k in range(node.outputs or 1):
+        place = node if node.outputs is None else (node, k)
+        g = sums.pop(place, None)
         if type(g) is Sum:
-            g, _ = g.total(not create_graph)
+            g = g.total(create_graph)
         if g is not None:
-            if (node, k) in watched:
-                found[node, k] = g if create_graph else g.copy()
-            output = node.retains_grad[k]() if node.retains_grad and k in node.retains_grad else None
-            if output is not None:
-                output.grad = _kept(output.grad, g, False, create_graph)
+            if place in watched:
+                found[place] = g if create_graph else g.copy()
+            if node.retains_grad:
+                shown = node if node.outputs is None else node.retains_grad.get(k, _nobody)()
+                if shown is not None:
+                    shown.grad = _kept(shown.grad, g, False, create_graph)
         gs.append(g)
-    return tuple(gs), any(g is not None for g in gs)
+    if node.outputs is None:
+        return gs[0]
+    return tuple(gs) if any(g is not None for g in gs) else None
 
 
-def _apply_rules(op: Primitive, parents: Sequence[Vertex | None], values: list[Any]) -> Sequence[Any]:
-    if op.joint is not None:
-        reads = [values[i] for i in op.joint_reads]
-        if op.asks_needs:
-            return op.joint(*reads, needs=tuple(p is not None for p in parents))  # type: ignore[no-any-return]
-        return op.joint(*reads)  # type: ignore[no-any-return]
-    g = values[0]
-    return [
-        None if parent is None or rule is None else rule(g) if read is None else rule(*read(values))
-        for parent, rule, read in zip(parents, op.rules, op.reads, strict=True)
-    ]
+def _nobody() -> None:
+    """A weak reference to nothing."""
 
 
 def _make_tensors(node: Node, values: list[Any]) -> None:
     """Under create_graph: puts tensors, at their place in the graph, where the rules would read arrays."""
-    new = Value.result
     y = values[1]
     if type(y) is tuple:
-        values[1] = tuple(_wrap(new, part, Output(node, k, part)) for k, part in enumerate(y))
+        values[1] = tuple(_wrap(part, Output(node, k, part)) for k, part in enumerate(y))
     elif y is not None:
-        values[1] = _wrap(new, y, node)
+        values[1] = _wrap(y, node)
     if node.op.variadic:
         if values[2] is not None:
-            values[2] = tuple(_wrap(new, a, p) for a, p in zip(values[2], node.parents, strict=True))
+            values[2] = tuple(_wrap(a, p) for a, p in zip(values[2], node.parents, strict=True))
         return
     for i, parent in enumerate(node.parents, start=2):
         if parent is not None and values[i] is not None:
-            values[i] = _wrap(new, values[i], parent)
+            values[i] = _wrap(values[i], parent)
 
 
 def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
@@ -479,31 +488,18 @@ def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     return g.reshape(shape) if g.shape != shape else g
 
 
-def _is_fresh(g: Any, values: list[Any], gradients: Sequence[Any]) -> bool:
-    """Whether the rule made `g` for this one place: no view, nothing that was kept or handed in, given only once."""
-    if g.base is not None or sum(g is other for other in gradients) > 1:
-        return False
-    return not any(g is v or (type(v) is tuple and any(g is part for part in v)) for v in values)
-
-
 def _kept(before: Any, g: Any, owned: bool, create_graph: bool) -> Any:
     """The new `.grad`: a tensor of its own memory, added to what was there."""
     if create_graph:
         return g if before is None else before + g
     if before is None:
         array = array_module(g).asarray(g)
-        return _wrap(Value.result, array if owned and array is g else array.copy(), None)
+        return _wrap(array if owned and array is g else array.copy(), None)
     if before.vertex is not None or before.array.ndim == 0:
         return before + g
     before.array += g
     mark_changed(before.array)
     return before
-
-
-def _release(node: Node, keep: bool) -> None:
-    if not keep:
-        node.values = None
-        node.parents = ()
 
 
 # ---------------------------------------------------------------- in-place changes

@@ -26,9 +26,9 @@ class Product(Summand):
     def total(cls, terms: list[Product]) -> Array:
         if len(terms) > 1 and _stacking_pays(terms[0]):
             terms = [cls(concat([t.a for t in terms]), concat([t.g for t in terms]))]
-        result = swapaxes(terms[0].a, 0, 1) @ terms[0].g
+        result = terms[0].a.T @ terms[0].g
         for term in terms[1:]:
-            result = result + swapaxes(term.a, 0, 1) @ term.g
+            result = result + term.a.T @ term.g
         return result
 
 
@@ -49,7 +49,7 @@ def _left_gradient(g: Array, a: Array, b: Array) -> Any:
     if a.ndim == 1:
         return matmul(b, g[..., None])[..., 0]
     if a.ndim == 2 and b.ndim == 2:  # sum over uses of g @ b^T = (g^T)^T @ b^T
-        return Product(swapaxes(g, 0, 1), swapaxes(b, 0, 1))
+        return Product(g.T, b.T)
     return matmul(g, swapaxes(b, -1, -2))
 
 

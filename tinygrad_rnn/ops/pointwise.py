@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backend import Array, array_module
@@ -188,7 +188,7 @@ class Fused:
         """What was made of the function: "program", the operations forward and back; "python", the code for NumPy."""
         plan = Plan(self, (1 << len(self.arguments)) - 1, 0, None)
         present = tuple(k < plan.n_results for k in range(len(plan.outputs)))
-        back, _, run = plan.reverse_of(present, plan.needs)
+        back, _, run, _ = plan.reverse_of(present, plan.needs)
         if language == "program":
             return f"forward: {', '.join(self.program.inputs)}\n{self.program}\n\nreverse: {', '.join(back.inputs)}\n{back}"
         if language == "python":
@@ -214,7 +214,7 @@ def _split_layout(parents: list[Any], shape: tuple[int, ...]) -> tuple[int, int,
 class Plan:
     """A fused function for one choice of arguments that need gradients. The `op` of its nodes."""
 
-    asks_needs, variadic, has_rules = True, False, True
+    variadic = False
 
     def __init__(self, fused: Fused, mask: int, rows: int, layout: tuple[int, int, int] | None) -> None:
         program = fused.program
@@ -228,7 +228,6 @@ class Plan:
         self.outputs = (*program.results, *hidden)
         self.saved_arguments = tuple(name in read for name in program.inputs)
         self.forward = compiled(Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps(), small=self.small)
-        self.joint_reads = range(2 + len(program.inputs))
         self._reverses: dict[Any, Any] = {}
 
     def kept(self, arrays: list[Array]) -> list[Array | None]:
@@ -236,29 +235,30 @@ class Plan:
         return [a if keep else None for a, keep in zip(arrays, self.saved_arguments, strict=True)]
 
     def reverse_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Any:
-        """The reverse program for the outputs that have a gradient and the arguments that need one; the forward values
-        it reads; and its code."""
+        """For the outputs that have a gradient and the arguments that need one: the reverse program; the forward values
+        it reads; its code; and (how many, axis) where gradients are pieces of one array."""
         key = (present, needs)
         if key not in self._reverses:
             outputs = tuple(name for name, there in zip(self.outputs, present, strict=True) if there)
             program = reverse(self.program, outputs, needs)
             outside = program.outside()
-            into = self._pieces(needs)
-            self._reverses[key] = program, outside, compiled(program, outside, into, program.only_from(self.small))
+            into: Sequence[int] = ()
+            pieces = None
+            if self.layout is not None:
+                first, n, axis = self.layout
+                if all(needs[first : first + n]):
+                    start = sum(needs[:first])
+                    into, pieces = range(start, start + n), (n, axis)
+            run = compiled(program, outside, into, program.only_from(self.small))
+            self._reverses[key] = program, outside, run, pieces
         return self._reverses[key]
 
-    def _pieces(self, needs: tuple[bool, ...]) -> list[int]:
-        """Which of the gradients (counted among those needed) are pieces of one array."""
-        if self.layout is None:
-            return []
-        first, n, _ = self.layout
-        start = sum(needs[:first])
-        return list(range(start, start + n)) if all(needs[first : first + n]) else []
-
-    def joint(self, gs: tuple[Any, ...], ys: Any, *args: Any, needs: tuple[bool, ...]) -> list[Any]:
+    def gradients(self, values: list[Any], parents: Sequence[Any]) -> list[Any]:
         """The rule of the node, from the gradients of its results to those of its arguments: the reverse program, on
         arrays as compiled, on tensors (under create_graph) op by op."""
-        program, outside, run = self.reverse_of(tuple([g is not None for g in gs]), needs)
+        gs, ys, *args = values
+        needs = tuple([p is not None for p in parents])
+        program, outside, run, pieces = self.reverse_of(tuple([g is not None for g in gs]), needs)
         env = dict(zip(self.outputs, ys, strict=True))
         env.update(zip(self.program.inputs, args, strict=True))
         given = [g for g in gs if g is not None]
@@ -266,13 +266,9 @@ class Plan:
         if isinstance(first, Value):
             found = program.interpret(given, env)
         else:
-            values = given + [env[name] for name in outside]
+            given += [env[name] for name in outside]
             xp = array_module(first)
-            if self.layout is not None and self._pieces(needs):
-                _, n, axis = self.layout
-                found = run(xp, values, lend_pieces(xp, first, n, axis))
-            else:
-                found = run(xp, values)
+            found = run(xp, given, lend_pieces(xp, first, *pieces)) if pieces else run(xp, given)
         gradients = iter(found)
         return [next(gradients) if need else None for need in needs]
 
