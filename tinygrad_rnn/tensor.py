@@ -312,13 +312,7 @@ class Tensor(Value):
 
         The tensor itself where nothing changes. The gradient comes back in the type and to the device it left.
         """
-        for target in to:
-            if isinstance(target, Tensor):
-                device, dtype = target.device, target.dtype
-            elif isinstance(target, backend.device) or (isinstance(target, str) and _names_device(target)):
-                device = target
-            elif target is not None:
-                dtype = target
+        device, dtype = place_and_type(to, device, dtype)
         x = self
         if dtype is not None and dtypes.as_dtype(dtype) != x.dtype:
             x = ops.cast(x, dtype=dtypes.as_dtype(dtype))
@@ -621,6 +615,18 @@ class Tensor(Value):
 
 
 Value.result = Tensor
+
+
+def place_and_type(to: Sequence[Any], device: Any = None, dtype: Any = None) -> tuple[Any, Any]:
+    """(device, dtype) from what `to(...)` is given in any order: names, devices, dtypes, a tensor like it."""
+    for target in to:
+        if isinstance(target, Tensor):
+            device, dtype = target.device, target.dtype
+        elif isinstance(target, backend.device) or (isinstance(target, str) and _names_device(target)):
+            device = target
+        elif target is not None:
+            dtype = target
+    return device, dtype
 
 
 def _names_device(name: str) -> bool:

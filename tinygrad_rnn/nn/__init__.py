@@ -1,0 +1,4 @@
+"""Layers and losses."""
+
+from . import init, utils
+from .module import Module, Parameter

@@ -1,0 +1,443 @@
+"""Module: what holds parameters. And the containers of modules.
+
+A module's parts are its attributes: a `Parameter` assigned to `self.w` is a parameter of it, a `Module` a child, in the
+order of assignment. There is no other register, so `vars(module)` shows everything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from ..backend import dtypes
+from ..tensor import Tensor, place_and_type
+
+M = TypeVar("M", bound="Module")
+_PYTORCH_RECURRENT = re.compile(r"(^|\.)(weight|bias)_(ih|hh)(_l\d+(_reverse)?)?$")
+
+
+class Parameter(Tensor):
+    """A tensor that a module trains: a leaf that requires a gradient. `data` is copied; it must be floating."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad=requires_grad)
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"
+
+
+class LoadResult(NamedTuple):
+    """What `load_state_dict(strict=False)` found missing, and what it did not know."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """The base of everything with parameters. Subclass it, assign parameters and modules to `self`, define `forward`.
+
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.out = Linear(4, 8), Linear(8, 1)
+
+        def forward(self, x):
+            return self.out(relu(self.hidden(x)))
+    """
+
+    training = True
+    _buffers: Mapping[str, bool] = {}  # names of the buffers: whether they are part of the state dict
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What calling the module computes; subclasses define it."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (Tensor, Module)) or name in self._buffers:
+            self._check_replacement(name, value)
+        object.__setattr__(self, name, value)
+
+    def _check_replacement(self, name: str, value: Any) -> None:
+        """A parameter that is overwritten by a computed tensor would silently no longer be trained."""
+        before, owner = vars(self).get(name), type(self).__name__
+        if isinstance(before, Parameter) and isinstance(value, Tensor) and not isinstance(value, Parameter):
+            raise TypeError(
+                f"{owner}: {name} is a Parameter and cannot become a plain tensor; assign a Parameter, or change its "
+                f"values with {name}.data"
+            )
+        if name in self._buffers and value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{owner}: {name} is a buffer, a Tensor or None; got {_kind(value)}")
+
+    # ------------------------------------------------------------ its parts
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Assigns a parameter under a name; None keeps the place for an optional one."""
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(f"{type(self).__name__}: {name} must be a Parameter or None, got {_kind(param)}")
+        self._check_name(name, Parameter)
+        setattr(self, name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Assigns a tensor that is not trained but moves with the module, and is saved with it if `persistent`."""
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"{type(self).__name__}: {name} must be a Tensor or None, got {_kind(tensor)}")
+        if name not in self._buffers:
+            self._check_name(name, type(None))
+        self._buffers = {**self._buffers, name: persistent}
+        setattr(self, name, tensor)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Assigns a child under a name."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: {name} must be a Module or None, got {_kind(module)}")
+        self._check_name(name, Module)
+        setattr(self, name, module)
+
+    register_module = add_module
+
+    def _check_name(self, name: str, kind: type) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"{type(self).__name__}: names are strings, got {_kind(name)}")
+        if not name or "." in name:
+            raise KeyError(f"{type(self).__name__}: {name!r} is no name of a part: it is empty or has a dot")
+        taken = getattr(self, name, None)
+        if taken is not None and not isinstance(taken, kind):
+            raise KeyError(f"{type(self).__name__}: {name!r} is already an attribute of another kind")
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules assigned to this one, each once, with their names."""
+        seen: set[int] = set()
+        for name, module in self._own(Module):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def children(self) -> Iterator[Module]:
+        """The modules assigned to this one, each once."""
+        return (module for _, module in self.named_children())
+
+    def _own(self, kind: Any) -> list[tuple[str, Any]]:
+        return [(name, value) for name, value in vars(self).items() if isinstance(value, kind)]
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module (under `prefix`) and all below it, each once, with names joined by dots."""
+        seen: set[int] = set()
+        for name, module in self._walk(prefix, set()):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def _walk(self, prefix: str, above: set[int]) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, under every name that leads there; `above` breaks cycles."""
+        yield prefix, self
+        above = {*above, id(self)}
+        for name, module in self._own(Module):
+            if id(module) not in above:
+                yield from module._walk(_join(prefix, name), above)
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """The parameters with their names; one that is shared counts once, under its first name."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, parameter in module._own(Parameter):
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield _join(path, name), parameter
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters, each once."""
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """The buffers with their names, each once."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name in module._buffers:
+                buffer = vars(module).get(name)
+                if buffer is not None and id(buffer) not in seen:
+                    seen.add(id(buffer))
+                    yield _join(path, name), buffer
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """The buffers, each once."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    # ------------------------------------------------------------ its state
+
+    def _state(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers themselves, by every name they have."""
+        return {
+            _join(path, name): value
+            for path, module in self._walk("", set())
+            for name, value in vars(module).items()
+            if isinstance(value, Parameter) or (isinstance(value, Tensor) and module._buffers.get(name))
+        }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Name -> tensor for parameters and persistent buffers: their memory, outside the graph.
+
+        `copy.deepcopy(module.state_dict())` keeps the present values. A shared parameter stands under each of its names.
+        """
+        return {name: value.detach() for name, value in self._state().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copies values (tensors or arrays) into the parameters and buffers of these names.
+
+        Types and devices stay the module's. Raises ValueError, and changes nothing, where names are missing or
+        unknown (unless `strict=False`: then they are returned) or a shape differs.
+        """
+        owner, mine = type(self).__name__, self._state()
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{owner}.load_state_dict: expected names and tensors in a dict, got {_kind(state_dict)}"
+            )
+        missing = [name for name in mine if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in mine]
+        if any(_PYTORCH_RECURRENT.search(str(name)) for name in unexpected):
+            raise ValueError(
+                f"{owner}.load_state_dict: names such as {_few([n for n in unexpected if 'h' in n][:1])} are those of "
+                "PyTorch's recurrent layers; tinygrad_rnn.io.load_torch(module, state_dict) reads them"
+            )
+        if strict and (missing or unexpected):
+            wrong = [f"missing {_few(missing)}"] if missing else []
+            wrong += [f"unexpected {_few(unexpected)}"] if unexpected else []
+            raise ValueError(
+                f"{owner}.load_state_dict: {' and '.join(wrong)}; strict=False loads the names that fit"
+            )
+        found = {}
+        for name, target in mine.items():
+            if name in state_dict:
+                value = Tensor(state_dict[name], device=target.device)
+                if value.shape != target.shape:
+                    raise ValueError(
+                        f"{owner}.load_state_dict: {name} has shape {target.shape} here and {value.shape} in the dict"
+                    )
+                if (value.dtype.kind == "f") != (target.dtype.kind == "f"):
+                    raise ValueError(
+                        f"{owner}.load_state_dict: {name} is {target.dtype} here and {value.dtype} in the dict"
+                    )
+                found[name] = value
+        for name, value in found.items():
+            mine[name].data.copy_(value)
+        return LoadResult(missing, unexpected)
+
+    def train(self: M, mode: bool = True) -> M:
+        """Sets `training` here and below, which dropout asks for. Returns the module."""
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self: M) -> M:
+        """`train(False)`."""
+        return self.train(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Whether the parameters require gradients: False freezes them. Returns the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the parameters' gradients; with `set_to_none=False` fills them with zeros."""
+        for parameter in self.parameters():
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad = parameter.grad.detach()
+                parameter.grad.zero_()
+
+    # ------------------------------------------------------------ another type or device
+
+    def to(self: M, *to: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> M:
+        """Moves parameters, gradients and buffers: `to("cuda")`, `to(float64)`, `to("cpu", float32)`, `to(tensor)`.
+
+        Parameters stay the same objects, so an optimizer that holds them still does. Integer buffers keep their
+        type. Raises TypeError for a type that is not floating. Returns the module.
+        """
+        device, dtype = place_and_type(to, device, dtype)
+        if dtype is not None and dtypes.as_dtype(dtype).kind != "f":
+            raise TypeError(
+                f"{type(self).__name__}.to: parameters are floating, got {dtypes.as_dtype(dtype)}"
+            )
+        for tensor in (*self.parameters(), *self.buffers()):
+            kind = dtype if tensor.is_floating_point() else None
+            grad = tensor.grad
+            moved = tensor.detach().to(device=device, dtype=kind)
+            if moved.array is tensor.array:
+                continue
+            tensor.data = moved
+            if grad is not None:
+                tensor.grad = grad.detach().to(device=device, dtype=kind)
+        return self
+
+    def cpu(self: M) -> M:
+        return self.to("cpu")
+
+    def cuda(self: M) -> M:
+        return self.to("cuda")
+
+    def float(self: M) -> M:
+        return self.to(dtypes.float32)
+
+    def double(self: M) -> M:
+        return self.to(dtypes.float64)
+
+    def half(self: M) -> M:
+        return self.to(dtypes.float16)
+
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Calls `fn` on every module below and last on this one: for setting starting values. Returns the module."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    # ------------------------------------------------------------ how it prints
+
+    def extra_repr(self) -> str:
+        """The settings that stand in the parentheses of `repr`."""
+        return ""
+
+    def __repr__(self) -> str:
+        n, n_frozen = 0, 0
+        for parameter in self.parameters():
+            n += parameter.numel()
+            n_frozen += 0 if parameter.requires_grad else parameter.numel()
+        count = f"  # {n:,} parameters" + (f", {n_frozen:,} of them frozen" if n_frozen else "") if n else ""
+        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._own(Module)]
+        settings = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({settings}){count}"
+        inside = "".join(f"\n  {line}" for line in ([settings, *lines] if settings else lines))
+        return f"{type(self).__name__}({count}{inside}\n)"
+
+
+# ---------------------------------------------------------------- modules in order
+
+
+class _Ordered(Module):
+    """Children in order, under the names "0", "1", ... or names given."""
+
+    def _items(self) -> list[tuple[str, Any]]:
+        return self._own(Module)
+
+    def _set_items(self, values: Iterable[Any]) -> None:
+        """Replaces the children by these, named by their places."""
+        values = list(values)
+        for value in values:
+            if not isinstance(value, Module):
+                raise TypeError(f"{type(self).__name__}: expected modules, got {_kind(value)}")
+        for name, _ in self._items():
+            delattr(self, name)
+        for k, value in enumerate(values):
+            setattr(self, str(k), value)
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([value for _, value in self._items()])
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)(*self._arguments(self._items()[index]))
+        return self._items()[self._place(index)][1]
+
+    def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
+        return ([value for _, value in items],)
+
+    def _place(self, index: Any) -> int:
+        n = len(self)
+        if not hasattr(index, "__index__"):
+            raise TypeError(f"{type(self).__name__}: an index is an integer or a slice, got {_kind(index)}")
+        if not -n <= index.__index__() < n:
+            raise IndexError(f"{type(self).__name__}: index {index} is outside its {n} parts")
+        return int(index.__index__() % n)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not isinstance(value, Module):
+            raise TypeError(f"{type(self).__name__}: expected a module, got {_kind(value)}")
+        setattr(self, self._items()[self._place(index)][0], value)
+
+    def __delitem__(self, index: Any) -> None:
+        values = list(self)
+        del values[index if isinstance(index, slice) else self._place(index)]
+        self._set_items(values)
+
+    def append(self: M, module: Module) -> M:
+        """Adds one at the end. Returns the container."""
+        return self.extend([module])  # type: ignore[attr-defined, no-any-return]
+
+    def extend(self: M, modules: Iterable[Module]) -> M:
+        """Adds several at the end. Returns the container."""
+        for module in modules:
+            if not isinstance(module, Module):
+                raise TypeError(f"{type(self).__name__}: expected a module, got {_kind(module)}")
+            self.add_module(str(len(self)), module)  # type: ignore[arg-type]
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Puts one before the place `index`."""
+        values = list(self)
+        values.insert(index, module)
+        self._set_items(values)
+
+
+class ModuleList(_Ordered):
+    """A list of modules whose parameters are the list's: `ModuleList([Linear(4, 4) for _ in range(3)])`."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+
+class Sequential(_Ordered):
+    """Modules one after the other: each is given what the one before returned.
+
+    `Sequential(Linear(4, 8), Tanh(), Linear(8, 1))`, or with names `Sequential({"hidden": Linear(4, 8), ...})`.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, module)
+        else:
+            self.extend(modules)
+
+    def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
+        return (dict(items),)
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _few(names: Iterable[Any]) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

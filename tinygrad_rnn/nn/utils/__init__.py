@@ -1,0 +1,3 @@
+"""Helpers for training: bounds for gradients, sequences of several lengths (`utils.rnn`)."""
+
+from . import rnn
