@@ -25,10 +25,9 @@ def gradcheck(
 ) -> None:
     """Compares the gradients of `fn(*inputs)` with central differences, in float64.
 
-    inputs: tensors or arrays; the floating ones are differentiated, each element by itself, in
-    float64 whatever their type. Anything else (integers, masks, settings) is handed on as it is. `fn` returns a tensor or
-    several, of any shape; they are contracted with random upstream gradients, drawn with `rng`, a generator or
-    a seed.
+    inputs: tensors or arrays; the floating ones are differentiated, in float64 whatever their type. Anything
+    else (integers, masks, settings) is handed on as it is. `fn` returns one tensor or several, of any shape;
+    they are contracted with random upstream gradients, drawn with `rng`, a generator or a seed.
 
     order: 1 for the gradients; 2 for those too that `create_graph=True` gives, differentiated once more, with
     respect to the inputs and the upstream gradients. eps: the step of the differences. Two numbers a and b

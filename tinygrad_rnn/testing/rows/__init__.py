@@ -1,0 +1,14 @@
+"""The table of ops as they are tested: for each how to draw its arguments, and what NumPy makes of them."""
+
+from . import compose, elementwise, index, reduce, shape
+from .row import Case, Row
+
+ROWS: dict[str, Row] = {
+    **elementwise.ROWS,
+    **reduce.ROWS,
+    **shape.ROWS,
+    **index.ROWS,
+    **compose.ROWS,
+}
+
+__all__ = ["ROWS", "Case", "Row"]
