@@ -157,7 +157,11 @@ class Primitive:
             settings = {"needs": tuple([p is not None for p in parents])} if self.asks_needs else {}
             return self.joint(*[values[i] for i in self.joint_reads], **settings)  # type: ignore[no-any-return]
         return [
-            None if parent is None or rule is None else rule(values[0]) if read is None else rule(*read(values))
+            None
+            if parent is None or rule is None
+            else rule(values[0])
+            if read is None
+            else rule(*read(values))
             for parent, rule, read in zip(parents, self.rules, self.reads, strict=True)
         ]
 
@@ -228,7 +232,7 @@ def primitive(
                 arrays = [xp.asarray(a, dtype=result_dtype([]) if type(a) is float else None) for a in arrays]
                 dtype = arrays[0].dtype if arrays else None
             try:
-                y = forward(xp, *arrays, **settings)
+                y: Any = forward(xp, *arrays, **settings)
             except (ValueError, TypeError, IndexError) as reason:
                 raise errors.failed_forward(spec.name, arrays, reason) from reason
             several = type(y) is tuple

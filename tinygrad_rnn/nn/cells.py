@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..backend import default_rng
 from ..creation import empty, zeros
 from ..ops import chunk, relu, sigmoid, tanh
 from ..ops.pointwise import pointwise
@@ -115,7 +116,9 @@ class Cell(Module):
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: x must be a Tensor, got {type(x).__name__}")
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
-            raise ValueError(f"{name}: x has shape {x.shape}, expected (batch, {self.input_size}) or ({self.input_size},)")
+            raise ValueError(
+                f"{name}: x has shape {x.shape}, expected (batch, {self.input_size}) or ({self.input_size},)"
+            )
         if x.ndim == 1:
             state = None if state is None else map_state(lambda s: s.unsqueeze(0), state)
             return map_state(lambda s: s.squeeze(0), self.forward(x.unsqueeze(0), state))
@@ -129,6 +132,7 @@ class Cell(Module):
         all even in +-1/sqrt(hidden_size)."""
         if self.init not in ("default", "torch"):
             raise ValueError(f"{type(self).__name__}: init is {self.init!r}, expected 'default' or 'torch'")
+        rng = None if rng is None else default_rng(rng)
         h = self.hidden_size
         for name, p in self.named_parameters():
             if self.init == "torch":

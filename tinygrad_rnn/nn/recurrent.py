@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .. import ops
-from ..backend import array_module, to_numpy
+from ..backend import array_module, default_rng
 from ..ops import concat, split, stack
 from ..ops.index import place_rows, take_rows
 from ..tensor import Tensor
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, map_state, match_state
 from .dropout import Dropout
 from .module import Module, ModuleList
-from .utils.rnn import PackedSequence
+from .utils.rnn import PackedSequence, read_lengths
 
 
 class Packing:
@@ -60,11 +61,15 @@ class Packing:
 
     def sort(self, state: State) -> State:
         """A state (B, ...), longest sequence first."""
-        return map_state(lambda s: s if self.order is None else take_rows(s, rows=_indices(s, self.order)), state)
+        return map_state(
+            lambda s: s if self.order is None else take_rows(s, rows=_indices(s, self.order)), state
+        )
 
     def unsort(self, state: State) -> State:
         """A state (B, ...) in the order of the batch."""
-        return map_state(lambda s: s if self.back is None else take_rows(s, rows=_indices(s, self.back)), state)
+        return map_state(
+            lambda s: s if self.back is None else take_rows(s, rows=_indices(s, self.back)), state
+        )
 
 
 def _indices(like: Tensor, rows: list[int]) -> Any:
@@ -104,7 +109,11 @@ def _backwards(cell: Cell, steps: Any, state: State, rows: Sequence[int]) -> tup
     state = None
     for px, n in zip(reversed(steps), reversed(rows), strict=True):
         if n != n_before:  # rows whose end is here join in
-            joining = map_state(lambda s, a=n_before, b=n: s[a:b], start) if n - n_before != _height(start) else start
+            joining = (
+                map_state(lambda s, a=n_before, b=n: s[a:b], start)
+                if n - n_before != _height(start)
+                else start
+            )
             state = joining if state is None else _below(state, joining)
             n_before = n
         state = cell.step(px, state)
@@ -176,11 +185,15 @@ class Recurrent(Module):
             return self._run_unbatched(x, state, lengths)
         if x.ndim != 3:
             wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
-            raise ValueError(f"{name}: x has shape {x.shape}, expected {wanted}, or (time, features) for one sequence")
+            raise ValueError(
+                f"{name}: x has shape {x.shape}, expected {wanted}, or (time, features) for one sequence"
+            )
         self._check_features(x)
         if self.batch_first:
             x = x.swapaxes(0, 1)
-        packing = Packing(x.shape[0], x.shape[1], read_lengths(name, lengths, x.shape[0], x.shape[1]))
+        if lengths is not None:
+            lengths = read_lengths(name, lengths, x.shape[0], x.shape[1])
+        packing = Packing(x.shape[0], x.shape[1], lengths)
         output, state = self._run(x, state, packing)
         return (output.swapaxes(0, 1) if self.batch_first else output), state
 
@@ -220,7 +233,9 @@ class Recurrent(Module):
 
     def _run_packed(self, x: PackedSequence, state: State, lengths: Any) -> tuple[PackedSequence, State]:
         if lengths is not None:
-            raise ValueError(f"{type(self).__name__}: a PackedSequence has its lengths already; leave lengths out")
+            raise ValueError(
+                f"{type(self).__name__}: a PackedSequence has its lengths already; leave lengths out"
+            )
         padded: Tensor = x.padded
         self._check_features(padded)
         output, state = self._run(padded, state, Packing(padded.shape[0], padded.shape[1], list(x.lengths)))
@@ -233,7 +248,9 @@ class Recurrent(Module):
                 f"{self.input_size}. Is the batch axis where you mean it? (batch_first={self.batch_first})"
             )
         if x.dtype.kind != "f":
-            raise TypeError(f"{type(self).__name__}: x must be floating, got {x.dtype}; embed or x.float() it first")
+            raise TypeError(
+                f"{type(self).__name__}: x must be floating, got {x.dtype}; embed or x.float() it first"
+            )
 
     def extra_repr(self) -> str:
         settings = {
@@ -245,35 +262,24 @@ class Recurrent(Module):
         return ", ".join(f"{name}={value}" for name, value in settings.items() if value)
 
 
-def read_lengths(name: str, lengths: Any, n_steps: int, batch_size: int) -> list[int] | None:
-    """Lengths as a list of Python integers. Raises where they are no integers, not one for each row, or out of range."""
-    if lengths is None:
-        return None
-    array = to_numpy(lengths.array) if isinstance(lengths, Tensor) else lengths
-    values = array.tolist() if hasattr(array, "tolist") else list(array)
-    if not all(hasattr(v, "__index__") and not isinstance(v, bool) for v in values):
-        raise TypeError(f"{name}: lengths must be integers, one for each sequence, got {_shown(values)}")
-    values = [v.__index__() for v in values]
-    if len(values) != batch_size:
-        raise ValueError(f"{name}: {len(values)} lengths for a batch of {batch_size}")
-    if values and not 0 <= min(values) <= max(values) <= n_steps:
-        raise ValueError(f"{name}: lengths must be between 0 and the {n_steps} time steps of x, got {_shown(values)}")
-    return values
-
-
-def _shown(values: list[Any]) -> str:
-    text = ", ".join(map(repr, values[:8]))
-    return f"[{text}{', ...' if len(values) > 8 else ''}]"
-
-
 # ---------------------------------------------------------------- the layers people know
 
 
-def _cells(make: Callable[[int], Cell], input_size: int, hidden_size: int, num_layers: int, n: int) -> list[Cell]:
-    """The cells of a stack of layers with n directions: each layer after the first reads n * hidden_size features."""
+def _cells(
+    make: Callable[..., Cell],
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    bidirectional: bool,
+    rng: Any,
+) -> list[Cell]:
+    """The cells of a stack: every layer after the first reads the outputs of all directions of the one below."""
     if not isinstance(num_layers, int) or num_layers < 1:
         raise ValueError(f"num_layers must be a positive integer, got {num_layers!r}")
-    return [make(input_size if layer == 0 else n * hidden_size) for layer in range(num_layers) for _ in range(n)]
+    n = 2 if bidirectional else 1
+    sizes = [input_size if layer == 0 else n * hidden_size for layer in range(num_layers) for _ in range(n)]
+    rng = None if rng is None else default_rng(rng)  # one generator for all, so that no two start alike
+    return [make(size, hidden_size, rng=rng) for size in sizes]
 
 
 class RNN(Recurrent):
@@ -293,12 +299,11 @@ class RNN(Recurrent):
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        def make(n: int) -> Cell:
-            return RNNCell(n, hidden_size, bias, nonlinearity, init=init, rng=rng)
-
-        cells = _cells(make, input_size, hidden_size, num_layers, 1 + bool(bidirectional))
-        settings: dict[str, Any] = {"batch_first": batch_first, "dropout": dropout, "rng": rng}
-        super().__init__(*cells, bidirectional=bidirectional, **settings)
+        make = partial(RNNCell, bias=bias, nonlinearity=nonlinearity, init=init)
+        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
+        super().__init__(
+            *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng
+        )
 
 
 class LSTM(Recurrent):
@@ -317,12 +322,11 @@ class LSTM(Recurrent):
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        def make(n: int) -> Cell:
-            return LSTMCell(n, hidden_size, bias, init=init, rng=rng)
-
-        cells = _cells(make, input_size, hidden_size, num_layers, 1 + bool(bidirectional))
-        settings: dict[str, Any] = {"batch_first": batch_first, "dropout": dropout, "rng": rng}
-        super().__init__(*cells, bidirectional=bidirectional, **settings)
+        make = partial(LSTMCell, bias=bias, init=init)
+        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
+        super().__init__(
+            *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng
+        )
 
 
 class GRU(Recurrent):
@@ -342,12 +346,11 @@ class GRU(Recurrent):
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        def make(n: int) -> Cell:
-            return GRUCell(n, hidden_size, bias, reset_after=reset_after, init=init, rng=rng)
-
-        cells = _cells(make, input_size, hidden_size, num_layers, 1 + bool(bidirectional))
-        settings: dict[str, Any] = {"batch_first": batch_first, "dropout": dropout, "rng": rng}
-        super().__init__(*cells, bidirectional=bidirectional, **settings)
+        make = partial(GRUCell, bias=bias, reset_after=reset_after, init=init)
+        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
+        super().__init__(
+            *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng
+        )
 
 
 class Bidirectional(Module):
@@ -362,7 +365,9 @@ class Bidirectional(Module):
     def __init__(self, layer: Recurrent, backward: Recurrent | None = None, *, rng: Any = None) -> None:
         super().__init__()
         if not isinstance(layer, Recurrent) or layer.bidirectional or layer.reverse:
-            raise TypeError("Bidirectional: expected a recurrent layer that reads forwards, such as LSTM(...)")
+            raise TypeError(
+                "Bidirectional: expected a recurrent layer that reads forwards, such as LSTM(...)"
+            )
         if backward is None:
             backward = copy.deepcopy(layer)
             for cell in backward.cells:
@@ -372,7 +377,11 @@ class Bidirectional(Module):
             raise ValueError("Bidirectional: the two layers differ in depth or batch_first")
         backward.reverse = True
         self.forward_layer, self.backward_layer = layer, backward
-        self.batch_first, self.input_size, self.hidden_size = layer.batch_first, layer.input_size, layer.hidden_size
+        self.batch_first, self.input_size, self.hidden_size = (
+            layer.batch_first,
+            layer.input_size,
+            layer.hidden_size,
+        )
 
     def forward(self, x: Any, state: State = None, lengths: Any = None) -> tuple[Any, State]:
         there = back = None

@@ -116,8 +116,8 @@ def compiled(
     written: dict[str, str] = {}  # steps whose result is written straight to where it belongs
     for i, place in places.items():
         name = program.results[i]
-        if name in floats and program.results.count(name) == 1:
-            written[name] = place  # type: ignore[index]
+        if name is not None and name in floats and program.results.count(name) == 1:
+            written[name] = place
     kept = {*arguments, *program.results}
     constants: dict[str, Any] = {}
     free: set[str] = set()  # names whose memory may be written to
@@ -164,4 +164,6 @@ def _literal(operand: str | float) -> str:
     """An operand as it stands in code."""
     if isinstance(operand, str):
         return operand
-    return f"float('{operand}')" if isinstance(operand, float) and not math.isfinite(operand) else repr(operand)
+    return (
+        f"float('{operand}')" if isinstance(operand, float) and not math.isfinite(operand) else repr(operand)
+    )

@@ -42,7 +42,9 @@ class Symbol:
     def record(self, op: Primitive, args: tuple[Any, ...], settings: dict[str, Any]) -> Symbol:
         """Called by a primitive that is given a symbol."""
         if op.joint is not None or op.forward.__module__ != e.__name__:
-            raise TypeError(f"pointwise: {op.name} does not work element by element; call it outside the function")
+            raise TypeError(
+                f"pointwise: {op.name} does not work element by element; call it outside the function"
+            )
         operands = []
         for a in args:
             if not isinstance(a, (Symbol, float, int, bool)):
@@ -54,7 +56,9 @@ class Symbol:
         return Symbol(self.program, self.program.emit(op, tuple(operands), {**op.defaults, **settings}))
 
     def __bool__(self) -> bool:
-        raise TypeError("pointwise: the function may not branch on a value; where(condition, a, b) chooses by element")
+        raise TypeError(
+            "pointwise: the function may not branch on a value; where(condition, a, b) chooses by element"
+        )
 
     def __getattr__(self, name: str) -> Any:
         method = None if name.startswith("_") else getattr(e, name, None)
@@ -87,7 +91,9 @@ def trace(function: Callable[..., Any], n_args: int) -> Program:
     program.one_result = not isinstance(returned, tuple)
     for result in (returned,) if program.one_result else returned:
         if not isinstance(result, Symbol):
-            raise TypeError(f"pointwise: {function.__name__} returns a {type(result).__name__}, not a computed value")
+            raise TypeError(
+                f"pointwise: {function.__name__} returns a {type(result).__name__}, not a computed value"
+            )
         program.results.append(result.name)
     return program
 
@@ -144,7 +150,9 @@ class Fused:
             return self.function(*args)
         if len(args) != len(self.arguments):
             wanted = ", ".join(self.arguments)
-            raise TypeError(f"{self.name}: expected {len(self.arguments)} arguments ({wanted}), got {len(args)}")
+            raise TypeError(
+                f"{self.name}: expected {len(self.arguments)} arguments ({wanted}), got {len(args)}"
+            )
         arrays, parents = [], []
         mask, bit = 0, 1
         for a in args:
@@ -203,9 +211,10 @@ def _split_layout(parents: list[Any], shape: tuple[int, ...]) -> tuple[int, int,
     """
     for i, vertex in enumerate(parents):
         if type(vertex) is Output and vertex.k == 0 and vertex.node.op.name == "_split":
-            n, node = vertex.node.outputs, vertex.node
+            node, n = vertex.node, vertex.node.outputs or 0
             pieces = parents[i : i + n]
-            if len(pieces) == n and all(type(p) is Output and p.node is node and p.k == k for k, p in enumerate(pieces)):
+            same = [type(p) is Output and p.node is node and p.k == k for k, p in enumerate(pieces)]
+            if len(pieces) == n and all(same):
                 base = node.parents[0].shape
                 return i, n, next((a for a in range(len(shape)) if base[a] != shape[a]), 0)
     return None
@@ -227,7 +236,10 @@ class Plan:
         self.n_results = len(program.results)
         self.outputs = (*program.results, *hidden)
         self.saved_arguments = tuple(name in read for name in program.inputs)
-        self.forward = compiled(Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps(), small=self.small)
+        self.forward = compiled(
+            Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps(),
+            small=self.small,
+        )
         self._reverses: dict[Any, Any] = {}
 
     def kept(self, arrays: list[Array]) -> list[Array | None]:
