@@ -20,7 +20,9 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """`data` as a tensor, without a copy where there is no need of one. A tensor that fits is returned itself."""
+    """`data` as a tensor, without a copy where there is no need of one. A tensor that fits is returned
+    itself.
+    """
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
     return _made(as_array(data, dtype, device, copy=False))
@@ -125,7 +127,8 @@ def full_like(
     return _like(x, full, dtype, device, requires_grad, fill_value)
 
 
-# ---------------------------------------------------------------- chance: drawn on the host, so the same on every device
+# ---------------------------------------------------------------- chance: drawn on the host, so the same on
+# every device
 
 
 def _drawn(host: Any, dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:

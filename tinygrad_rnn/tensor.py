@@ -1,4 +1,6 @@
-"""Tensor: an array, its gradient, and the ops as operators and methods. Every line here calls an op or the engine."""
+"""Tensor: an array, its gradient, and the ops as operators and methods. Every line here calls an op or the
+engine.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ from .printing import text_of
 
 
 class Tensor(Value):
-    """An array with a place in the graph of computations. Make one with `tensor`, `zeros`, `randn` and the like.
+    """An array with a place in the graph of computations. Make one with `tensor`, `zeros`, `randn` and the
+    like.
 
-    `array` is the data as its library's own array, `grad` the gradient that `backward` added up (None before), `shape`,
-    `ndim`, `dtype` and `device` describe it. Methods are the package's functions with the tensor as first argument.
+    `array` is the data as its library's own array, `grad` the gradient that `backward` added up (None
+    before), `shape`, `ndim`, `dtype` and `device` describe it. Methods are the package's functions with the
+    tensor as first argument.
     """
 
     __slots__ = ()
@@ -123,7 +127,9 @@ class Tensor(Value):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it was given rather than computed in the graph: gradients end up in leaves that require one."""
+        """Whether it was given rather than computed in the graph: gradients end up in leaves that require
+        one.
+        """
         return self.vertex is None or type(self.vertex) is Leaf
 
     @property
@@ -167,11 +173,12 @@ class Tensor(Value):
         create_graph: bool = False,
         inputs: Sequence[Tensor] | None = None,
     ) -> None:
-        """Adds the gradient of this tensor, times `gradient`, to the `.grad` of every leaf it was computed from.
+        """Adds the gradient of this tensor, times `gradient`, to the `.grad` of every leaf it was computed
+        from.
 
-        `gradient` has this tensor's shape and may be left out for a single element. Afterwards the graph is freed,
-        unless `retain_graph`; with `create_graph` the gradients are tensors in a graph of their own. `inputs` limits
-        the leaves. Raises GraphError where there is nothing to go back through.
+        `gradient` has this tensor's shape and may be left out for a single element. Afterwards the graph is
+        freed, unless `retain_graph`; with `create_graph` the gradients are tensors in a graph of their own.
+        `inputs` limits the leaves. Raises GraphError where there is nothing to go back through.
         """
         if self.vertex is None:
             raise GraphError(
@@ -225,7 +232,9 @@ class Tensor(Value):
     # ------------------------------------------------------------ out of it
 
     def numpy(self) -> Any:
-        """A NumPy array of the values: the same memory on the CPU (read-only where a graph may need it), else a copy."""
+        """A NumPy array of the values: the same memory on the CPU (read-only where a graph may need it), else
+        a copy.
+        """
         array = backend.to_numpy(self.array)
         if self.vertex is not None and array is self.array:
             array = array.view()
@@ -308,9 +317,11 @@ class Tensor(Value):
     def to(
         self, *to: Any, device: Any = None, dtype: Any = None, copy: bool = False, non_blocking: bool = False
     ) -> Tensor:
-        """In another dtype, on another device, or both: `to("cuda")`, `to(float64)`, `to("cpu", float32)`, `to(other)`.
+        """In another dtype, on another device, or both: `to("cuda")`, `to(float64)`, `to("cpu", float32)`,
+        `to(other)`.
 
-        The tensor itself where nothing changes. The gradient comes back in the type and to the device it left.
+        The tensor itself where nothing changes. The gradient comes back in the type and to the device it
+        left.
         """
         device, dtype = place_and_type(to, device, dtype)
         x = self
@@ -418,8 +429,8 @@ class Tensor(Value):
         if self.vertex is not None and (type(self.vertex) is not Leaf or engine.is_grad_enabled()):
             what = "requires a gradient" if type(self.vertex) is Leaf else "was computed in the graph"
             raise GraphError(
-                f"{name}: this tensor {what} and cannot be changed in place. Use where, stack or concat to build a new "
-                "one; or change parameters under no_grad() or through .data"
+                f"{name}: this tensor {what} and cannot be changed in place. Use where, stack or concat "
+                "to build a new one; or change parameters under no_grad() or through .data"
             )
         return self.array
 
@@ -432,8 +443,8 @@ class Tensor(Value):
         if isinstance(value, Value):
             if value.vertex is not None and engine.is_grad_enabled():
                 raise GraphError(
-                    f"{name}: the value requires a gradient, which an in-place change would lose. Build the tensor with "
-                    "where, stack or concat; or detach() the value"
+                    f"{name}: the value requires a gradient, which an in-place change would lose. Build the "
+                    "tensor with where, stack or concat; or detach() the value"
                 )
             value = value.array
             if array_module(value) is not array_module(self.array):
@@ -643,7 +654,8 @@ def _seed(name: str, output: Tensor, gradient: Any, create_graph: bool) -> Any:
     if gradient is None:
         if output.numel() != 1:
             raise ValueError(
-                f"{name}: a tensor of shape {output.shape} needs a gradient of that shape; for a loss, take its mean or sum"
+                f"{name}: a tensor of shape {output.shape} needs a gradient of that shape; "
+                "for a loss, take its mean or sum"
             )
         gradient = Tensor._of(xp.ones(output.shape, output.dtype))
     elif not isinstance(gradient, Tensor):
@@ -668,10 +680,10 @@ def grad(
 ) -> Any:
     """The gradients of `output` (times `grad_output`) with respect to `inputs`; no `.grad` changes.
 
-    `inputs` is a tensor, and so is the result; or a sequence, and the result a tuple. Tensors in the middle of the graph
-    may be among them. `create_graph=True` makes results that have gradients themselves. `output` and `grad_output` may
-    be sequences of several. Raises GraphError for an input that `output` does not depend on, unless `allow_unused`,
-    which gives None for it.
+    `inputs` is a tensor, and so is the result; or a sequence, and the result a tuple. Tensors in the middle
+    of the graph may be among them. `create_graph=True` makes results that have gradients themselves. `output`
+    and `grad_output` may be sequences of several. Raises GraphError for an input that `output` does not
+    depend on, unless `allow_unused`, which gives None for it.
     """
     outputs = [output] if isinstance(output, Tensor) else list(output)
     given = (

@@ -1,7 +1,7 @@
 """Which array library is in use. The only place in the package that knows more than one.
 
-The arrays decide: an op asks `array_module(*arrays)` and works in whatever library they come from. Only creation has
-no arrays to ask, and takes the library chosen with `use("numpy")` or `use("cupy")`.
+The arrays decide: an op asks `array_module(*arrays)` and works in whatever library they come from. Only
+creation has no arrays to ask, and takes the library chosen with `use("numpy")` or `use("cupy")`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def current() -> ArrayModule:
 
 
 class use:
-    """Chooses the library for new tensors: `use("cupy")` from here on, everywhere; `with use("cupy"):` in a block.
+    """Chooses the library for new tensors: `use("cupy")` from here on, everywhere; `with use("cupy"):` in a
+    block.
 
     The block is local to its thread or task. Names: "numpy" or "cpu", "cupy" or "cuda".
     """
@@ -164,7 +165,9 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
 
 
 class device:
-    """Where a tensor's data lies: `device("cpu")` (NumPy) or `device("cuda")` (CuPy). `.type` and `.index` tell."""
+    """Where a tensor's data lies: `device("cpu")` (NumPy) or `device("cuda")` (CuPy). `.type` and `.index`
+    tell.
+    """
 
     __slots__ = ("index", "type")
     type: str

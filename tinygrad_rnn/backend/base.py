@@ -10,10 +10,12 @@ Array = Any  # an array of the library in use: numpy.ndarray, cupy.ndarray, ...
 
 
 class ArrayModule:
-    """An array library as ops see it: its own functions by name (`xp.tanh`), and the few on which libraries differ.
+    """An array library as ops see it: its own functions by name (`xp.tanh`), and the few on which libraries
+    differ.
 
-    The first use of a function looks it up in the library and keeps it, so that later uses cost an attribute access.
-    A function that a library lacks or spells differently is a method of the subclass, with the reason beside it.
+    The first use of a function looks it up in the library and keeps it, so that later uses cost an attribute
+    access. A function that a library lacks or spells differently is a method of the subclass, with the reason
+    beside it.
     """
 
     name: str  # "numpy", "cupy"

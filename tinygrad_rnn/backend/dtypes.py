@@ -34,7 +34,9 @@ def set_default_dtype(dtype: Any) -> None:
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
-    """A NumPy dtype for whatever names one: `tg.float32`, `"float32"`, `float` (the default float), `int`, `bool`."""
+    """A NumPy dtype for whatever names one: `tg.float32`, `"float32"`, `float` (the default float), `int`,
+    `bool`.
+    """
     if dtype is float:
         return _default
     try:
@@ -47,8 +49,8 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
 def result_dtype(arrays: list[Any]) -> np.dtype[Any]:
     """The floating type of an operation on `arrays`: the widest among those with axes, else among 0-d ones.
 
-    Integers and booleans never widen a float (float32 with int64 stays float32), and a 0-d array never widens one
-    with axes: PyTorch's rule, which keeps a float32 model float32.
+    Integers and booleans never widen a float (float32 with int64 stays float32), and a 0-d array never widens
+    one with axes: PyTorch's rule, which keeps a float32 model float32.
     """
     found: Any = None
     for with_axes in (True, False):

@@ -26,7 +26,8 @@ class NumPyModule(ArrayModule):
         if rows is None or rows.ndim == 0 or values.ndim == rows.ndim:
             np.add.at(target, index, values)
             return
-        # add.at walks element by element; sorting the rows and adding each run at once is several times faster.
+        # add.at walks element by element; sorting the rows and adding each run at once is several times
+        # faster.
         flat = rows.reshape(-1) % target.shape[0]
         block = np.broadcast_to(values, rows.shape + target.shape[1:]).reshape(flat.size, -1)
         if flat.size == 0 or block.shape[1] == 0:

@@ -1,4 +1,6 @@
-"""Random numbers: always drawn by NumPy on the host, then moved, so that one seed gives one start on every device."""
+"""Random numbers: always drawn by NumPy on the host, then moved, so that one seed gives one start on every
+device.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def set_rng_state(state: dict[str, Any]) -> None:
 def draw_from_rows(
     weights: np.ndarray[Any, Any], n: int, replacement: bool, rng: Any = None
 ) -> np.ndarray[Any, Any]:
-    """`n` column numbers for each row of `weights` (rows, columns), with its numbers as odds: (rows, n), int64."""
+    """`n` column numbers for each row of `weights` (rows, columns), with its numbers as odds: (rows, n),
+    int64.
+    """
     if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(1) <= 0).any():
         raise ValueError("multinomial: weights must be finite and >= 0, with a positive sum in each row")
     if not replacement and n > (weights > 0).sum(1).min(initial=n):

@@ -1,4 +1,6 @@
-"""Autograd: graph.py is all of it, accumulate.py how gradients are summed, mode.py the switches, errors.py the words."""
+"""Autograd: graph.py is all of it, accumulate.py how gradients are summed, mode.py the switches, errors.py
+the words.
+"""
 
 from .errors import GraphError
 from .graph import REGISTRY, Value, backward, mark_changed, primitive

@@ -1,12 +1,14 @@
 """How the gradients that reach one place are summed.
 
-Most gradients are plain arrays, and adding two makes a third that the sum owns: from then on it is added to in place.
+Most gradients are plain arrays, and adding two makes a third that the sum owns: from then on it is added to
+in place.
 
-Some are better not made at once. A weight that is used at T time steps receives T outer products; making each costs as
-much as the forward product, adding each costs a pass over the weight. So a rule may return a *summand*: a small object
-that stands for an array. Summands of one kind are put in a list, and `total` makes one array of the list at the end:
-for a weight, one product over all time steps; for `x[t]`, one buffer for all slices. That is why the plain loop
-`for t in range(T): h = cell(x[t], h)` costs what hand-written backpropagation through time costs.
+Some are better not made at once. A weight that is used at T time steps receives T outer products; making each
+costs as much as the forward product, adding each costs a pass over the weight. So a rule may return a
+*summand*: a small object that stands for an array. Summands of one kind are put in a list, and `total` makes
+one array of the list at the end: for a weight, one product over all time steps; for `x[t]`, one buffer for
+all slices. That is why the plain loop `for t in range(T): h = cell(x[t], h)` costs what hand-written
+backpropagation through time costs.
 """
 
 from __future__ import annotations

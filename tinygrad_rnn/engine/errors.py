@@ -36,21 +36,26 @@ def failed_forward(name: str, arrays: list[Any], reason: Exception) -> Exception
         return reason
     text = str(reason).split("\n")[0]
     if "broadcast" in text:
-        text = "these shapes do not broadcast; compare the axes from the last to the first: equal, or one of them 1"
+        text = "these shapes do not broadcast: axes, compared from the last, must be equal or one of them 1"
     kind = type(reason) if type(reason) in (ValueError, TypeError, IndexError) else ValueError
     return kind(f"{name}: got {came}: {text}")
 
 
 def wrong_argument(name: str, position: int, value: Any) -> TypeError:
     return TypeError(
-        f"{name}: argument {position + 1} is a {type(value).__name__}, expected a tensor, an array or a number; "
-        "wrap lists in tinygrad_rnn.tensor(...)"
+        f"{name}: argument {position + 1} is a {type(value).__name__}, expected a tensor, an array or a "
+        "number; wrap lists in tinygrad_rnn.tensor(...)"
     )
+
+
+def wrong_number(name: str, expected: list[str], n: int) -> TypeError:
+    return TypeError(f"{name}: expected {len(expected)} arguments ({', '.join(expected)}), got {n}")
 
 
 def mixed_devices(name: str, position: int, one: str, other: str) -> TypeError:
     return TypeError(
-        f"{name}: argument {position + 1} is on {other}, the others are on {one}; move one of them with .to({one!r})"
+        f"{name}: argument {position + 1} is on {other}, the others are on {one}; "
+        f"move one of them with .to({one!r})"
     )
 
 

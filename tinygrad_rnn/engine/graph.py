@@ -1,19 +1,21 @@
 """Reverse-mode differentiation: how the graph is built, and how gradients go back through it. All of it.
 
-A `primitive` is a function on arrays together with its rules: for each argument, how the gradient of the result becomes
-the gradient of that argument (a vector-Jacobian product, "vjp"). Calling it on tensors computes the result and, if any
-argument needs a gradient, makes a `Node`: which primitive it was, where its arguments came from, and the arrays that
-its rules will read. `backward` goes through the nodes from the youngest to the oldest, which is a topological order
-because arguments are older than results, and hands each node's gradient to the rules.
+A `primitive` is a function on arrays together with its rules: for each argument, how the gradient of the
+result becomes the gradient of that argument (a vector-Jacobian product, "vjp"). Calling it on tensors
+computes the result and, if any argument needs a gradient, makes a `Node`: which primitive it was, where its
+arguments came from, and the arrays that its rules will read. `backward` goes through the nodes from the
+youngest to the oldest, which is a topological order because arguments are older than results, and hands each
+node's gradient to the rules.
 
     @primitive(vjp=(lambda g, y: g * (1 - y * y),))
     def tanh(xp, x):
         return xp.tanh(x)
 
-What a rule reads is what its parameters are called: `g` the gradient; `y` the result (a tuple where there are several);
-an argument by its name in the forward; that argument's shape as `x_shape`; a keyword-only setting by its name. What no
-needed rule reads is not kept. Rules use operators and other primitives, which take arrays as well as tensors: plain
-`backward` runs them on arrays, `create_graph=True` on tensors, so that a gradient has a gradient, at any order.
+What a rule reads is what its parameters are called: `g` the gradient; `y` the result (a tuple where there are
+several); an argument by its name in the forward; that argument's shape as `x_shape`; a keyword-only setting
+by its name. What no needed rule reads is not kept. Rules use operators and other primitives, which take
+arrays as well as tensors: plain `backward` runs them on arrays, `create_graph=True` on tensors, so that a
+gradient has a gradient, at any order.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class Value:
 
 
 class Leaf:
-    """The place of a tensor that requires a gradient and was not computed: a parameter. Gradients end up here."""
+    """The place of a tensor that requires a gradient and was not computed: a parameter. Gradients end up
+    here.
+    """
 
     __slots__ = ("dtype", "grad", "shape")
 
@@ -59,7 +63,9 @@ class Leaf:
 
 
 class Node:
-    """One call of a primitive. It holds arrays and the places its arguments came from, never a tensor: no cycles."""
+    """One call of a primitive. It holds arrays and the places its arguments came from, never a tensor: no
+    cycles.
+    """
 
     __slots__ = (
         "dtype",
@@ -166,7 +172,9 @@ class Primitive:
         ]
 
     def find_drops(self, mask: int) -> tuple[int, ...]:
-        """Which of [y, *arguments] no rule reads, where bit i of `mask` says that argument i needs a gradient."""
+        """Which of [y, *arguments] no rule reads, where bit i of `mask` says that argument i needs a
+        gradient.
+        """
         read: set[int] = set()
         for i, reads in enumerate(self.reads_of):
             if self.joint is not None or mask >> i & 1:
@@ -178,12 +186,14 @@ class Primitive:
 def primitive(
     *, vjp: tuple[Rule | None, ...] | Rule | None
 ) -> Callable[[Callable[Concatenate[Any, P], R]], Callable[P, R]]:
-    """Makes an op of a function on arrays, `forward(xp, *arrays, **settings)`; `xp` is the library they belong to.
+    """Makes an op of a function on arrays, `forward(xp, *arrays, **settings)`; `xp` is the library they
+    belong to.
 
-    `vjp` is a tuple with one rule per argument (None: no gradient for it); or one rule for all of them, which is given
-    `g` (a tuple with None for missing ones, where there are several results) and may ask for `needs`, a tuple of
-    booleans, and returns one gradient per argument; or None: results are constants. A forward with several results
-    returns a tuple. The engine sums each rule's gradient back over the axes along which its argument was broadcast.
+    `vjp` is a tuple with one rule per argument (None: no gradient for it); or one rule for all of them, which
+    is given `g` (a tuple with None for missing ones, where there are several results) and may ask for
+    `needs`, a tuple of booleans, and returns one gradient per argument; or None: results are constants. A
+    forward with several results returns a tuple. The engine sums each rule's gradient back over the axes
+    along which its argument was broadcast.
     """
 
     def define(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
@@ -224,9 +234,7 @@ def primitive(
                 arrays.append(a)
                 bit += bit
             if len(arrays) != n_expected and n_expected is not None:
-                raise TypeError(
-                    f"{spec.name}: expected {n_expected} arguments ({', '.join(spec.arguments)}), got {len(arrays)}"
-                )
+                raise errors.wrong_number(spec.name, spec.arguments, len(arrays))
             if xp is None:
                 xp = array_module()
                 arrays = [xp.asarray(a, dtype=result_dtype([]) if type(a) is float else None) for a in arrays]
@@ -294,8 +302,8 @@ def _wrap(array: Any, vertex: Vertex | None) -> Any:
 def _number_or_array(name: str, position: int, a: Any, args: tuple[Any, ...]) -> Any:
     """What else may be given to a primitive: NumPy's scalars, and subclasses of arrays.
 
-    Beside a tensor a scalar counts as a Python number, which never changes the tensor's type. In a rule, where there
-    are only arrays, it is what NumPy made of arrays without axes, and stays one.
+    Beside a tensor a scalar counts as a Python number, which never changes the tensor's type. In a rule,
+    where there are only arrays, it is what NumPy made of arrays without axes, and stays one.
     """
     if hasattr(a, "item") and getattr(a, "ndim", None) == 0:
         return a.item() if any(isinstance(other, Value) for other in args) else host_array(a)
@@ -316,10 +324,11 @@ def backward(
     retain_graph: bool = False,
     create_graph: bool = False,
 ) -> list[Any]:
-    """Sends the gradients `seeds` (arrays, or tensors under create_graph) from `outputs` back through the graph.
+    """Sends the gradients `seeds` (arrays, or tensors under create_graph) from `outputs` back through the
+    graph.
 
-    Without `inputs` they are added to the `.grad` of every leaf; with it, the gradients of these values are returned
-    (None where no path leads) and no `.grad` changes.
+    Without `inputs` they are added to the `.grad` of every leaf; with it, the gradients of these values are
+    returned (None where no path leads) and no `.grad` changes.
     """
     watched = {_place(v.vertex) for v in inputs or () if v.vertex is not None}
     found: dict[Any, Any] = {}
@@ -411,8 +420,8 @@ def _add(sums: dict[Any, Any], place: Any, g: Any, dtype: Any, create_graph: boo
 def _nodes_behind(
     roots: Iterable[Vertex | None], watched: set[Any] | None
 ) -> tuple[list[Node], set[Leaf | Node | None] | None]:
-    """The nodes from which the roots were computed, oldest first. With `watched`, only those that lead to a watched
-    place, and the set of everything that does."""
+    """The nodes from which the roots were computed, oldest first. With `watched`, only those that lead to a
+    watched place, and the set of everything that does."""
     stack = [_whole(root) for root in roots]
     seen = set(stack)
     nodes = []
@@ -442,8 +451,8 @@ def _nodes_behind(
 def _collected(
     sums: dict[Any, Any], node: Node, watched: set[Any], found: dict[Any, Any], create_graph: bool
 ) -> Any:
-    """What has arrived at a node, and is shown to those who asked: one gradient; for several results a tuple, with None
-    where nothing has arrived; None where nothing has at all."""
+    """What has arrived at a node, and is shown to those who asked: one gradient; for several results a tuple,
+    with None where nothing has arrived; None where nothing has at all."""
     gs = []
     for k in range(node.outputs or 1):
         place = node if node.outputs is None else (node, k)
@@ -484,7 +493,9 @@ def _make_tensors(node: Node, values: list[Any]) -> None:
 
 
 def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
-    """The gradient of what was broadcast from `shape`: the sum over the axes that broadcasting added or stretched."""
+    """The gradient of what was broadcast from `shape`: the sum over the axes that broadcasting added or
+    stretched.
+    """
     extra = g.ndim - len(shape)
     stretched = tuple(i for i in range(g.ndim) if i < extra or shape[i - extra] == 1 != g.shape[i])
     if stretched:
@@ -515,8 +526,8 @@ _latest_change = 0
 
 
 def mark_changed(array: Any) -> None:
-    """Says that an array's values were changed in place. Every such change in the package comes by here, so that a
-    backward that still needs the old values can say so instead of computing something wrong."""
+    """Says that an array's values were changed in place. Every such change in the package comes by here, so
+    that a backward that still needs the old values can say so instead of computing something wrong."""
     global _latest_change
     owner = array_module(array).owner(array)
     key = id(owner)

@@ -54,7 +54,9 @@ class _Switch:
 
 
 class no_grad(_Switch):
-    """`with no_grad():` or `@no_grad()`: results do not remember how they were made, and cost no memory for it."""
+    """`with no_grad():` or `@no_grad()`: results do not remember how they were made, and cost no memory for
+    it.
+    """
 
     field, value = "grad", False
 
@@ -66,13 +68,17 @@ class enable_grad(_Switch):
 
 
 class debug(_Switch):
-    """`with debug():` the first NaN or infinity raises FloatingPointError, naming the op and the line that called it."""
+    """`with debug():` the first NaN or infinity raises FloatingPointError, naming the op and the line that
+    called it.
+    """
 
     field, value = "debug", True
 
 
 class unfused(_Switch):
-    """`with unfused():` pointwise functions run op by op: slower, the same values, and every step can be looked at."""
+    """`with unfused():` pointwise functions run op by op: slower, the same values, and every step can be
+    looked at.
+    """
 
     field, value = "fused", False
 

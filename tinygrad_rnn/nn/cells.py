@@ -1,7 +1,8 @@
 """The equations of the recurrent cells: one time step each. recurrent.py runs them over time.
 
-A cell has two halves. `project` is what the input contributes; it does not depend on the state, so it is computed for
-all time steps in one matrix product. `step` takes one time step of that and the state to the next state.
+A cell has two halves. `project` is what the input contributes; it does not depend on the state, so it is
+computed for all time steps in one matrix product. `step` takes one time step of that and the state to the
+next state.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..backend import default_rng
-from ..creation import empty, zeros
+from ..creation import empty
 from ..ops import chunk, relu, sigmoid, tanh
 from ..ops.pointwise import pointwise
 from ..tensor import Tensor
@@ -74,13 +75,16 @@ class Cell(Module):
                 super().__init__(input_size, hidden_size)
                 self.w = Parameter(tg.randn(input_size, hidden_size) * 0.1)
 
-            def project(self, x):            # (..., input_size) -> anything (..., n): every time step in one product
+            def project(self, x):            # (..., input_size) -> anything (..., n): every time step in one
+            product
                 return x @ self.w
 
-            def step(self, px, h):           # one time step of that, (batch, n), and the state -> the next state
+            def step(self, px, h):           # one time step of that, (batch, n), and the state -> the next
+            state
                 return 0.9 * h + 0.1 * tanh(px)
 
-    The state is a tensor (batch, hidden_size) or a (named) tuple of such; `output` says what of it the next layer sees.
+    The state is a tensor (batch, hidden_size) or a (named) tuple of such; `output` says what of it the next
+    layer sees.
     """
 
     init = "default"  # how reset_parameters fills the weights; "torch" is the other way
@@ -111,7 +115,9 @@ class Cell(Module):
         return state.h if hasattr(state, "h") else state[0]  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, state: State = None) -> State:
-        """One step: x (batch, input_size) and the state before, zeros if not given -> the state. (input_size,) works."""
+        """One step: x (batch, input_size) and the state before, zeros if not given -> the state.
+        (input_size,) works.
+        """
         name = type(self).__name__
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: x must be a Tensor, got {type(x).__name__}")
@@ -127,9 +133,9 @@ class Cell(Module):
         return self.step(self.project(x), state)
 
     def reset_parameters(self, rng: Any = None) -> None:
-        """New starting values: input weights Glorot, recurrent weights orthogonal, both gate by gate; biases 0, that of
-        an LSTM's forget gate 1 (Glorot & Bengio 2010; Saxe et al. 2014; Jozefowicz et al. 2015). With init="torch",
-        all even in +-1/sqrt(hidden_size)."""
+        """New starting values: input weights Glorot, recurrent weights orthogonal, both gate by gate; biases
+        0, that of an LSTM's forget gate 1 (Glorot & Bengio 2010; Saxe et al. 2014; Jozefowicz et al. 2015).
+        With init="torch", all even in +-1/sqrt(hidden_size)."""
         if self.init not in ("default", "torch"):
             raise ValueError(f"{type(self).__name__}: init is {self.init!r}, expected 'default' or 'torch'")
         rng = None if rng is None else default_rng(rng)
@@ -188,7 +194,8 @@ class LSTMCell(Cell):
     """f, i, o = sigmoid(W [h, x] + b), g = tanh(W [h, x] + b); c' = f * c + i * g; h' = o * tanh(c')
     (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
-    `cell(x, (h, c))`: x (batch, input_size), h and c (batch, hidden_size) -> LSTMState(h, c). Gate blocks: i, f, g, o.
+    `cell(x, (h, c))`: x (batch, input_size), h and c (batch, hidden_size) -> LSTMState(h, c). Gate blocks: i,
+    f, g, o.
     """
 
     def __init__(
@@ -221,10 +228,10 @@ class LSTMCell(Cell):
 class GRUCell(Cell):
     """z, r = sigmoid(W [h, x] + b); n = tanh(W [r * h, x] + b); h' = z * n + (1 - z) * h (Cho et al. 2014).
 
-    With `reset_after` the reset gate comes after the product, n = tanh(W x + b + r * (U h + b_h)): the form of cuDNN
-    and PyTorch. There z means the opposite: it keeps the old state.
-    `cell(x, h)`: x (batch, input_size), h (batch, hidden_size) -> (batch, hidden_size). Gate blocks: r, z, n; without
-    `reset_after` w_h has r and z, and w_n is the weight of r * h.
+    With `reset_after` the reset gate comes after the product, n = tanh(W x + b + r * (U h + b_h)): the form
+    of cuDNN and PyTorch. There z means the opposite: it keeps the old state.
+    `cell(x, h)`: x (batch, input_size), h (batch, hidden_size) -> (batch, hidden_size). Gate blocks: r, z, n;
+    without `reset_after` w_h has r and z, and w_n is the weight of r * h.
     """
 
     def __init__(
@@ -271,7 +278,9 @@ def _affine(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
 
 
 def map_state(function: Callable[..., Any], state: State, *others: State) -> State:
-    """`function` applied to each tensor of a state (and those at the same place in others): the same structure."""
+    """`function` applied to each tensor of a state (and those at the same place in others): the same
+    structure.
+    """
     if isinstance(state, tuple):
         parts = [map_state(function, *each) for each in zip(state, *others, strict=True)]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
@@ -279,7 +288,9 @@ def map_state(function: Callable[..., Any], state: State, *others: State) -> Sta
 
 
 def match_state(name: str, state: State, expected: State) -> State:
-    """A state that the user gives, in the structure of `expected`. Raises where shapes or structure differ."""
+    """A state that the user gives, in the structure of `expected`. Raises where shapes or structure
+    differ.
+    """
     if isinstance(expected, tuple):
         if not isinstance(state, (tuple, list)) or len(state) != len(expected):
             fields = ", ".join(getattr(expected, "_fields", [f"s{i}" for i in range(len(expected))]))
@@ -298,5 +309,7 @@ def _kind(state: Any) -> str:
 
 
 def detach(state: State) -> State:
-    """The same state as a constant: the next stretch of truncated backpropagation through time starts here."""
+    """The same state as a constant: the next stretch of truncated backpropagation through time starts
+    here.
+    """
     return None if state is None else map_state(lambda s: s.detach(), state)

@@ -1,13 +1,14 @@
 """Cells over time: lengths, direction, depth. One way through for all of them.
 
-Sequences are *packed* first: sorted by length, longest first, and laid out time step by time step without padding, so
-that the rows of a time step are one block and those still running are always the first ones of it.
+Sequences are *packed* first: sorted by length, longest first, and laid out time step by time step without
+padding, so that the rows of a time step are one block and those still running are always the first ones of
+it.
 
     lengths 3, 2, 1:   a0 b0 c0 | a1 b1 | a2          rows per step 3, 2, 1
 
-Everything runs on packed rows: padding is never computed, and needs no mask. Without lengths every step has all rows,
-and packing is a reshape. A layer that reads backwards takes the blocks from the last to the first, and rows join in at
-their own end.
+Everything runs on packed rows: padding is never computed, and needs no mask. Without lengths every step has
+all rows, and packing is a reshape. A layer that reads backwards takes the blocks from the last to the first,
+and rows join in at their own end.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from .utils.rnn import PackedSequence, read_lengths
 class Packing:
     """How a padded batch (T, B, ...) is laid out without padding.
 
-    `rows[t]` counts the sequences longer than t. With lengths, `order` sorts the batch, `back` undoes it, and `places`
-    are the rows of the packed layout in the flattened (T * B) one; all are None where nothing is padded.
+    `rows[t]` counts the sequences longer than t. With lengths, `order` sorts the batch, `back` undoes it, and
+    `places` are the rows of the packed layout in the flattened (T * B) one; all are None where nothing is
+    padded.
     """
 
     def __init__(self, n_steps: int, batch_size: int, lengths: Sequence[int] | None) -> None:
@@ -137,16 +139,17 @@ def _below(state: State, *others: State) -> State:
 class Recurrent(Module):
     """Runs cells over time: any cell, a user's too.
 
-    `Recurrent(cell)` is one layer; `Recurrent(a, b)` two, the second reading the first's output; with `bidirectional`
-    the cells come in pairs (forward, backward) for each layer, and outputs of a pair are joined. `reverse` reads from
-    the end. `dropout` is the probability with which elements between layers are dropped in training.
+    `Recurrent(cell)` is one layer; `Recurrent(a, b)` two, the second reading the first's output; with
+    `bidirectional` the cells come in pairs (forward, backward) for each layer, and outputs of a pair are
+    joined. `reverse` reads from the end. `dropout` is the probability with which elements between layers are
+    dropped in training.
 
     `output, state = layer(x, state=None, lengths=None)`:
     x (T, B, input_size), or (B, T, input_size) with `batch_first`, or (T, input_size) for one sequence.
     lengths: for each row how many of the T steps are real, integers in any order, zeros allowed.
     output (T, B, directions * hidden_size), zeros past each end (or batch first, or unbatched, as x is).
-    state: the cell's state with (layers * directions, B, hidden_size), after each row's last step; that of a row of
-    length 0 is its initial one. The same shapes go in, zeros if not given.
+    state: the cell's state with (layers * directions, B, hidden_size), after each row's last step; that of a
+    row of length 0 is its initial one. The same shapes go in, zeros if not given.
     x may be a PackedSequence; then output is one too.
     """
 
@@ -244,8 +247,8 @@ class Recurrent(Module):
     def _check_features(self, x: Tensor) -> None:
         if x.shape[-1] != self.input_size:
             raise ValueError(
-                f"{type(self).__name__}: x has {x.shape[-1]} features on its last axis, expected input_size = "
-                f"{self.input_size}. Is the batch axis where you mean it? (batch_first={self.batch_first})"
+                f"{type(self).__name__}: x has {x.shape[-1]} features on its last axis, expected "
+                f"input_size = {self.input_size}. Is the batch axis where you mean it? (batch_first={self.batch_first})"
             )
         if x.dtype.kind != "f":
             raise TypeError(
@@ -273,7 +276,9 @@ def _cells(
     bidirectional: bool,
     rng: Any,
 ) -> list[Cell]:
-    """The cells of a stack: every layer after the first reads the outputs of all directions of the one below."""
+    """The cells of a stack: every layer after the first reads the outputs of all directions of the one
+    below.
+    """
     if not isinstance(num_layers, int) or num_layers < 1:
         raise ValueError(f"num_layers must be a positive integer, got {num_layers!r}")
     n = 2 if bidirectional else 1
@@ -283,7 +288,9 @@ def _cells(
 
 
 class RNN(Recurrent):
-    """Elman's net: `RNNCell` over time, `num_layers` deep. `nonlinearity` is "tanh" or "relu". See `Recurrent`."""
+    """Elman's net: `RNNCell` over time, `num_layers` deep. `nonlinearity` is "tanh" or "relu". See
+    `Recurrent`.
+    """
 
     def __init__(
         self,
@@ -307,7 +314,9 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory: `LSTMCell` over time, `num_layers` deep; the state is LSTMState(h, c). See `Recurrent`."""
+    """Long short-term memory: `LSTMCell` over time, `num_layers` deep; the state is LSTMState(h, c). See
+    `Recurrent`.
+    """
 
     def __init__(
         self,
@@ -330,7 +339,9 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent units: `GRUCell` over time, `num_layers` deep; `reset_after` is PyTorch's form. See `Recurrent`."""
+    """Gated recurrent units: `GRUCell` over time, `num_layers` deep; `reset_after` is PyTorch's form. See
+    `Recurrent`.
+    """
 
     def __init__(
         self,
@@ -356,10 +367,11 @@ class GRU(Recurrent):
 class Bidirectional(Module):
     """Two layers over the same sequence, one from each end; their outputs joined along the features.
 
-    `Bidirectional(layer)` takes a `Recurrent` layer (an LSTM, a GRU, any cell) and adds a twin of it, with starting
-    values of its own, that reads from the end; `Bidirectional(forward, backward)` takes both. A layer of depth n is
-    read n deep in each direction before the two are joined; for joining after every layer, give the layer
-    `bidirectional=True`. Call and shapes as `Recurrent`; states come in pairs (forward, backward) for each layer.
+    `Bidirectional(layer)` takes a `Recurrent` layer (an LSTM, a GRU, any cell) and adds a twin of it, with
+    starting values of its own, that reads from the end; `Bidirectional(forward, backward)` takes both. A
+    layer of depth n is read n deep in each direction before the two are joined; for joining after every
+    layer, give the layer `bidirectional=True`. Call and shapes as `Recurrent`; states come in pairs (forward,
+    backward) for each layer.
     """
 
     def __init__(self, layer: Recurrent, backward: Recurrent | None = None, *, rng: Any = None) -> None:

@@ -12,6 +12,7 @@ from .compose import (
     mse_loss,
     nll_loss,
     normalize,
+    smooth_l1_loss,
     softmax,
 )  # fmt: skip
 from .convert import as_array, cast, clone, contiguous, transfer
@@ -77,7 +78,7 @@ from .index import (
     take_along_axis,
     topk,
 )  # fmt: skip
-from .linalg import einsum, matmul
+from .linalg import einsum, linear, matmul
 from .reduce import (
     all,
     amax,

@@ -1,8 +1,8 @@
 """Programs of elementwise operations, and the NumPy code made from them.
 
-A program is a list of steps, each `name = op(operands)`; operands are names or numbers. The code is a Python function
-that runs the steps one after the other. What makes it fast: no graph, no checks, and the result of a step is written
-into the memory of an operand that nobody needs any more.
+A program is a list of steps, each `name = op(operands)`; operands are names or numbers. The code is a Python
+function that runs the steps one after the other. What makes it fast: no graph, no checks, and the result of a
+step is written into the memory of an operand that nobody needs any more.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from typing import Any
 
 from ..engine.graph import Primitive
 
-# Operations that the library has as a function taking `out=`, by its name there. Others run their own forward.
+# Operations that the library has as a function taking `out=`, by its name there. Others run their own
+# forward.
 UFUNCS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "div": "true_divide", "neg": "negative", "exp": "exp",
-    "log": "log", "log1p": "log1p", "expm1": "expm1", "sqrt": "sqrt", "abs": "abs", "sin": "sin", "cos": "cos",
-    "tanh": "tanh", "maximum": "maximum", "minimum": "minimum",
+    "log": "log", "log1p": "log1p", "expm1": "expm1", "sqrt": "sqrt", "abs": "abs", "sin": "sin",
+    "cos": "cos", "tanh": "tanh", "maximum": "maximum", "minimum": "minimum",
 }  # fmt: skip
 # Results that are no floats, and so no memory for floats.
 LOGICAL = {
-    "eq", "ne", "lt", "le", "gt", "ge", "logical_not", "logical_and", "logical_or", "isnan", "isinf", "isfinite",
+    "eq", "ne", "lt", "le", "gt", "ge", "logical_not", "logical_and", "logical_or", "isnan", "isinf",
+    "isfinite",
 }  # fmt: skip
 
 
@@ -69,7 +71,9 @@ class Program:
         return Program(self.inputs, self.prefix, steps[::-1], self.results, self.one_result)
 
     def outside(self) -> list[str]:
-        """Names that are read but are neither inputs nor made by a step: for a reverse program, forward values."""
+        """Names that are read but are neither inputs nor made by a step: for a reverse program, forward
+        values.
+        """
         own = {*self.inputs, *(step.name for step in self.steps)}
         read = [name for step in self.steps for name in step.reads()] + [r for r in self.results if r]
         return list(dict.fromkeys(name for name in read if name not in own))
@@ -101,10 +105,12 @@ class Program:
 def compiled(
     program: Program, outside: Sequence[str] = (), into: Sequence[int] = (), small: Collection[str] = ()
 ) -> Callable[..., Any]:
-    """The program as a function of (xp, [inputs, outside values]), arrays of one shape and type, to a list of results.
+    """The program as a function of (xp, [inputs, outside values]), arrays of one shape and type, to a list of
+    results.
 
-    `into` numbers results for which the function is given arrays, as a third argument, and which it writes there. `small`
-    names values of a smaller shape, whose memory holds no result. The function's text is in its attribute `source`.
+    `into` numbers results for which the function is given arrays, as a third argument, and which it writes
+    there. `small` names values of a smaller shape, whose memory holds no result. The function's text is in
+    its attribute `source`.
     """
     arguments = [*program.inputs, *outside]
     lines = [f"def run(xp, values{', into' if into else ''}):", f"    {', '.join(arguments)}, = values"]

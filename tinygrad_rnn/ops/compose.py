@@ -8,7 +8,7 @@ from ..backend import Array, array_module
 from ..engine.errors import describe
 from .arguments import axis_of, both_dialects, plain
 from .elementwise import abs as abs_
-from .elementwise import clip, exp, log, maximum, softplus, where
+from .elementwise import clip, exp, log, maximum, minimum, softplus, where
 from .index import pick
 from .reduce import logsumexp, mean, norm
 from .reduce import sum as sum_
@@ -63,15 +63,24 @@ def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     return reduced(abs_(input - target), reduction, "l1_loss")
 
 
-def huber_loss(input: Array, target: Array, *, reduction: str = "mean", delta: float = 1.0) -> Array:
+def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0) -> Array:
     """apart^2 / 2 up to a distance `delta`, then delta * (|apart| - delta / 2) (Huber 1964)."""
     same_shape("huber_loss", input, target)
-    if delta <= 0:
+    if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     apart = abs_(input - target)
-    return reduced(
-        where(apart <= delta, 0.5 * apart * apart, delta * (apart - 0.5 * delta)), reduction, "huber_loss"
-    )
+    near = minimum(apart, delta)  # near * (apart - near / 2) is both branches in one, with a smooth joint
+    return reduced(near * (apart - 0.5 * near), reduction, "huber_loss")
+
+
+def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: float = 1.0) -> Array:
+    """apart^2 / (2 * beta) up to a distance `beta`, then |apart| - beta / 2; with beta = 0 the L1 loss."""
+    same_shape("smooth_l1_loss", input, target)
+    if not beta >= 0:
+        raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    if beta == 0:
+        return l1_loss(input, target, reduction=reduction)
+    return huber_loss(input, target, reduction, beta) / beta
 
 
 def binary_cross_entropy_with_logits(
@@ -136,6 +145,10 @@ def nll_loss(
         _check_weight(name, weight, n_classes)
         scale = plain(weight)[safe] * scale
     losses = -pick(input, index=(xp.arange(flat.shape[0]), safe)) * scale
+    if not (
+        _on_host(flat) and bool(counts.all())
+    ):  # not only 0 *: the log probability that stands there may be -inf
+        losses = where(counts, losses, 0.0)
     if reduction == "mean":
         return sum_(losses) / scale.sum()
     return reduced(reshape(losses, tuple(wanted.shape)) if reduction == "none" else losses, reduction, name)
@@ -209,6 +222,12 @@ def binary_cross_entropy(
 ) -> Array:
     """The cross-entropy of probabilities in [0, 1]; logarithms are held above -100, as in PyTorch."""
     same_shape("binary_cross_entropy", input, target)
+    p = plain(input)
+    if _on_host(p) and bool(((p < 0) | (p > 1)).any()):
+        raise ValueError(
+            "binary_cross_entropy: input must be probabilities between 0 and 1; for logits there is "
+            "binary_cross_entropy_with_logits"
+        )
     loss = -(target * _held_log(input) + (1 - target) * _held_log(1 - input))
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
@@ -218,9 +237,10 @@ def _held_log(p: Array) -> Array:
     return where(zero, -100.0, clip(log(where(zero, 1.0, p)), min=-100.0))
 
 
-def normalize(x: Array, axis: int = -1, eps: float = 1e-12) -> Array:
-    """x over its 2-norm along `axis`, or over `eps` where that is larger."""
-    return x / maximum(norm(x, 2, axis_of("normalize", axis, x.ndim), keepdims=True), eps)
+@both_dialects
+def normalize(x: Array, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Array:
+    """x over its p-norm along `axis`, or over `eps` where that is larger."""
+    return x / maximum(norm(x, p, axis_of("normalize", axis, x.ndim), keepdims=True), eps)
 
 
 def layer_norm(

@@ -82,6 +82,23 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     return xp.matmul(a, b)
 
 
+def _weight_gradient(g: Array, x: Array) -> Product:
+    return Product(g[None], x[None]) if x.ndim == 1 else Product(_rows(g), _rows(x))
+
+
+@primitive(vjp=(lambda g, weight: matmul(g, weight), _weight_gradient))
+def linear(xp: Any, x: Array, weight: Array) -> Array:
+    """x @ weight^T: (..., in) and (out, in) -> (..., out). As one op, so that a weight used at many time
+    steps has its gradient made by one product."""
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"linear: x {x.shape} and weight {weight.shape} do not fit; expected (..., in) and (out, in)"
+        )
+    if x.ndim > 2:
+        return xp.matmul(_rows(x), weight.T).reshape(*x.shape[:-1], weight.shape[0])
+    return xp.matmul(x, weight.T)
+
+
 def einsum(subscripts: str, *operands: Array) -> Array:
     """Einstein summation: axes are named by letters, names missing in the result are summed over.
 

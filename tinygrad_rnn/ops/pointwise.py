@@ -5,13 +5,13 @@
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         return sigmoid(o) * tanh(c), c
 
-The function is called once, on symbols, which write down every operation on them: a straight list, the *program*. Its
-reverse is another program: the rules of the operations, called on symbols too, from the last to the first. Nothing is
-said twice, and nothing is said here about any cell.
+The function is called once, on symbols, which write down every operation on them: a straight list, the
+*program*. Its reverse is another program: the rules of the operations, called on symbols too, from the last
+to the first. Nothing is said twice, and nothing is said here about any cell.
 
-From a program, codegen.py makes a function for NumPy. A call of the fused function is one node with several results:
-those the function returns, and, hidden behind them, the intermediate values that the reverse program reads. Because
-they are results, gradients of gradients may flow into them, at any order.
+From a program, codegen.py makes a function for NumPy. A call of the fused function is one node with several
+results: those the function returns, and, hidden behind them, the intermediate values that the reverse program
+reads. Because they are results, gradients of gradients may flow into them, at any order.
 
 `with unfused():` runs the function as it stands, op by op.
 """
@@ -99,8 +99,8 @@ def trace(function: Callable[..., Any], n_args: int) -> Program:
 
 
 def reverse(forward: Program, outputs: tuple[str, ...], needs: tuple[bool, ...]) -> Program:
-    """The program of the gradients: from those of `outputs` (inputs g0, g1, ...) and forward values to those of the
-    arguments that need one, in their order (None for an argument that no path leads to)."""
+    """The program of the gradients: from those of `outputs` (inputs g0, g1, ...) and forward values to those
+    of the arguments that need one, in their order (None for an argument that no path leads to)."""
     program = Program([f"g{k}" for k in range(len(outputs))], "r")
     depends = {name for name, need in zip(forward.inputs, needs, strict=True) if need}
     for step in forward.steps:
@@ -193,21 +193,25 @@ class Fused:
         return outs[0] if self.program.one_result else tuple(outs)
 
     def source(self, language: str = "python") -> str:
-        """What was made of the function: "program", the operations forward and back; "python", the code for NumPy."""
+        """What was made of the function: "program", the operations forward and back; "python", the code for
+        NumPy.
+        """
         plan = Plan(self, (1 << len(self.arguments)) - 1, 0, None)
         present = tuple(k < plan.n_results for k in range(len(plan.outputs)))
         back, _, run, _ = plan.reverse_of(present, plan.needs)
         if language == "program":
-            return f"forward: {', '.join(self.program.inputs)}\n{self.program}\n\nreverse: {', '.join(back.inputs)}\n{back}"
+            return "\n\n".join(f"{', '.join(p.inputs)}:\n{p}" for p in (self.program, back))
         if language == "python":
             return f"{plan.forward.source}\n\n{run.source}"  # type: ignore[attr-defined]
         raise ValueError(f"source: {language!r} is unknown; there are 'program' and 'python'")
 
 
 def _split_layout(parents: list[Any], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """(first argument, how many, axis) where arguments are all the pieces of one split, in order: gates, as a rule.
+    """(first argument, how many, axis) where arguments are all the pieces of one split, in order: gates, as a
+    rule.
 
-    Their gradients are then written into the pieces of one array, so that going back through the split costs nothing.
+    Their gradients are then written into the pieces of one array, so that going back through the split costs
+    nothing.
     """
     for i, vertex in enumerate(parents):
         if type(vertex) is Output and vertex.k == 0 and vertex.node.op.name == "_split":
@@ -247,8 +251,8 @@ class Plan:
         return [a if keep else None for a, keep in zip(arrays, self.saved_arguments, strict=True)]
 
     def reverse_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Any:
-        """For the outputs that have a gradient and the arguments that need one: the reverse program; the forward values
-        it reads; its code; and (how many, axis) where gradients are pieces of one array."""
+        """For the outputs that have a gradient and the arguments that need one: the reverse program; the
+        forward values it reads; its code; and (how many, axis) where gradients are pieces of one array."""
         key = (present, needs)
         if key not in self._reverses:
             outputs = tuple(name for name, there in zip(self.outputs, present, strict=True) if there)
@@ -266,8 +270,8 @@ class Plan:
         return self._reverses[key]
 
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> list[Any]:
-        """The rule of the node, from the gradients of its results to those of its arguments: the reverse program, on
-        arrays as compiled, on tensors (under create_graph) op by op."""
+        """The rule of the node, from the gradients of its results to those of its arguments: the reverse
+        program, on arrays as compiled, on tensors (under create_graph) op by op."""
         gs, ys, *args = values
         needs = tuple([p is not None for p in parents])
         program, outside, run, pieces = self.reverse_of(tuple([g is not None for g in gs]), needs)
@@ -288,7 +292,8 @@ class Plan:
 def pointwise(function: Callable[..., Any]) -> Any:
     """Makes one node, and one run over the data, of a function of elements.
 
-    The function takes values of one shape (or without the first axis, as a bias) and combines them by arithmetic, comparison, `where` and the functions of
-    ops/elementwise.py; it returns one value or a tuple. Tensors of unequal shapes or types are worked through op by op.
+    The function takes values of one shape (or without the first axis, as a bias) and combines them by
+    arithmetic, comparison, `where` and the functions of ops/elementwise.py; it returns one value or a tuple.
+    Tensors of unequal shapes or types are worked through op by op.
     """
     return Fused(function)

@@ -141,7 +141,7 @@ def _unpad(g: Array, x_shape: tuple[int, ...], widths: tuple[tuple[int, int], ..
 
 @primitive(vjp=(_unpad,))
 def _pad(xp: Any, x: Array, *, widths: tuple[tuple[int, int], ...], value: float) -> Array:
-    return xp.pad(x, widths, constant_values=value)
+    return xp.pad(x, widths, constant_values=value) if widths else x.copy()
 
 
 def pad(x: Array, widths: Any, value: float = 0.0) -> Array:
