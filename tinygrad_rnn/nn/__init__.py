@@ -1,4 +1,20 @@
-"""Layers and losses."""
+"""Layers and losses; `nn.functional` has them as functions, `nn.init` has starting values."""
 
-from . import init, utils
-from .module import Module, Parameter
+from . import functional, init, utils
+from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from .containers import ModuleDict, ParameterList
+from .dropout import Dropout
+from .embedding import Embedding
+from .linear import Flatten, Identity, Linear
+from .losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
+from .module import Module, ModuleList, Parameter, Sequential
+from .norm import LayerNorm

@@ -58,8 +58,8 @@ def ones_(tensor: Tensor) -> Tensor:
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which weights before a nonlinearity are scaled so that signals keep their size.
 
-    1 for "linear" and "sigmoid", 5/3 for "tanh", sqrt(2) for "relu", 3/4 for "selu", sqrt(2 / (1 + param^2)) for
-    "leaky_relu" with negative slope `param` (0.01 if None).
+    1 for "linear" and "sigmoid", 5/3 for "tanh", sqrt(2) for "relu", 3/4 for "selu", sqrt(2 / (1 + param^2))
+    for "leaky_relu" with negative slope `param` (0.01 if None).
     """
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
     if nonlinearity in gains:
@@ -119,7 +119,7 @@ def kaiming_normal_(
     *,
     rng: Any = None,
 ) -> Tensor:
-    """Normally distributed with std = gain / sqrt(fan) (He et al. 2015); `a` is the negative slope of a leaky relu."""
+    """Normally distributed with std = gain / sqrt(fan) (He et al. 2015); `a` as in `kaiming_uniform_`."""
     return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity), rng=rng)
 
 

@@ -1,7 +1,7 @@
-"""Module: what holds parameters. And the containers of modules.
+"""Module: what holds parameters; and modules in order.
 
-A module's parts are its attributes: a `Parameter` assigned to `self.w` is a parameter of it, a `Module` a child, in the
-order of assignment. There is no other register, so `vars(module)` shows everything.
+A module's parts are its attributes: a `Parameter` assigned to `self.w` is a parameter of it, a `Module` a
+child, in the order of assignment. There is no other register, so `vars(module)` shows everything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PYTORCH_RECURRENT = re.compile(r"(^|\.)(weight|bias)_(ih|hh)(_l\d+(_reverse)?)?
 
 
 class Parameter(Tensor):
-    """A tensor that a module trains: a leaf that requires a gradient. `data` is copied; it must be floating."""
+    """A tensor that a module trains: a leaf that requires a gradient. `data`, floating, is copied."""
 
     __slots__ = ()
 
@@ -37,7 +37,8 @@ class LoadResult(NamedTuple):
 
 
 class Module:
-    """The base of everything with parameters. Subclass it, assign parameters and modules to `self`, define `forward`.
+    """The base of everything with parameters. Subclass it, assign parameters and modules to `self`, define
+    `forward`.
 
     class Net(Module):
         def __init__(self):
@@ -71,8 +72,8 @@ class Module:
         before, owner = vars(self).get(name), type(self).__name__
         if isinstance(before, Parameter) and isinstance(value, Tensor) and not isinstance(value, Parameter):
             raise TypeError(
-                f"{owner}: {name} is a Parameter and cannot become a plain tensor; assign a Parameter, or change its "
-                f"values with {name}.data"
+                f"{owner}: {name} is a Parameter and cannot become a plain tensor; assign a Parameter, "
+                f"or change its values with {name}.data"
             )
         if name in self._buffers and value is not None and not isinstance(value, Tensor):
             raise TypeError(f"{owner}: {name} is a buffer, a Tensor or None; got {_kind(value)}")
@@ -87,7 +88,7 @@ class Module:
         setattr(self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Assigns a tensor that is not trained but moves with the module, and is saved with it if `persistent`."""
+        """Assigns a tensor that is not trained but moves with the module; saved with it if `persistent`."""
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"{type(self).__name__}: {name} must be a Tensor or None, got {_kind(tensor)}")
         if name not in self._buffers:
@@ -189,15 +190,16 @@ class Module:
     def state_dict(self) -> dict[str, Tensor]:
         """Name -> tensor for parameters and persistent buffers: their memory, outside the graph.
 
-        `copy.deepcopy(module.state_dict())` keeps the present values. A shared parameter stands under each of its names.
+        `copy.deepcopy(module.state_dict())` keeps the present values. A shared parameter stands under each
+        of its names.
         """
         return {name: value.detach() for name, value in self._state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
         """Copies values (tensors or arrays) into the parameters and buffers of these names.
 
-        Types and devices stay the module's. Raises ValueError, and changes nothing, where names are missing or
-        unknown (unless `strict=False`: then they are returned) or a shape differs.
+        Types and devices stay the module's. Raises ValueError, and changes nothing, where names are missing
+        or unknown (unless `strict=False`: then they are returned) or a shape differs.
         """
         owner, mine = type(self).__name__, self._state()
         if not isinstance(state_dict, Mapping):
@@ -206,10 +208,11 @@ class Module:
             )
         missing = [name for name in mine if name not in state_dict]
         unexpected = [name for name in state_dict if name not in mine]
-        if any(_PYTORCH_RECURRENT.search(str(name)) for name in unexpected):
+        foreign = [name for name in unexpected if _PYTORCH_RECURRENT.search(str(name))]
+        if foreign:
             raise ValueError(
-                f"{owner}.load_state_dict: names such as {_few([n for n in unexpected if 'h' in n][:1])} are those of "
-                "PyTorch's recurrent layers; tinygrad_rnn.io.load_torch(module, state_dict) reads them"
+                f"{owner}.load_state_dict: {foreign[0]} is a name of PyTorch's recurrent layers; "
+                "tinygrad_rnn.io.load_torch(module, state_dict) reads such a dict"
             )
         if strict and (missing or unexpected):
             wrong = [f"missing {_few(missing)}"] if missing else []
@@ -223,11 +226,12 @@ class Module:
                 value = Tensor(state_dict[name], device=target.device)
                 if value.shape != target.shape:
                     raise ValueError(
-                        f"{owner}.load_state_dict: {name} has shape {target.shape} here and {value.shape} in the dict"
+                        f"{owner}.load_state_dict: {name} has shape {target.shape} here, "
+                        f"{value.shape} in the dict"
                     )
                 if (value.dtype.kind == "f") != (target.dtype.kind == "f"):
                     raise ValueError(
-                        f"{owner}.load_state_dict: {name} is {target.dtype} here and {value.dtype} in the dict"
+                        f"{owner}.load_state_dict: {name} is {target.dtype} here, {value.dtype} in the dict"
                     )
                 found[name] = value
         for name, value in found.items():
@@ -262,10 +266,11 @@ class Module:
     # ------------------------------------------------------------ another type or device
 
     def to(self: M, *to: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> M:
-        """Moves parameters, gradients and buffers: `to("cuda")`, `to(float64)`, `to("cpu", float32)`, `to(tensor)`.
+        """Moves parameters, gradients and buffers: `to("cuda")`, `to(float64)`, `to("cpu", float32)`,
+        `to(tensor)`.
 
-        Parameters stay the same objects, so an optimizer that holds them still does. Integer buffers keep their
-        type. Raises TypeError for a type that is not floating. Returns the module.
+        Parameters stay the same objects, so an optimizer that holds them still does. Integer buffers keep
+        their type. Raises TypeError for a type that is not floating. Returns the module.
         """
         device, dtype = place_and_type(to, device, dtype)
         if dtype is not None and dtypes.as_dtype(dtype).kind != "f":
@@ -299,7 +304,7 @@ class Module:
         return self.to(dtypes.float16)
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
-        """Calls `fn` on every module below and last on this one: for setting starting values. Returns the module."""
+        """Calls `fn` on every module below and last on this one, say to set starting values."""
         for module in self.children():
             module.apply(fn)
         fn(self)
@@ -410,7 +415,8 @@ class ModuleList(_Ordered):
 class Sequential(_Ordered):
     """Modules one after the other: each is given what the one before returned.
 
-    `Sequential(Linear(4, 8), Tanh(), Linear(8, 1))`, or with names `Sequential({"hidden": Linear(4, 8), ...})`.
+    `Sequential(Linear(4, 8), Tanh(), Linear(8, 1))`, or with names `Sequential({"hidden": Linear(4, 8),
+    ...})`.
     """
 
     def __init__(self, *modules: Any) -> None:

@@ -9,7 +9,7 @@ from ..engine.errors import describe
 from .arguments import axis_of, both_dialects, plain
 from .elementwise import abs as abs_
 from .elementwise import clip, exp, log, maximum, minimum, softplus, where
-from .index import pick
+from .index import getitem, pick
 from .reduce import logsumexp, mean, norm
 from .reduce import sum as sum_
 from .shape import reshape
@@ -143,14 +143,14 @@ def nll_loss(
     scale = counts.astype(input.dtype)
     if weight is not None:
         _check_weight(name, weight, n_classes)
-        scale = plain(weight)[safe] * scale
+        scale = getitem(weight.astype(input.dtype), safe) * scale
     losses = -pick(input, index=(xp.arange(flat.shape[0]), safe)) * scale
     if not (
         _on_host(flat) and bool(counts.all())
     ):  # not only 0 *: the log probability that stands there may be -inf
         losses = where(counts, losses, 0.0)
     if reduction == "mean":
-        return sum_(losses) / scale.sum()
+        return sum_(losses) / sum_(scale)
     return reduced(reshape(losses, tuple(wanted.shape)) if reduction == "none" else losses, reduction, name)
 
 
@@ -208,8 +208,8 @@ def cross_entropy(
     soft = -sum_(spread, class_axis) * counts * (label_smoothing / n_classes)
     losses = hard * (1 - label_smoothing) + soft
     if reduction == "mean":
-        total = counts if weight is None else plain(weight)[plain(target) * (counts > 0)] * counts
-        return sum_(losses) / total.sum()
+        total = counts if weight is None else getitem(weight, plain(target) * (counts > 0)) * counts
+        return sum_(losses) / sum_(total)
     return reduced(losses, reduction, name)
 
 

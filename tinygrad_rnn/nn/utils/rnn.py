@@ -6,6 +6,7 @@ The recurrent layers take `lengths` themselves; packing and padding here only ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ... import ops
@@ -17,9 +18,11 @@ from ...tensor import Tensor
 class PackedSequence:
     """A batch of sequences with their lengths, as `pack_padded_sequence` makes it for a recurrent layer.
 
-    padded: (T, B, ...), time first, rows in the order they were given; what stands past an end counts nothing.
+    padded: (T, B, ...), time first, rows in the order they were given; what stands past an end counts
+    nothing.
     lengths: B Python integers from 0 to T.
-    `data`, `batch_sizes`, `sorted_indices` and `unsorted_indices` are PyTorch's layout of it, computed when asked for.
+    `data`, `batch_sizes`, `sorted_indices` and `unsorted_indices` are PyTorch's layout of it, computed when
+    asked for.
     """
 
     __slots__ = ("enforce_sorted", "lengths", "padded")
@@ -43,7 +46,7 @@ class PackedSequence:
 
     @property
     def data(self) -> Tensor:
-        """(sum of lengths, ...): the steps without padding, time step by time step, longest sequence first."""
+        """(sum of lengths, ...): steps without padding, time step by time step, longest sequence first."""
         n_steps, batch_size = self.padded.shape[:2]
         order = self._order()
         places = [t * batch_size + b for t, n in enumerate(self._rows()) for b in order[:n]]
@@ -85,7 +88,8 @@ class PackedSequence:
         return self.padded.is_cuda
 
     def __repr__(self) -> str:
-        return f"PackedSequence(padded: {self.padded.dtype} {self.padded.shape}, lengths: {_shown(self.lengths)})"
+        padded = f"{self.padded.dtype} {self.padded.shape}"
+        return f"PackedSequence(padded: {padded}, lengths: {_shown(self.lengths)})"
 
 
 def _integers(like: Tensor, values: list[int]) -> Any:
@@ -97,7 +101,7 @@ def _shown(values: Sequence[Any]) -> str:
 
 
 def read_lengths(name: str, lengths: Any, n_steps: int, batch_size: int) -> list[int]:
-    """Lengths as Python integers. Raises where they are no integers, not one for each row, or out of range."""
+    """Lengths as Python integers. Raises where they are no integers, not one per row, or out of range."""
     array = to_numpy(lengths.array) if isinstance(lengths, Tensor) else lengths
     if hasattr(array, "tolist"):
         array = array.tolist()
@@ -129,7 +133,7 @@ def pack_padded_sequence(
         raise ValueError(f"{name}: input has shape {input.shape}, expected time and batch axes first")
     padded = input.swapaxes(0, 1) if batch_first else input
     read = read_lengths(name, lengths, padded.shape[0], padded.shape[1])
-    if enforce_sorted and any(a < b for a, b in zip(read, read[1:], strict=False)):
+    if enforce_sorted and any(a < b for a, b in pairwise(read)):
         raise ValueError(
             f"{name}: lengths must fall from the longest to the shortest, got {_shown(read)}; "
             "enforce_sorted=False takes them in any order"
@@ -146,7 +150,8 @@ def pad_packed_sequence(
     padding_value: float = 0.0,
     total_length: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`(padded, lengths)` of a packed sequence: (T, B, ...) or with `batch_first` (B, T, ...), and (B,) int64.
+    """`(padded, lengths)` of a packed sequence: (T, B, ...) or with `batch_first` (B, T, ...), and (B,)
+    int64.
 
     Past each end stands `padding_value`. T is the longest length, or `total_length`, which must not be less.
     """
@@ -202,7 +207,7 @@ def pad_sequence(
         for t in range(n)
     ]
     rows: Tensor = ops.concat(sequences)
-    padded = place_rows(rows, rows=_integers(rows, places), n=n_steps * batch_size)
+    padded: Tensor = place_rows(rows, rows=_integers(rows, places), n=n_steps * batch_size)
     padded = padded.reshape(n_steps, batch_size, *rows.shape[1:])
     if padding_value != 0:
         if padding_side == "left":
@@ -231,7 +236,8 @@ def unpad_sequence(padded_sequences: Tensor, lengths: Any, batch_first: bool = F
     """The sequences of a padded batch, each (L_i, ...): undoes `pad_sequence`."""
     rows = padded_sequences if batch_first else padded_sequences.swapaxes(0, 1)
     read = read_lengths("unpad_sequence", lengths, rows.shape[1], rows.shape[0])
-    return [rows[b, :n] for b, n in enumerate(read)]
+    result: list[Tensor] = [rows[b, :n] for b, n in enumerate(read)]
+    return result
 
 
 def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> PackedSequence:

@@ -1,0 +1,144 @@
+"""Layers and losses as functions, under PyTorch's names: `import tinygrad_rnn.nn.functional as F`.
+
+`inplace` arguments are read for PyTorch's sake: results are new tensors in either case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import ops
+from ..backend import array_module, default_rng
+from ..engine.errors import describe
+from ..tensor import Tensor
+
+binary_cross_entropy, cross_entropy, nll_loss = ops.binary_cross_entropy, ops.cross_entropy, ops.nll_loss
+binary_cross_entropy_with_logits = ops.binary_cross_entropy_with_logits
+mse_loss, l1_loss, smooth_l1_loss, huber_loss = ops.mse_loss, ops.l1_loss, ops.smooth_l1_loss, ops.huber_loss
+layer_norm, normalize, one_hot = ops.layer_norm, ops.normalize, ops.one_hot
+sigmoid, tanh = ops.sigmoid, ops.tanh
+
+# ---------------------------------------------------------------- nonlinearities
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(input, 0)."""
+    return ops.relu(input)  # type: ignore[no-any-return]
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """input where positive, else negative_slope * input."""
+    return ops.leaky_relu(input, negative_slope=negative_slope)  # type: ignore[no-any-return]
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input where positive, else alpha * (exp(input) - 1)."""
+    return ops.elu(input, alpha=alpha)  # type: ignore[no-any-return]
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * input)) / beta; without overflow, so `threshold` has nothing to do."""
+    if not beta > 0:
+        raise ValueError(f"softplus: beta must be positive, got {beta}")
+    y: Tensor = ops.softplus(input) if beta == 1 else ops.softplus(input * beta) / beta
+    return y
+
+
+def gelu(input: Tensor, approximate: str = "tanh") -> Tensor:
+    """input times the normal distribution function, in its tanh form (within 5e-4 of the exact one)."""
+    if approximate != "tanh":
+        raise ValueError(f"gelu: approximate is {approximate!r}; only 'tanh' is computed here")
+    return ops.gelu(input)  # type: ignore[no-any-return]
+
+
+def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
+    """exp(input) over its sum along `dim`, which may be left out for one or two axes: it is the last one."""
+    y: Tensor = ops.softmax(input, _class_axis("softmax", input, dim), dtype=dtype)
+    return y
+
+
+def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
+    """The logarithm of `softmax`."""
+    y: Tensor = ops.log_softmax(input, _class_axis("log_softmax", input, dim), dtype=dtype)
+    return y
+
+
+def _class_axis(name: str, input: Tensor, dim: int | None) -> int:
+    if dim is None and input.ndim > 2:
+        raise ValueError(
+            f"{name}: the input has {input.ndim} axes; say with dim along which the values add to 1"
+        )
+    return -1 if dim is None else dim
+
+
+# ---------------------------------------------------------------- layers
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input (..., in) @ weight^T + bias: weight (out, in), bias (out,) -> (..., out)."""
+    y: Tensor = ops.linear(input, weight)
+    return y if bias is None else y + bias
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Rows of weight (num_embeddings, embedding_dim) by integers: (...) -> (..., embedding_dim)."""
+    return ops.embedding(input, weight, padding_idx)  # type: ignore[no-any-return]
+
+
+def dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
+) -> Tensor:
+    """Each element 0 with probability p, the others scaled by 1 / (1 - p); the input itself if not
+    `training`.
+
+    Drawn by the host's generator (`rng`: a generator or a seed), the same on every device.
+    """
+    check_probability("dropout", p)
+    if not training or p == 0:
+        return input
+    if not isinstance(input, Tensor) or not input.is_floating_point():
+        raise TypeError(f"dropout: expected a floating tensor, got {describe(input)}")
+    kept = default_rng(rng).random(input.shape, dtype="float32") >= p
+    mask = array_module(input.array).from_numpy(kept).astype(input.dtype)
+    if p < 1:
+        mask *= 1 / (1 - p)
+    return input * mask  # type: ignore[no-any-return]
+
+
+def check_probability(name: str, p: float, called: str = "p") -> None:
+    """Raises ValueError where p is no probability."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: {called} must be between 0 and 1, got {p}")
+
+
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """`value` (0) added around the input: `pad` is (before, after) of the last axis, then of the one before
+    it, ...
+
+    Negative sizes cut off.
+    """
+    if mode != "constant":
+        raise ValueError(f"pad: mode is {mode!r}, only 'constant' is known")
+    sizes = ops.ints((pad,))
+    if len(sizes) % 2 or len(sizes) > 2 * input.ndim:
+        raise ValueError(
+            f"pad: expected pairs (before, after) for at most {input.ndim} axes, the last axis first, "
+            f"got {tuple(sizes)}"
+        )
+    widths = [(0, 0)] * (input.ndim - len(sizes) // 2) + list(zip(sizes[-2::-2], sizes[::-2], strict=True))
+    for axis, (before, after) in enumerate(widths):
+        if input.shape[axis] + min(before, 0) + min(after, 0) < 0:
+            raise ValueError(f"pad: {(before, after)} cuts off more than axis {axis} of {input.shape} has")
+    if any(size < 0 for size in sizes):
+        cut = [slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(widths, input.shape, strict=True)]
+        input = input[tuple(cut)]
+        widths = [(max(0, a), max(0, b)) for a, b in widths]
+    return ops.pad(input, widths, 0.0 if value is None else value)  # type: ignore[no-any-return]
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between vectors along `dim`; lengths below `eps` count as `eps`."""
+    n1, n2 = (ops.maximum(ops.norm(x, 2, dim), eps) for x in (x1, x2))
+    y: Tensor = ops.sum(x1 * x2, dim) / (n1 * n2)
+    return y

@@ -1,0 +1,94 @@
+"""Linear layers, and what stands around them in a Sequential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..creation import empty
+from ..tensor import Tensor
+from . import functional as F
+from . import init as start
+from .module import Module, Parameter
+
+
+class Linear(Module):
+    """y = x W^T + b: x (..., in_features) -> (..., out_features).
+
+    weight: (out_features, in_features), so that it can be tied to an Embedding; bias: (out_features,).
+    Weights start evenly in +-sqrt(6 / (in + out)), biases at 0 (Glorot & Bengio 2010); with init="torch"
+    both evenly in +-1 / sqrt(in_features). Raises ValueError where x has another number of features.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        init: str = "glorot",
+        rng: Any = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"Linear: {name} must be a positive integer, got {size!r}")
+        if init not in ("glorot", "torch"):
+            raise ValueError(f"Linear: init is {init!r}, expected 'glorot' or 'torch'")
+        self.in_features, self.out_features, self.init = in_features, out_features, init
+        self.weight = Parameter(empty(out_features, in_features, dtype=dtype, device=device))
+        self.bias = Parameter(empty(out_features, dtype=dtype, device=device)) if bias else None
+        self.reset_parameters(rng)
+
+    def reset_parameters(self, rng: Any = None) -> None:
+        """New starting values."""
+        if self.init == "torch":
+            bound = self.in_features**-0.5
+            for parameter in self.parameters():
+                start.uniform_(parameter, -bound, bound, rng=rng)
+            return
+        start.xavier_uniform_(self.weight, rng=rng)
+        if self.bias is not None:
+            start.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"Linear: x must be a Tensor, got a {type(x).__name__}")
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"Linear: x has shape {x.shape}, expected in_features = {self.in_features} on its last axis"
+            )
+        if not x.is_floating_point():
+            raise TypeError(f"Linear: x must be floating, got {x.dtype}; x.float() makes it so")
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )
+
+
+class Flatten(Module):
+    """The axes from `start_dim` to `end_dim` made one."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.flatten(x, self.start_dim, self.end_dim)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Identity(Module):
+    """Returns its input; takes and forgets any arguments, to stand in for another module."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, x: Any) -> Any:
+        return x
