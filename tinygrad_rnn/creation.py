@@ -102,7 +102,7 @@ def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device:
 def _like(x: Any, make: Any, dtype: Any, device: Any, requires_grad: bool, *more: Any) -> Tensor:
     dtype = x.dtype if dtype is None else dtype
     device = backend.device_of(x.array if isinstance(x, Value) else x) if device is None else device
-    return make(x.shape, *more, dtype=dtype, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
+    return make(x.shape, *more, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def zeros_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

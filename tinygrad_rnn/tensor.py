@@ -49,11 +49,11 @@ class Tensor(Value):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.array.shape  # type: ignore[no-any-return]
+        return self.array.shape
 
     @property
     def ndim(self) -> int:
-        return self.array.ndim  # type: ignore[no-any-return]
+        return self.array.ndim
 
     @property
     def dtype(self) -> Any:
@@ -70,7 +70,7 @@ class Tensor(Value):
     @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
-        return self.array.nbytes  # type: ignore[no-any-return]
+        return self.array.nbytes
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one axis."""
@@ -78,7 +78,7 @@ class Tensor(Value):
 
     def dim(self) -> int:
         """The number of axes."""
-        return self.array.ndim  # type: ignore[no-any-return]
+        return self.array.ndim
 
     def numel(self) -> int:
         """The number of elements."""
@@ -88,10 +88,10 @@ class Tensor(Value):
 
     def element_size(self) -> int:
         """Bytes of one element."""
-        return self.array.dtype.itemsize  # type: ignore[no-any-return]
+        return self.array.dtype.itemsize
 
     def is_floating_point(self) -> bool:
-        return self.array.dtype.kind == "f"  # type: ignore[no-any-return]
+        return self.array.dtype.kind == "f"
 
     def is_contiguous(self) -> bool:
         return bool(self.array.flags.c_contiguous)
@@ -199,7 +199,7 @@ class Tensor(Value):
 
     def detach(self) -> Tensor:
         """The same data as a constant: what is computed from it sends no gradient back here."""
-        return Tensor._of(self.array)  # type: ignore[no-any-return]
+        return Tensor._of(self.array)
 
     def detach_(self) -> Tensor:
         """Makes this tensor itself a constant."""
@@ -227,7 +227,7 @@ class Tensor(Value):
 
     def clone(self) -> Tensor:
         """A copy, with a gradient back to this tensor."""
-        return ops.clone(self)  # type: ignore[no-any-return]
+        return ops.clone(self)
 
     # ------------------------------------------------------------ out of it
 
@@ -300,7 +300,7 @@ class Tensor(Value):
         )
 
     def __copy__(self) -> Tensor:
-        return type(self)._of(self.array, self.vertex)  # type: ignore[no-any-return]
+        return type(self)._of(self.array, self.vertex)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
@@ -481,20 +481,13 @@ class Tensor(Value):
             and engine.is_grad_enabled()
         )
         if tracked or joins:  # a new tensor under the old name: the graph stays right
-            return op(self, other)  # type: ignore[no-any-return]
+            return op(self, other)
         return self._apply(name, ufunc, other)
 
-    def __iadd__(self, other: Any) -> Any:
-        return self._augment(ops.add, "+=", "add", other)
-
-    def __isub__(self, other: Any) -> Any:
-        return self._augment(ops.sub, "-=", "subtract", other)
-
-    def __imul__(self, other: Any) -> Any:
-        return self._augment(ops.mul, "*=", "multiply", other)
-
-    def __itruediv__(self, other: Any) -> Any:
-        return self._augment(ops.div, "/=", "true_divide", other)
+    __iadd__: Any = lambda self, other: self._augment(ops.add, "+=", "add", other)
+    __isub__: Any = lambda self, other: self._augment(ops.sub, "-=", "subtract", other)
+    __imul__: Any = lambda self, other: self._augment(ops.mul, "*=", "multiply", other)
+    __itruediv__: Any = lambda self, other: self._augment(ops.div, "/=", "true_divide", other)
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Adds alpha * other in place."""
@@ -618,7 +611,7 @@ class Tensor(Value):
     def new_full(self, size: Sequence[Any], fill_value: Any, *, dtype: Any = None) -> Tensor:
         """One value in another shape, in this tensor's type and on its device."""
         kind = self.dtype if dtype is None else dtypes.as_dtype(dtype)
-        return Tensor._of(array_module(self.array).full(tuple(size), fill_value, kind))  # type: ignore[no-any-return]
+        return Tensor._of(array_module(self.array).full(tuple(size), fill_value, kind))
 
     def new_tensor(self, data: Any, *, dtype: Any = None) -> Tensor:
         """`data` in this tensor's type and on its device."""

@@ -24,7 +24,7 @@ class CuPyModule(ArrayModule):
         return bool(cupy.cuda.is_available())
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        return cupy.asnumpy(array)  # type: ignore[no-any-return]
+        return cupy.asnumpy(array)
 
     def from_numpy(self, array: np.ndarray[Any, Any]) -> Array:
         return cupy.asarray(array)

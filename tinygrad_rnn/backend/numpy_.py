@@ -16,7 +16,7 @@ class NumPyModule(ArrayModule):
     library = np
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        return array  # type: ignore[no-any-return]
+        return array
 
     def from_numpy(self, array: np.ndarray[Any, Any]) -> Array:
         return array
@@ -29,9 +29,9 @@ class NumPyModule(ArrayModule):
         # add.at walks element by element; sorting the rows and adding each run at once is several times
         # faster.
         flat = rows.reshape(-1) % target.shape[0]
-        block = np.broadcast_to(values, rows.shape + target.shape[1:]).reshape(flat.size, -1)
-        if flat.size == 0 or block.shape[1] == 0:
+        if flat.size == 0 or target.size == 0:
             return
+        block = np.broadcast_to(values, rows.shape + target.shape[1:]).reshape(flat.size, -1)
         order = np.argsort(flat, kind="stable")
         ordered = flat[order]
         starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))

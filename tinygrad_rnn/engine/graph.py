@@ -161,7 +161,7 @@ class Primitive:
         """The gradients of the arguments, None for those that need none; values = [g, y, *arguments, ...]."""
         if self.joint is not None:
             settings = {"needs": tuple([p is not None for p in parents])} if self.asks_needs else {}
-            return self.joint(*[values[i] for i in self.joint_reads], **settings)  # type: ignore[no-any-return]
+            return self.joint(*[values[i] for i in self.joint_reads], **settings)
         return [
             None
             if parent is None or rule is None

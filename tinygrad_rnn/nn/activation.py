@@ -11,14 +11,14 @@ class Tanh(Module):
     """tanh(x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.tanh(x)  # type: ignore[no-any-return]
+        return F.tanh(x)
 
 
 class Sigmoid(Module):
     """1 / (1 + exp(-x))."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.sigmoid(x)  # type: ignore[no-any-return]
+        return F.sigmoid(x)
 
 
 class ReLU(Module):

@@ -112,7 +112,7 @@ class Cell(Module):
         """The part of the state that is shown: the state itself, its `h`, or the first of the tuple."""
         if isinstance(state, Tensor):
             return state
-        return state.h if hasattr(state, "h") else state[0]  # type: ignore[no-any-return]
+        return state.h if hasattr(state, "h") else state[0]
 
     def forward(self, x: Tensor, state: State = None) -> State:
         """One step: x (batch, input_size) and the state before, zeros if not given -> the state.
@@ -187,7 +187,7 @@ class RNNCell(Cell):
 
     def step(self, px: Tensor, h: Tensor) -> Tensor:
         g = rnn_tanh if self.nonlinearity == "tanh" else rnn_relu
-        return g(px, h @ self.w_h)  # type: ignore[no-any-return]
+        return g(px, h @ self.w_h)
 
 
 class LSTMCell(Cell):
@@ -261,9 +261,9 @@ class GRUCell(Cell):
         if self.reset_after:
             ur, uz, un = chunk(h @ self.w_h, 3, axis=-1)
             b = self.b_h if self.b_h is not None else px.new_zeros(self.hidden_size)
-            return gru_reset_after(xr, xz, xn, ur, uz, un, b, h)  # type: ignore[no-any-return]
+            return gru_reset_after(xr, xz, xn, ur, uz, un, b, h)
         ur, uz = chunk(h @ self.w_h, 2, axis=-1)
-        return gru_update(xz, uz, xn, gru_reset(xr, ur, h) @ self.w_n, h)  # type: ignore[no-any-return]
+        return gru_update(xz, uz, xn, gru_reset(xr, ur, h) @ self.w_n, h)
 
     def extra_repr(self) -> str:
         return super().extra_repr() + (", reset_after=True" if self.reset_after else "")

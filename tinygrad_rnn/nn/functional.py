@@ -24,17 +24,17 @@ sigmoid, tanh = ops.sigmoid, ops.tanh
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)."""
-    return ops.relu(input)  # type: ignore[no-any-return]
+    return ops.relu(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where positive, else negative_slope * input."""
-    return ops.leaky_relu(input, negative_slope=negative_slope)  # type: ignore[no-any-return]
+    return ops.leaky_relu(input, negative_slope=negative_slope)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input where positive, else alpha * (exp(input) - 1)."""
-    return ops.elu(input, alpha=alpha)  # type: ignore[no-any-return]
+    return ops.elu(input, alpha=alpha)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -49,7 +49,7 @@ def gelu(input: Tensor, approximate: str = "tanh") -> Tensor:
     """input times the normal distribution function, in its tanh form (within 5e-4 of the exact one)."""
     if approximate != "tanh":
         raise ValueError(f"gelu: approximate is {approximate!r}; only 'tanh' is computed here")
-    return ops.gelu(input)  # type: ignore[no-any-return]
+    return ops.gelu(input)
 
 
 def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
@@ -83,7 +83,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """Rows of weight (num_embeddings, embedding_dim) by integers: (...) -> (..., embedding_dim)."""
-    return ops.embedding(input, weight, padding_idx)  # type: ignore[no-any-return]
+    return ops.embedding(input, weight, padding_idx)
 
 
 def dropout(
@@ -103,7 +103,7 @@ def dropout(
     mask = array_module(input.array).from_numpy(kept).astype(input.dtype)
     if p < 1:
         mask *= 1 / (1 - p)
-    return input * mask  # type: ignore[no-any-return]
+    return input * mask
 
 
 def check_probability(name: str, p: float, called: str = "p") -> None:
@@ -134,7 +134,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         cut = [slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(widths, input.shape, strict=True)]
         input = input[tuple(cut)]
         widths = [(max(0, a), max(0, b)) for a, b in widths]
-    return ops.pad(input, widths, 0.0 if value is None else value)  # type: ignore[no-any-return]
+    return ops.pad(input, widths, 0.0 if value is None else value)
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:

@@ -248,7 +248,8 @@ class Recurrent(Module):
         if x.shape[-1] != self.input_size:
             raise ValueError(
                 f"{type(self).__name__}: x has {x.shape[-1]} features on its last axis, expected "
-                f"input_size = {self.input_size}. Is the batch axis where you mean it? (batch_first={self.batch_first})"
+                f"input_size = {self.input_size}. Is the batch axis where you mean it? "
+                f"(batch_first={self.batch_first})"
             )
         if x.dtype.kind != "f":
             raise TypeError(

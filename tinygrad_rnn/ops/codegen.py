@@ -70,6 +70,10 @@ class Program:
                 needed.update(step.reads())
         return Program(self.inputs, self.prefix, steps[::-1], self.results, self.one_result)
 
+    def outputs(self) -> tuple[str, ...]:
+        """The results, where none is missing."""
+        return tuple(name for name in self.results if name is not None)
+
     def outside(self) -> list[str]:
         """Names that are read but are neither inputs nor made by a step: for a reverse program, forward
         values.

@@ -219,8 +219,8 @@ def _split_layout(parents: list[Any], shape: tuple[int, ...]) -> tuple[int, int,
             pieces = parents[i : i + n]
             same = [type(p) is Output and p.node is node and p.k == k for k, p in enumerate(pieces)]
             if len(pieces) == n and all(same):
-                base = node.parents[0].shape
-                return i, n, next((a for a in range(len(shape)) if base[a] != shape[a]), 0)
+                base: Any = node.parents[0]
+                return i, n, next((a for a in range(len(shape)) if base.shape[a] != shape[a]), 0)
     return None
 
 
@@ -235,10 +235,10 @@ class Plan:
         self.fits = not self.small.intersection(program.results)
         self.program, self.name, self.layout = program, fused.name, layout
         self.needs = tuple(bool(mask >> i & 1) for i in range(len(program.inputs)))
-        read = reverse(program, tuple(program.results), self.needs).outside() if mask else []
+        read = reverse(program, program.outputs(), self.needs).outside() if mask else []
         hidden = [name for name in read if name not in program.inputs and name not in program.results]
         self.n_results = len(program.results)
-        self.outputs = (*program.results, *hidden)
+        self.outputs = (*program.outputs(), *hidden)
         self.saved_arguments = tuple(name in read for name in program.inputs)
         self.forward = compiled(
             Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps(),

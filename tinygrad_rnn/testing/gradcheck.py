@@ -171,7 +171,7 @@ def _tensor(x: Tensor, g: Any) -> Tensor:
 
 
 def _constant(array: Array) -> Tensor:
-    return Tensor._of(backend.array_module(array).asarray(array))  # type: ignore[no-any-return]
+    return Tensor._of(backend.array_module(array).asarray(array))
 
 
 def _all_results(results: Any) -> Iterator[Any]:

@@ -58,7 +58,7 @@ def clip_grad_norm_(
     factor = xp.where(xp.isfinite(norm), xp.minimum(max_norm / (norm + 1e-6), 1.0), 1.0)
     for gradient in gradients:
         gradient.mul_(Tensor._of(factor.astype(_at_least_float32(gradient))))
-    return Tensor._of(norm.astype(_at_least_float32(*gradients)))  # type: ignore[no-any-return]
+    return Tensor._of(norm.astype(_at_least_float32(*gradients)))
 
 
 def _total_norm(xp: Any, arrays: list[Any], p: float) -> Any:
@@ -95,7 +95,7 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     flat = [ops.reshape(p, -1) for p in parameters]
     if not flat:
         raise ValueError("parameters_to_vector: there are no parameters")
-    return ops.concat(flat)  # type: ignore[no-any-return]
+    return ops.concat(flat)
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:

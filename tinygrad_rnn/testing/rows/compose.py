@@ -26,6 +26,13 @@ def factors(draw: s.Draw) -> Case:
 
 
 @s.composite
+def mapped(draw: s.Draw) -> Case:
+    """Inputs (..., k) and the weight of a linear map, (m, k)."""
+    x = draw(s.arrays(s.shapes(min_dims=1)))
+    return Case((x, draw(s.arrays((draw(s.integers(0, 3)), x.shape[-1])))))
+
+
+@s.composite
 def contracted(draw: s.Draw) -> Case:
     """Subscripts and arrays for them."""
     subscripts = draw(s.sampled_from(SUBSCRIPTS))
@@ -150,6 +157,7 @@ def _layer_norm(x: Array, weight: Array, bias: Array) -> Array:
 PROBABILITY = s.Domain(0.1, 0.9)
 ROWS: dict[str, Row] = {
     "matmul": Row(ops.matmul, np.matmul, factors(), ("matmul",)),
+    "linear": Row(ops.linalg.linear, lambda x, w: x @ w.T, mapped(), ("linear",)),
     "einsum": Row(
         lambda *xs, subscripts: ops.einsum(subscripts, *xs),
         lambda *xs, subscripts: np.array(np.einsum(subscripts, *xs)),

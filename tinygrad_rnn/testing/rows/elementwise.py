@@ -85,9 +85,13 @@ ROWS: dict[str, Row] = {
     "neg": Row(ops.neg, np.negative, unary(), ("neg",)),
     "pow": Row(ops.pow, np.power, binary(s.POSITIVE, s.REAL), ("pow",)),
     "pow of a number": Row(
-        lambda x, b: x**b, np.power, unary(s.AWAY_FROM_ZERO, b=s.sampled_from([-2, -1, 0, 1, 2, 3]))
+        lambda x, b: x**b,
+        lambda x, b: np.power(x, b),
+        unary(s.AWAY_FROM_ZERO, b=s.sampled_from([-2, -1, 0, 1, 2, 3])),
     ),
-    "root by pow": Row(lambda x, b: x**b, np.power, unary(s.POSITIVE, b=s.sampled_from([0.5, -0.5]))),
+    "root by pow": Row(
+        lambda x, b: x**b, lambda x, b: np.power(x, b), unary(s.POSITIVE, b=s.sampled_from([0.5, -0.5]))
+    ),
     "number to the pow": Row(lambda x, b: b**x, lambda x, b: np.power(b, x), unary(b=2.5)),
     "floor_divide": Row(ops.floor_divide, np.floor_divide, integer_pair(), ("floor_divide",), 0),
     "remainder": Row(ops.remainder, np.remainder, integer_pair(-3, 4), ("remainder",), 0),

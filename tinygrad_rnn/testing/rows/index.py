@@ -143,8 +143,8 @@ def _place_rows(x: Array, rows: Array, n: int) -> Array:
     return y
 
 
-def _padded(indices: Array, weight: Array) -> Array:
-    return ops.index._stop_gradient_at(weight, indices > 0) * 1.0
+def _none_stopped(x: Array) -> Array:
+    return ops.index._stop_gradient_at(x, np.zeros(x.shape[:-1], bool))
 
 
 def _getitem(x: Array, index: Any) -> Array:
@@ -164,6 +164,9 @@ ROWS: dict[str, Row] = {
         table().map(lambda c: Case((c.arrays[1], c.arrays[0].reshape(-1)))),
     ),
     "embedding": Row(ops.embedding, lambda i, w: w[i], table()),
+    "stop_gradient_at, where it stops none": Row(
+        _none_stopped, np.copy, s.arrays(s.shapes(min_dims=1)).map(lambda x: Case((x,))), ("stop_gradient_at",)
+    ),
     "argsort": Row(ops.argsort, _argsort, ordered(), ("argsort",), 0),
     "sort": Row(ops.sort, _sort, ordered()),
     "topk": Row(ops.topk, _topk, ordered(k=True)),

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ...backend import Array
 from .. import strategies as s
 
@@ -16,6 +18,9 @@ class Case:
 
     arrays: tuple[Array, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", tuple(np.asarray(a) for a in self.arrays))  # no NumPy scalars
 
 
 @dataclass(frozen=True)

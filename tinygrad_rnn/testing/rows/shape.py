@@ -13,12 +13,12 @@ from .. import strategies as s
 from .row import Case, Row, unary
 
 
-def axis_for(low: int = 1) -> s.Strategy[Case]:
-    """An array of `low` axes at least, with one of them."""
+def axis_for(side: int = 0) -> s.Strategy[Case]:
+    """An array with axes of size `side` at least, and one of them."""
 
     @s.composite
     def drawn(draw: s.Draw) -> Case:
-        x = draw(s.arrays(s.shapes(min_dims=low)))
+        x = draw(s.arrays(s.shapes(min_dims=1, min_side=side)))
         return Case((x,), {"axis": draw(s.integers(-x.ndim, x.ndim - 1))})
 
     return drawn()
@@ -163,7 +163,7 @@ def _cast(x: Array, dtype: str) -> Array:
 
 
 ROWS: dict[str, Row] = {
-    "reshape": Row(ops.reshape, _reshape, new_shape(), ("reshape",)),
+    "reshape": Row(lambda x, shape: ops.reshape(x, shape), _reshape, new_shape(), ("reshape",)),
     "permute": Row(lambda x, axes: ops.permute(x, axes), np.transpose, new_order(), ("permute",)),
     "transpose": Row(ops.transpose, np.transpose, unary()),
     "swapaxes": Row(ops.swapaxes, lambda x, axis0, axis1: np.swapaxes(x, axis0, axis1), two_axes()),
@@ -177,7 +177,7 @@ ROWS: dict[str, Row] = {
     "flip": Row(ops.flip, np.flip, some_axes(), ("flip",)),
     "pad": Row(ops.pad, _pad, padded(), ("pad",)),
     "repeat_interleave": Row(ops.repeat_interleave, np.repeat, repeated()),
-    "tile": Row(lambda x, repeats: ops.tile(x, *repeats), np.tile, tiled()),
+    "tile": Row(lambda x, repeats: ops.tile(x, *repeats), lambda x, repeats: np.tile(x, repeats), tiled()),
     "concat": Row(
         lambda *xs, axis: ops.concat(xs, axis), lambda *xs, axis: np.concatenate(xs, axis),
         several(same=False), ("concat",),
@@ -194,7 +194,7 @@ ROWS: dict[str, Row] = {
         sections(),
     ),
     "chunk": Row(lambda x, size, axis: ops.chunk(x, size, axis), _chunk, pieces()),
-    "unbind": Row(ops.unbind, _unbind, axis_for()),
+    "unbind": Row(ops.unbind, _unbind, axis_for(side=1)),
     "cast": Row(_cast, lambda x, dtype: x.astype(dtype), unary(dtype="float64"), ("cast",)),
     "cast to integers": Row(_cast, lambda x, dtype: x.astype(dtype), unary(dtype="int64"), order=0),
     "clone": Row(ops.clone, np.copy, unary(), ("clone",)),
