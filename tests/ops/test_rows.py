@@ -15,8 +15,8 @@ from tinygrad_rnn.engine.graph import Node, Output
 from tinygrad_rnn.testing import gradcheck
 from tinygrad_rnn.testing.rows import ROWS
 
-quick = settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-slow = settings(quick, max_examples=5)
+quick = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+slow = settings(quick, max_examples=10)
 all_rows = pytest.mark.parametrize("name", ROWS)
 differentiable = pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.order])
 any_dtype = st.sampled_from(["float32", "float64"])
