@@ -8,6 +8,7 @@ y.backward()
 print(y.item(), x.grad)
 """
 
+from . import nn
 from .backend import current as current_backend
 from .backend import device, get_rng_state, manual_seed, set_rng_state, use
 from .backend.dtypes import (

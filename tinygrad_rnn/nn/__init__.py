@@ -2,6 +2,7 @@
 
 from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach
 from .containers import ModuleDict, ParameterList
 from .dropout import Dropout
 from .embedding import Embedding
@@ -18,3 +19,4 @@ from .losses import (
 )
 from .module import Module, ModuleList, Parameter, Sequential
 from .norm import LayerNorm
+from .recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent

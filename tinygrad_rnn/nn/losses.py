@@ -122,7 +122,7 @@ class HuberLoss(_Loss):
 
 
 class BCELoss(_Loss):
-    """The cross-entropy of probabilities in [0, 1] with targets in [0, 1]. weight: a factor for each element."""
+    """The cross-entropy of probabilities with targets, both in [0, 1]. weight: a factor for each element."""
 
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
         super().__init__(reduction, weight)
