@@ -145,7 +145,7 @@ def test_ops_without_gradient_give_constants(name, data):
 @slow
 @given(data=st.data(), dtype=any_dtype)
 def test_memory(name, data, dtype):
-    """Inputs and upstream gradients stay as they are, gradients have memory of their own, and the leaf's type."""
+    """Inputs and upstream gradients stay as they are; gradients have the leaf's type and their own memory."""
     row = ROWS[name]
     case = data.draw(row.cases)
     arrays = [as_type(a, dtype) for a in case.arrays]

@@ -219,7 +219,7 @@ def primitive(
                     vertex = None
                 module = known(type(a))
                 if module is not None:
-                    dtype = a.dtype
+                    dtype = a.dtype if dtype is None or a.dtype is dtype else False  # False: several
                     if module is not xp:
                         if xp is not None:
                             raise errors.mixed_devices(spec.name, len(arrays), xp.name, module.name)
@@ -229,7 +229,7 @@ def primitive(
                         return a.record(spec, args, settings)
                     a = _number_or_array(spec.name, len(arrays), a, args)
                     if type(a) in MODULES:
-                        xp, dtype = array_module(*arrays, a), a.dtype
+                        xp, dtype = array_module(*arrays, a), False
                 parents.append(vertex)
                 arrays.append(a)
                 bit += bit
