@@ -1,4 +1,4 @@
-"""The layers against their equations, written out; and what must not change a result: padding, cutting, fusing."""
+"""The layers against their equations, and what must not change a result: padding, cutting, fusing."""
 
 import itertools
 
@@ -182,7 +182,7 @@ def test_lstm_equals_hand_written_bptt():
     st.sampled_from(["all", "output", "h", "c"]),
 )
 def test_padding_changes_nothing(kind, depth, bidirectional, batch_first, lengths, loss):
-    """Each row of a padded batch gives what that sequence gives alone; what stands in the padding has no effect."""
+    """Each row of a padded batch gives what that sequence gives alone; the padding has no effect."""
     tg.set_default_dtype("float64")
     tg.manual_seed(len(lengths))
     layer = LAYERS[kind](2, 3, depth, bidirectional=bidirectional, batch_first=batch_first)
@@ -391,20 +391,24 @@ def test_time_is_linear_in_the_number_of_steps():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m: m(tg.zeros(5, 2, 7)), ValueError, r"LSTM: x has 7 features on its last axis, expected
-        input_size = 3"), (lambda m: m(tg.zeros(5)), ValueError, r"LSTM: x has shape \(5,\)"),
+        (lambda m: m(tg.zeros(5, 2, 7)), ValueError, "LSTM: x has 7 features .* expected input_size = 3"),
+        (lambda m: m(tg.zeros(5)), ValueError, r"LSTM: x has shape \(5,\)"),
         (lambda m: m([1.0]), TypeError, "LSTM: x must be a Tensor"),
         (lambda m: m(tg.zeros(5, 2, 3, dtype="int64")), TypeError, "LSTM: x must be floating"),
-        (lambda m: m(tg.zeros(5, 2, 3), lengths=[6, 1]), ValueError, "lengths must be between 0 and the 5
-        time steps"), (lambda m: m(tg.zeros(5, 2, 3), lengths=[-1, 1]), ValueError, "lengths must be between
-        0 and the 5 time steps"), (lambda m: m(tg.zeros(5, 2, 3), lengths=[1]), ValueError, "1 lengths for a
-        batch of 2"), (lambda m: m(tg.zeros(5, 2, 3), lengths=[1.5, 2]), TypeError, "lengths must be
-        integers"), (lambda m: m(tg.zeros(5, 2, 3), tg.zeros(1, 2, 4)), TypeError, r"LSTM: state must be a
-        tuple \(h, c\)"), (lambda m: m(tg.zeros(5, 2, 3), (tg.zeros(1, 2, 4),)), TypeError, r"state must be a
-        tuple \(h, c\), got a tuple of 1"), (lambda m: m(tg.zeros(5, 2, 3), (tg.zeros(1, 3, 4),) * 2),
-        ValueError, r"state has shape \(1, 3, 4\), expected \(1, 2, 4\)"), (lambda m: nn.LSTM(0, 4),
-        ValueError, "input_size must be a positive integer"), (lambda m: nn.LSTM(3, 4, 0), ValueError,
-        "num_layers must be a positive integer"), (lambda m: nn.RNN(3, 4, nonlinearity="sin"), ValueError, "expected 'tanh' or 'relu'"),
+        (lambda m: m(tg.zeros(5, 2, 3), lengths=[6, 1]), ValueError, "between 0 and the 5 time steps"),
+        (lambda m: m(tg.zeros(5, 2, 3), lengths=[-1, 1]), ValueError, "between 0 and the 5 time steps"),
+        (lambda m: m(tg.zeros(5, 2, 3), lengths=[1]), ValueError, "1 lengths for a batch of 2"),
+        (lambda m: m(tg.zeros(5, 2, 3), lengths=[1.5, 2]), TypeError, "lengths must be integers"),
+        (lambda m: m(tg.zeros(5, 2, 3), tg.zeros(1, 2, 4)), TypeError, r"state must be a tuple \(h, c\)"),
+        (lambda m: m(tg.zeros(5, 2, 3), (tg.zeros(1, 2, 4),)), TypeError, "got a tuple of 1"),
+        (
+            lambda m: m(tg.zeros(5, 2, 3), (tg.zeros(1, 3, 4),) * 2),
+            ValueError,
+            r"state has shape \(1, 3, 4\), expected \(1, 2, 4\)",
+        ),
+        (lambda m: nn.LSTM(0, 4), ValueError, "input_size must be a positive integer"),
+        (lambda m: nn.LSTM(3, 4, 0), ValueError, "num_layers must be a positive integer"),
+        (lambda m: nn.RNN(3, 4, nonlinearity="sin"), ValueError, "expected 'tanh' or 'relu'"),
         (lambda m: nn.GRU(3, 4, init="zeros"), ValueError, "expected 'default' or 'torch'"),
         (lambda m: nn.Recurrent(), TypeError, "expected one or more cells"),
         (lambda m: nn.Recurrent(nn.GRUCell(2, 3), bidirectional=True), ValueError, "need pairs of cells"),
@@ -413,7 +417,7 @@ def test_time_is_linear_in_the_number_of_steps():
         (lambda m: nn.GRUCell(2, 3)(tg.zeros(4, 2), tg.zeros(3, 3)), ValueError, r"GRUCell: state has shape"),
         (lambda m: nn.Cell(2, 3)(tg.zeros(4, 2)), NotImplementedError, "must define step"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_sentence(call, error, message):
     with pytest.raises(error, match=message) as caught:
         call(nn.LSTM(3, 4))
