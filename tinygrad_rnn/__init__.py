@@ -159,6 +159,7 @@ from .ops import (
     where,
 )  # fmt: skip
 from .tensor import Tensor, grad
+from .version import __version__
 
 mm = bmm = dot = matmul
 clamp = clip
@@ -166,5 +167,3 @@ bool = bool_
 inf = float("inf")
 nan = float("nan")
 pi = 3.141592653589793
-
-from .version import __version__
