@@ -14,7 +14,10 @@ from tinygrad_rnn.testing import gradcheck
 X = np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 4.0]])
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "var", "std", "amax", "amin", "logsumexp", "norm", "argmax", "prod"])
+NAMES = ["sum", "mean", "var", "std", "amax", "amin", "logsumexp", "norm", "argmax", "prod"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_dim_is_axis_and_keepdim_is_keepdims(name):
     op, x = getattr(ops, name), tg.tensor(X)
     ours, theirs = op(x, axis=1, keepdims=True), op(x, dim=1, keepdim=True)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..backend import Array
 from ..engine import Value, primitive
+from ..engine.errors import wrong_argument
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OTHER_NAMES = {
@@ -24,18 +25,24 @@ _OTHER_NAMES = {
 def both_dialects(function: F) -> F:
     """Lets `dim` stand for `axis`, `keepdim` for `keepdims`, and PyTorch's `input` for the argument x."""
     taken = inspect.signature(function).parameters
+    names = {o: name for o, name in _OTHER_NAMES.items() if name in taken and o not in taken}
 
     @functools.wraps(function)
     def op(*args: Any, **settings: Any) -> Any:
-        if settings:
-            for other, name in _OTHER_NAMES.items():
-                if other in settings and name in taken and other not in taken:
-                    if name in settings:
-                        raise TypeError(
-                            f"{function.__name__}: {name} and {other} are one setting; give one of them"
-                        )
-                    settings[name] = settings.pop(other)
-        return function(*args, **settings)
+        if settings and not names.keys().isdisjoint(settings):
+            for other in [o for o in settings if o in names]:
+                name = names[other]
+                if name in settings:
+                    raise TypeError(
+                        f"{function.__name__}: {name} and {other} are one setting; give one of them"
+                    )
+                settings[name] = settings.pop(other)
+        try:
+            return function(*args, **settings)
+        except AttributeError as reason:  # a list, a string or None in a tensor's place
+            if args and not hasattr(args[0], "ndim"):
+                raise wrong_argument(function.__name__, 0, args[0]) from reason
+            raise
 
     return op  # type: ignore[return-value]
 
@@ -56,6 +63,8 @@ def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
 
 def axis_of(name: str, axis: Any, ndim: int) -> int:
     """One axis as a non-negative integer. Raises IndexError where the array has no such axis."""
+    if type(axis) is int and -ndim <= axis < ndim:
+        return axis % ndim
     if not hasattr(axis, "__index__"):
         raise TypeError(f"{name}: axis must be an integer, got {type(axis).__name__}")
     axis = axis.__index__()

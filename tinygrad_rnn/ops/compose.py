@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..backend import Array, array_module
@@ -20,13 +21,13 @@ def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
     """x - logsumexp(x) along `axis`: logarithms of probabilities that add to 1."""
     if dtype is not None:
         x = x.astype(dtype)
-    return x - logsumexp(x, axis, keepdims=True)
+    return x - logsumexp(x, axis_of("log_softmax", axis, x.ndim), keepdims=True)
 
 
 @both_dialects
 def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
     """exp(x) over its sum along `axis`, computed without overflow."""
-    return exp(log_softmax(x, axis, dtype=dtype))
+    return exp(log_softmax(x, axis_of("softmax", axis, x.ndim), dtype=dtype))
 
 
 def reduced(values: Array, reduction: str, name: str) -> Array:
@@ -116,6 +117,7 @@ def nll_loss(
     that count (0 where none does gives NaN, as in PyTorch).
     """
     name = "nll_loss"
+    _check_scores(name, input)
     wanted = plain(target)
     if getattr(getattr(wanted, "dtype", None), "kind", "") not in ("i", "u"):
         raise TypeError(f"{name}: target must be a tensor of integer classes, got {describe(target)}")
@@ -145,13 +147,22 @@ def nll_loss(
         _check_weight(name, weight, n_classes)
         scale = getitem(weight.astype(input.dtype), safe) * scale
     losses = -pick(input, index=(xp.arange(flat.shape[0]), safe)) * scale
-    if not (
-        _on_host(flat) and bool(counts.all())
-    ):  # not only 0 *: the log probability that stands there may be -inf
-        losses = where(counts, losses, 0.0)
+    if not (_on_host(flat) and bool(counts.all())):
+        losses = where(counts, losses, 0.0)  # 0 * is not enough: the log probability there may be -inf
     if reduction == "mean":
-        return sum_(losses) / sum_(scale)
+        return _over(losses, scale)
     return reduced(reshape(losses, tuple(wanted.shape)) if reduction == "none" else losses, reduction, name)
+
+
+def _over(losses: Array, weights: Array) -> Array:
+    """The mean of losses that are weighted already; NaN where no weight is left, said without a warning."""
+    total = sum_(weights)
+    return sum_(losses) / where(total == 0, math.nan, total)
+
+
+def _check_scores(name: str, input: Array) -> None:
+    if not getattr(input, "ndim", 0) or input.dtype.kind != "f":
+        raise TypeError(f"{name}: input must be floating scores (N, C, ...) or (C,), got {describe(input)}")
 
 
 def _check_weight(name: str, weight: Array, n_classes: int) -> None:
@@ -181,20 +192,25 @@ def cross_entropy(
     `ignore_index` and "mean".
     """
     name = "cross_entropy"
+    _check_scores(name, input)
     class_axis = 0 if input.ndim == 1 else 1
     logs = log_softmax(input, class_axis)
     if getattr(target, "dtype", None) is None:
         raise TypeError(
             f"{name}: target must be a tensor of classes or probabilities, got {describe(target)}"
         )
+    if weight is not None:
+        _check_weight(name, weight, input.shape[class_axis])
     by_class = target.dtype.kind in "iu"
     if by_class and label_smoothing == 0.0:
         return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
     n_classes = input.shape[class_axis]
-    if weight is not None:
-        _check_weight(name, weight, n_classes)
     if not by_class:
-        same_shape(name, input, target)
+        if tuple(target.shape) != tuple(input.shape):
+            raise ValueError(
+                f"{name}: a floating target holds probabilities in the shape of the input, "
+                f"{tuple(input.shape)}, got {tuple(target.shape)}; classes are integers: target.long()"
+            )
         soft = target * (1 - label_smoothing) + label_smoothing / n_classes
         row = -(soft * logs if weight is None else soft * logs * _along_classes(weight, input, class_axis))
         losses = sum_(row, class_axis)
@@ -209,7 +225,7 @@ def cross_entropy(
     losses = hard * (1 - label_smoothing) + soft
     if reduction == "mean":
         total = counts if weight is None else getitem(weight, plain(target) * (counts > 0)) * counts
-        return sum_(losses) / sum_(total)
+        return _over(losses, total)
     return reduced(losses, reduction, name)
 
 

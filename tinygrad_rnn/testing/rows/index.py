@@ -165,7 +165,8 @@ ROWS: dict[str, Row] = {
     ),
     "embedding": Row(ops.embedding, lambda i, w: w[i], table()),
     "stop_gradient_at, where it stops none": Row(
-        _none_stopped, np.copy, s.arrays(s.shapes(min_dims=1)).map(lambda x: Case((x,))), ("stop_gradient_at",)
+        _none_stopped, np.copy, s.arrays(s.shapes(min_dims=1)).map(lambda x: Case((x,))),
+        ("stop_gradient_at",),
     ),
     "argsort": Row(ops.argsort, _argsort, ordered(), ("argsort",), 0),
     "sort": Row(ops.sort, _sort, ordered()),
