@@ -372,16 +372,16 @@ def test_time_is_linear_in_the_number_of_steps():
 
     def run(n):
         x = tg.randn(n, 2, 8, requires_grad=True)
-        start = time.perf_counter()
+        start = time.process_time()  # not what other processes take
         h = tg.zeros(2, 8)
         for t in range(n):
             h = cell(x[t], h)
         h.sum().backward()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     run(50)
     short = min(run(200) for _ in range(7))
-    long = min(run(2000) for _ in range(3))
+    long = min(run(2000) for _ in range(5))
     assert long <= 11 * short
 
 
