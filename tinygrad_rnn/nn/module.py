@@ -384,7 +384,7 @@ class _Ordered(Module):
 
     def append(self: M, module: Module) -> M:
         """Adds one at the end. Returns the container."""
-        return self.extend([module])  # type: ignore[attr-defined, no-any-return]
+        return self.extend([module])  # type: ignore[attr-defined]
 
     def extend(self: M, modules: Iterable[Module]) -> M:
         """Adds several at the end. Returns the container."""
