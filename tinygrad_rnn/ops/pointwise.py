@@ -61,6 +61,8 @@ class Symbol:
         )
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("ndim", "shape", "dtype"):
+            raise TypeError(f"pointwise: a single element has no {name}; call what needs it outside the function")
         method = None if name.startswith("_") else getattr(e, name, None)
         if method is None or not callable(method):
             raise AttributeError(f"pointwise: {name!r} is no operation on single elements")

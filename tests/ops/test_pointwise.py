@@ -1,0 +1,194 @@
+"""Fused functions against the same functions op by op."""
+
+import gc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.ops import clip, gelu, maximum, relu, sigmoid, softplus, tanh, where
+from tinygrad_rnn.ops.pointwise import pointwise
+
+
+def lstm(i, f, g, o, c):
+    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(c), c
+
+
+def mixed(a, b, c):
+    d = where(a > b, tg.exp(-a * a), 2.0 - b) / (1 + c * c)
+    return d**3, relu(a) - softplus(b), maximum(d, c)
+
+
+FUNCTIONS = {
+    "lstm": (lstm, 5),
+    "mixed": (mixed, 3),
+    "one": (lambda a: tanh(a) * 0.5 + a, 1),
+    "identity": (lambda a, b: (b, a * b), 2),
+    "same twice": (lambda a, b: (tanh(a), tanh(a) + b), 2),
+    "unused": (lambda a, b: a + a, 2),
+    "activations": (lambda a, b: gelu(a) + clip(b, -0.5, 0.5) + tg.abs(a) - tg.sqrt(a * a + 1), 2),
+    "powers": (lambda a, b: 1 / (2 + a * a) - 3 * b**2 + abs(a) ** 1.5, 2),
+}
+
+
+def gradients(run, inputs):
+    """Values, gradients, and gradients of a function of the gradients."""
+    outputs = run()
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    rng = np.random.default_rng(0)
+    loss = sum((o * tg.tensor(rng.standard_normal(o.shape), dtype=o.dtype)).sum() for o in outputs)
+    first = tg.grad(loss, inputs, create_graph=True, allow_unused=True)
+    squares = sum((g * g * g).sum() for g in first if g is not None)
+    second = tg.grad(squares, inputs, allow_unused=True) if getattr(squares, "requires_grad", False) else ()
+    return [*outputs, *first, *second]
+
+
+def assert_same(a, b, tolerance=1e-12):
+    assert len(a) == len(b)
+    for p, q in zip(a, b, strict=True):
+        missing = [t for t in (p, q) if t is not None]
+        if len(missing) < 2:
+            assert all(not t.numpy().any() for t in missing)
+            continue
+        assert p.dtype == q.dtype
+        np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=tolerance, atol=tolerance)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(FUNCTIONS)),
+    st.sampled_from([(3,), (2, 3), (1, 1), (2, 0), (2, 2, 2), ()]),
+    st.integers(1, 31),
+    st.integers(0, 3),
+)
+def test_fused_equals_op_by_op(name, shape, needs, seed):
+    function, n = FUNCTIONS[name]
+    fused = pointwise(function)
+    rng = np.random.default_rng(seed)
+    inputs = [tg.tensor(np.asarray(rng.standard_normal(shape))) for _ in range(n)]
+    for i, x in enumerate(inputs):
+        x.requires_grad = bool(needs >> i & 1)
+    tracked = [x for x in inputs if x.requires_grad]
+    if not tracked:
+        return
+    for run in (fused, function):
+        if not any(o.requires_grad for o in _tuple(run(*inputs))):
+            return
+    fast = gradients(lambda: fused(*inputs), tracked)
+    with tg.unfused():
+        slow = gradients(lambda: fused(*inputs), tracked)
+    assert_same(fast, slow)
+
+
+def _tuple(x):
+    return x if isinstance(x, tuple) else (x,)
+
+
+def test_pieces_of_one_split_get_pieces_of_one_gradient():
+    fused = pointwise(lstm)
+    x, c = tg.randn(3, 8, dtype="float64"), tg.randn(3, 2, dtype="float64")
+    x.requires_grad = c.requires_grad = True
+
+    def run():
+        a, b = fused(*tg.chunk(x, 4, axis=-1), c)
+        h, d = fused(*tg.chunk(tg.tanh(x), 4, axis=-1), a * b)
+        return h, d
+
+    fast = gradients(run, [x, c])
+    with tg.unfused():
+        assert_same(fast, gradients(run, [x, c]))
+    (h, d), parts = run(), tg.chunk(x, 4, axis=-1)
+    parts[1].retain_grad()
+    (h.sum() + d.sum() + (fused(*parts, c)[0] * parts[2]).sum()).backward()
+    assert parts[1].grad.shape == (3, 2)
+    with tg.unfused():
+        parts = tg.chunk(x, 4, axis=-1)
+        h, d = run()
+        (expected,) = tg.grad(h.sum() + d.sum() + (fused(*parts, c)[0] * parts[2]).sum(), [x])
+    np.testing.assert_allclose(x.grad.numpy(), expected.numpy(), atol=1e-12)
+
+
+def test_rows_are_broadcast_and_summed_back():
+    fused = pointwise(lambda x, b: (tanh(x * b) + b, sigmoid(x)))
+    x, b = tg.randn(4, 3, requires_grad=True), tg.randn(3, requires_grad=True)
+    assert fused(x, b)[0].grad_fn == "<<lambda>>"  # one node
+    fast = gradients(lambda: fused(x, b), [x, b])
+    with tg.unfused():
+        assert_same(fast, gradients(lambda: fused(x, b), [x, b]), 1e-5)
+    column = tg.randn(4, 1, requires_grad=True)  # any other broadcasting runs op by op
+    assert fused(x, column)[0].shape == (4, 3)
+
+
+def test_one_node_and_no_garbage():
+    fused = pointwise(lstm)
+    args = [tg.randn(2, 3, requires_grad=True) for _ in range(5)]
+    h, c = fused(*args)
+    assert h.grad_fn == c.grad_fn == "<lstm>"
+    gc.collect()
+    gc.disable()
+    try:
+        h, c = fused(*args)
+        (h.sum() + c.sum()).backward()
+        del h, c
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_inputs_are_not_changed():
+    fused = pointwise(mixed)
+    args = [tg.randn(2, 3, requires_grad=True) for _ in range(3)]
+    before = [a.numpy().copy() for a in args]
+    outputs = fused(*args)
+    kept = [o.numpy().copy() for o in outputs]
+    sum(o.sum() for o in outputs).backward()
+    for a, b in zip([*args, *outputs], [*before, *kept], strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+
+
+def test_numbers_arrays_and_mixed_types_run_op_by_op():
+    fused = pointwise(lambda a, b: a * b + 1)
+    assert fused(2.0, 3.0) == 7
+    np.testing.assert_array_equal(fused(np.ones(2), np.ones(2)), [2, 2])
+    assert fused(tg.ones(2), 3.0).tolist() == [4, 4]
+    assert fused(tg.ones(2), tg.ones(2, dtype="float64")).dtype == np.float64
+
+
+def test_source_shows_what_was_made():
+    fused = pointwise(lstm)
+    assert "v0 = sigmoid(a1)" in fused.source("program")
+    assert "xp.tanh" in fused.source()
+    with pytest.raises(ValueError, match="'fortran' is unknown"):
+        fused.source("fortran")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda a: a.sum(), "'sum' is no operation on single elements"),
+        (lambda a: a @ a, "unsupported operand"),
+        (lambda a: tg.sum(a), "a single element has no ndim"),
+        (lambda a: a if a > 0 else -a, "may not branch on a value"),
+        (lambda a: a * tg.ones(3), "must come in as an argument"),
+        (lambda a: 1.0, "returns a float"),
+    ],
+)
+def test_what_is_not_pointwise_says_so(function, message):
+    with pytest.raises((TypeError, AttributeError), match=message):
+        pointwise(function)(tg.ones(3))
+
+
+def test_wrong_number_of_arguments():
+    with pytest.raises(TypeError, match=r"expected 2 arguments \(a, b\), got 1"):
+        pointwise(lambda a, b: a + b)(tg.ones(2))
+    with pytest.raises(TypeError, match="plain positional arguments"):
+        pointwise(lambda *a: a[0])
+
+
+def test_debug_names_the_op_inside():
+    fused = pointwise(lambda a: tg.log(a) + 1)
+    with np.errstate(invalid="ignore"), tg.debug(), pytest.raises(FloatingPointError, match="log made NaN"):
+        fused(tg.tensor([-1.0]))
