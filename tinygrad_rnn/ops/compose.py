@@ -146,9 +146,10 @@ def nll_loss(
     if weight is not None:
         _check_weight(name, weight, n_classes)
         scale = getitem(weight.astype(input.dtype), safe) * scale
-    losses = -pick(input, index=(xp.arange(flat.shape[0]), safe)) * scale
+    losses = -pick(input, index=(xp.arange(flat.shape[0]), safe))
     if not (_on_host(flat) and bool(counts.all())):
-        losses = where(counts, losses, 0.0)  # 0 * is not enough: the log probability there may be -inf
+        losses = where(counts, losses, 0.0)  # a factor of 0 is not enough: what stands there may be infinite
+    losses = losses * scale
     if reduction == "mean":
         return _over(losses, scale)
     return reduced(reshape(losses, tuple(wanted.shape)) if reduction == "none" else losses, reduction, name)

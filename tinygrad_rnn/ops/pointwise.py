@@ -28,7 +28,7 @@ from ..engine import Value, mode
 from ..engine.graph import Node, Output, Primitive
 from . import elementwise as e
 from .codegen import Program, compiled
-from .shape import lend_pieces
+from .shape import SPLIT, lend_pieces
 
 
 class Symbol:
@@ -62,7 +62,7 @@ class Symbol:
 
     def __getattr__(self, name: str) -> Any:
         if name in ("ndim", "shape", "dtype"):
-            raise TypeError(f"pointwise: a single element has no {name}; call what needs it outside the function")
+            raise TypeError(f"pointwise: a single element has no {name}; call what needs it outside")
         method = None if name.startswith("_") else getattr(e, name, None)
         if method is None or not callable(method):
             raise AttributeError(f"pointwise: {name!r} is no operation on single elements")
@@ -216,7 +216,7 @@ def _split_layout(parents: list[Any], shape: tuple[int, ...]) -> tuple[int, int,
     nothing.
     """
     for i, vertex in enumerate(parents):
-        if type(vertex) is Output and vertex.k == 0 and vertex.node.op.name == "_split":
+        if type(vertex) is Output and vertex.k == 0 and vertex.node.op is SPLIT:
             node, n = vertex.node, vertex.node.outputs or 0
             pieces = parents[i : i + n]
             same = [type(p) is Output and p.node is node and p.k == k for k, p in enumerate(pieces)]

@@ -281,6 +281,9 @@ def _split(xp: Any, x: Array, *, sizes: tuple[int, ...], axis: int) -> tuple[Arr
     return tuple(pieces)
 
 
+SPLIT = _split.primitive  # type: ignore[attr-defined]
+
+
 @both_dialects
 def split(x: Array, split_size_or_sections: Any, axis: int = 0) -> tuple[Array, ...]:
     """Views along `axis`: pieces of the given size (the last may be smaller), or of a list of sizes.
