@@ -159,6 +159,9 @@ from .ops import (
     where,
 )  # fmt: skip
 from .tensor import Tensor, grad
+
+from . import data, optim, utils
+from .data import Generator
 from .version import __version__
 
 mm = bmm = dot = matmul
