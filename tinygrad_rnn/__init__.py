@@ -8,7 +8,7 @@ y.backward()
 print(y.item(), x.grad)
 """
 
-from . import nn
+from . import data, nn, optim, utils
 from .backend import current as current_backend
 from .backend import device, get_rng_state, manual_seed, set_rng_state, use
 from .backend.dtypes import (
@@ -52,6 +52,7 @@ from .creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from .data import Generator
 from .engine import (
     GraphError,
     debug,
@@ -159,9 +160,6 @@ from .ops import (
     where,
 )  # fmt: skip
 from .tensor import Tensor, grad
-
-from . import data, optim, utils
-from .data import Generator
 from .version import __version__
 
 mm = bmm = dot = matmul

@@ -1,0 +1,121 @@
+"""Adam and AdamW: steps scaled by running means of the gradient and of its square."""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+from typing import Any
+
+from ..backend import Array, ArrayModule
+from .optimizer import Optimizer
+from .sgd import decayed
+
+
+class Adam(Optimizer):
+    """m and v are running means of g and g^2 with the rates `betas`; at the t-th step, beta powers taken out,
+
+        m^ = m / (1 - beta1^t)      v^ = v / (1 - beta2^t)      p -= lr * m^ / (sqrt(v^) + eps)
+
+    Kingma and Ba 2015, "Adam: a method for stochastic optimization". `amsgrad` (Reddi et al. 2018) uses the
+    largest v so far. `weight_decay` adds weight_decay * p to g; `maximize` goes up. Raises ValueError for
+    options out of range.
+    """
+
+    _ranges = {"lr": (0, inf), "betas": (0, 1), "eps": (0, inf), "weight_decay": (0, inf)}
+    _names = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
+    _decoupled = False
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+            },
+        )
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"{self._name}: betas must be two numbers, got {betas}")
+        super()._check_options(group)
+
+    def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
+
+    def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
+        state["step"] = t = state.get("step", 0) + 1
+        beta1, beta2 = map(float, group["betas"])
+        lr, weight_decay = float(group["lr"]), float(group["weight_decay"])
+        # lr * m^ / (sqrt(v^) + eps) with root = sqrt(1 - beta2^t) taken out: one operation fewer
+        root = sqrt(1 - beta2**t)
+        size = lr * root / (1 - beta1**t)
+        shrink = 1 - lr * weight_decay if self._decoupled else 1.0
+        return (
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            size,
+            float(group["eps"]) * root,
+            0.0 if self._decoupled else weight_decay,
+            shrink,
+            group["maximize"],
+        )
+
+    def _update(self, xp: ArrayModule, numbers: Any, p: Array, g: Array, buffers: Any, scratch: Any) -> None:
+        rate1, beta2, rate2, size, eps, weight_decay, shrink, maximize = numbers
+        s, t = scratch
+        m, v = buffers[0], buffers[1]
+        g = decayed(xp, p, g, weight_decay, maximize, s, t)
+        if shrink != 1:
+            xp.multiply(p, shrink, out=p)
+        xp.subtract(g, m, out=s)
+        xp.multiply(s, rate1, out=s)
+        xp.add(m, s, out=m)
+        xp.multiply(g, g, out=s)
+        xp.multiply(s, rate2, out=s)
+        xp.multiply(v, beta2, out=v)
+        xp.add(v, s, out=v)
+        if len(buffers) == 3:
+            v = xp.maximum(buffers[2], v, out=buffers[2])
+        xp.sqrt(v, out=s)
+        xp.add(s, eps, out=s)
+        xp.divide(m, s, out=s)
+        xp.multiply(s, size, out=s)
+        xp.subtract(p, s, out=p)
+
+
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient: p *= 1 - lr * weight_decay at each step, before Adam's
+    update.
+
+    Loshchilov and Hutter 2019, "Decoupled weight decay regularization".
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

@@ -1,0 +1,337 @@
+"""Optimizer: parameter groups, state, and the walk over parameters. The methods themselves are in their own
+files.
+
+An optimiser of this package says three things: which arrays it keeps for a parameter (`_buffers`), the
+numbers of a step (`_coefficients`, Python floats), and the update of a piece of a parameter with them
+(`_update`, whole-array operations into given memory). `step` here does the rest: it goes through the
+parameters in pieces that stay in the processor's cache, so that an update of a dozen array operations reads
+the main memory once.
+
+An optimiser of your own may also override `step` and change `p.data` for the `p` in `self.param_groups`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ..backend import Array, ArrayModule, array_module, dtypes
+from ..engine import enable_grad, mark_changed
+from ..tensor import Tensor
+
+# Elements of a piece: of float32, four arrays and two for scratch are 768 KiB, within a second-level cache.
+_BLOCK = 1 << 15
+
+
+class Optimizer:
+    """The base of the optimisers. `params`: tensors, or dicts with "params" and options that differ from
+    `defaults`.
+
+    `param_groups` is a list of dicts, one for each group, with "params" (a list) and every option; an option
+    may be changed between steps: `optimizer.param_groups[0]["lr"] = 1e-4`. `state[p]` is what is kept for the
+    parameter p. Raises ValueError for no parameters, a parameter given twice, one that is no leaf or requires
+    no gradient (a frozen `nn.Parameter` is left alone as long as another is not frozen), and an option out of
+    its range.
+    """
+
+    _ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}  # option: from, up to but without
+    _names: ClassVar[frozenset[str] | None] = None  # what a parameter's state may hold; None: anything
+    _n_scratch: ClassVar[int] = 2
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        self._scratch: dict[tuple[str, Any], list[Array]] = {}
+        name = self._name
+        if isinstance(params, (Tensor, Mapping, str)):
+            what = "a single tensor" if isinstance(params, Tensor) else f"a {type(params).__name__}"
+            raise TypeError(
+                f"{name}: params must be a list of tensors or of dicts, got {what}; put it in a list"
+            )
+        given = self._in_order(params)
+        if not given:
+            raise ValueError(f"{name}: got an empty parameter list; has the model any parameters?")
+        for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
+            self.add_param_group(group)
+        everything = [p for group in self.param_groups for p in group["params"]]
+        if everything and not any(p.requires_grad for p in everything):
+            raise ValueError(f"{name}: none of the parameters requires a gradient; all of them are frozen")
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        lines = [f"{self._name} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
+        return "\n".join([*lines, ")"])
+
+    # ------------------------------------------------------------ groups
+
+    def _in_order(self, params: Any) -> list[Any]:
+        if isinstance(params, (set, frozenset)):
+            raise TypeError(f"{self._name}: parameters need an order that is the same in each run; got a set")
+        if not isinstance(params, Iterable):
+            raise TypeError(f"{self._name}: params must be a list of tensors, got a {type(params).__name__}")
+        return list(params)
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Adds a group of parameters: a dict with "params" and options; what it leaves out is as in
+        `defaults`.
+        """
+        name = self._name
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise TypeError(
+                f'{name}: a parameter group is a dict with "params", got a {type(param_group).__name__}'
+            )
+        group = {**self.defaults, **param_group}
+        params = group["params"]
+        group["params"] = params = [params] if isinstance(params, Tensor) else self._in_order(params)
+        for option in self.defaults:
+            if option not in group:
+                raise ValueError(f"{name}: the parameter group needs {option!r}")
+        taken = {id(p) for other in self.param_groups for p in other["params"]}
+        for i, p in enumerate(params):
+            self._check_parameter(i, p)
+            if id(p) in taken:
+                raise ValueError(f"{name}: parameter {i} of the group, of shape {p.shape}, was given before")
+            taken.add(id(p))
+        self._check_options(group)
+        self.param_groups.append(group)
+
+    def _check_parameter(self, i: int, p: Any) -> None:
+        name = self._name
+        if not isinstance(p, Tensor):
+            hint = "; give model.parameters(), without names" if isinstance(p, tuple) else ""
+            raise TypeError(f"{name}: parameter {i} must be a tensor, got a {type(p).__name__}{hint}")
+        if not p.is_leaf:
+            raise ValueError(
+                f"{name}: parameter {i}, of shape {p.shape}, was computed by {p.grad_fn} and is no leaf; "
+                "give the tensors it was computed from"
+            )
+        if not p.requires_grad and type(p) is Tensor:
+            raise ValueError(
+                f"{name}: parameter {i}, of shape {p.shape}, does not require a gradient; set requires_grad "
+                "first"
+            )
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        for option, (low, high) in self._ranges.items():
+            value = group[option]
+            for number in value if isinstance(value, (tuple, list)) else (value,):
+                if not hasattr(number, "__float__") or not low <= float(number) < high:
+                    below = "" if high == math.inf else f" and below {high:g}"
+                    raise ValueError(f"{self._name}: {option} must be at least {low:g}{below}, got {value}")
+
+    # ------------------------------------------------------------ a step
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients of the parameters; with `set_to_none=False` fills them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad.array[...] = 0
+                    mark_changed(p.grad.array)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Changes every parameter that has a gradient, in place. Returns the loss that `closure()` gives, if
+        any.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._step_parameter(p, group)
+        return loss
+
+    def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """The names of the arrays kept for each parameter of a group, in the order in which `_update` takes
+        them.
+        """
+        return ()
+
+    def _start(self, group: dict[str, Any]) -> float:
+        """What these arrays hold at first."""
+        return 0.0
+
+    def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
+        """The numbers of this step for one parameter, as Python floats. Counts the step in `state` where one
+        does.
+        """
+        raise NotImplementedError(f"{self._name} must define _coefficients and _update, or step")
+
+    def _update(self, xp: ArrayModule, numbers: Any, p: Array, g: Array, buffers: Any, scratch: Any) -> None:
+        """Changes a piece of a parameter p and of its buffers in place, and g not at all. `scratch` is free
+        memory.
+        """
+        raise NotImplementedError(f"{self._name} must define _coefficients and _update, or step")
+
+    def _step_parameter(self, p: Tensor, group: dict[str, Any]) -> None:
+        array, g = p.array, p.grad.array
+        xp = array_module(array)
+        if array_module(g) is not xp:
+            raise TypeError(
+                f"{self._name}: a parameter of shape {p.shape} is on {xp.name}, its gradient on "
+                f"{array_module(g).name}; call zero_grad() after moving a model"
+            )
+        state = self.state[p]
+        numbers = self._coefficients(group, state)
+        kind = _working_type(array)
+        buffers = [self._buffer(xp, p, kind, group, name) for name in self._buffers(group)]
+        half = kind != array.dtype
+        for p_part, g_part, *parts in _blocks(xp, [array, g, *buffers]):
+            scratch = self._scratch_like(xp, kind, p_part)
+            if half:
+                *scratch, wide, g_wide = scratch
+                wide[...], g_wide[...] = p_part, g_part
+                self._update(xp, numbers, wide, g_wide, parts, scratch)
+                p_part[...] = wide
+            else:
+                self._update(xp, numbers, p_part, g_part, parts, scratch)
+        mark_changed(array)
+
+    def _buffer(self, xp: ArrayModule, p: Tensor, kind: Any, group: dict[str, Any], name: str) -> Array:
+        """The array kept under `name`: made at first, and moved or cast when the parameter has been."""
+        state = self.state[p]
+        if name not in state:
+            state[name] = Tensor._of(xp.full(p.shape, self._start(group), kind))
+        array = state[name].array
+        if array_module(array) is not xp or array.dtype != kind:
+            state[name] = Tensor(array, kind, p.device)
+            array = state[name].array
+        if array.shape != p.shape:
+            raise ValueError(
+                f"{self._name}: a parameter's shape has become {p.shape}, its {name} is {array.shape}"
+            )
+        return array
+
+    def _scratch_like(self, xp: ArrayModule, kind: Any, part: Array) -> list[Array]:
+        """Arrays of a piece's shape over memory that is kept from step to step."""
+        n = self._n_scratch + (
+            2 if part.dtype != kind else 0
+        )  # of float16: the piece and its gradient, widened
+        memory = self._scratch.setdefault((xp.name, kind), [])
+        if memory and memory[0].size < part.size:
+            memory.clear()
+        while len(memory) < n:
+            memory.append(xp.empty(memory[0].size if memory else part.size, kind))
+        return [m[: part.size].reshape(part.shape) for m in memory[:n]]
+
+    # ------------------------------------------------------------ saving and loading
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number of a parameter: its state}, "param_groups": [options and parameters' numbers]}.
+
+        Numbers, strings, None, lists, dicts and tensors only. The tensors are the optimiser's own: copy what
+        should not go on changing. Parameters are numbered in the order in which they were given.
+        """
+        number: dict[int, int] = {}
+        groups = []
+        for group in self.param_groups:
+            options = {k: list(v) if isinstance(v, tuple) else v for k, v in group.items() if k != "params"}
+            groups.append(
+                {**options, "params": [number.setdefault(id(p), len(number)) for p in group["params"]]}
+            )
+        state = {
+            number[id(p)]: {k: list(v) if isinstance(v, list) else v for k, v in kept.items()}
+            for p, kept in self.state.items()
+            if kept and id(p) in number
+        }
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over options and state that `state_dict` gave: copies, in the parameters' types and on their
+        devices.
+
+        Raises ValueError, and changes nothing, where the groups, parameters, options or shapes do not fit.
+        """
+        name = f"{self._name}.load_state_dict"
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            raise ValueError(
+                f'{name}: expected a dict with "state" and "param_groups", as state_dict() gives'
+            )
+        saved = state_dict["param_groups"]
+        if len(saved) != len(self.param_groups):
+            raise ValueError(
+                f"{name}: {len(self.param_groups)} parameter groups here, {len(saved)} in the dict"
+            )
+        groups: list[dict[str, Any]] = []
+        numbered: dict[int, Tensor] = {}
+        for i, (mine, theirs) in enumerate(zip(self.param_groups, saved, strict=True)):
+            missing = [option for option in self.defaults if option not in theirs]
+            if missing:
+                raise ValueError(
+                    f"{name}: group {i} lacks {missing[0]!r}; is it the state of another optimiser?"
+                )
+            if len(mine["params"]) != len(theirs["params"]):
+                raise ValueError(
+                    f"{name}: group {i} has {len(mine['params'])} parameters here, {len(theirs['params'])} "
+                    "in the dict"
+                )
+            tuples = {k for k, v in mine.items() if isinstance(v, tuple)}
+            group = {k: tuple(v) if k in tuples else v for k, v in theirs.items()}
+            group["params"] = mine["params"]
+            self._check_options(group)
+            groups.append(group)
+            numbered.update(zip(map(int, theirs["params"]), mine["params"], strict=True))
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for key, kept in state_dict["state"].items():
+            p = numbered.get(int(key))
+            if p is None:
+                raise ValueError(
+                    f"{name}: there is state for a parameter {key}, and none of the groups has it"
+                )
+            for what, value in kept.items():
+                if self._names is not None and what not in self._names:
+                    raise ValueError(
+                        f"{name}: parameter {key} has state {what!r}; is it the state of another optimiser?"
+                    )
+                state[p][what] = self._loaded(name, int(key), p, what, value)
+        self.param_groups, self.state = groups, state
+
+    def _loaded(self, name: str, number: int, p: Tensor, what: str, value: Any) -> Any:
+        """One entry of a parameter's saved state, as it is kept."""
+        if what == "step":
+            return int(value)
+        if not hasattr(value, "shape"):
+            return value
+        if tuple(value.shape) != p.shape:
+            raise ValueError(
+                f"{name}: {what} of parameter {number} has shape {tuple(value.shape)}, the parameter "
+                f"{p.shape}"
+            )
+        return Tensor(value, _working_type(p.array), p.device)
+
+
+def _working_type(array: Array) -> Any:
+    """The type in which a parameter's update is computed and its state kept: float32 for float16, whose range
+    does not hold the squares of gradients, else its own.
+    """
+    return dtypes.float32 if array.dtype.itemsize == 2 else array.dtype
+
+
+def _blocks(xp: ArrayModule, arrays: Sequence[Array]) -> Iterator[Sequence[Array]]:
+    """Arrays of one shape in matching pieces that stay in the cache; on a GPU, where a call costs more than
+    memory, whole.
+    """
+    first = arrays[0]
+    if first.size <= _BLOCK or xp.device_type != "cpu":
+        yield arrays
+        return
+    step = _BLOCK
+    if all(a.flags.c_contiguous for a in arrays):
+        arrays = [a.reshape(-1) for a in arrays]
+    else:  # rows of an array that lies otherwise in memory
+        step = max(1, _BLOCK * len(first) // first.size)
+    for start in range(0, len(arrays[0]), step):
+        yield [a[start : start + step] for a in arrays]

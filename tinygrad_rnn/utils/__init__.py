@@ -1,0 +1,3 @@
+"""PyTorch's place for `utils.data`."""
+
+from . import data
