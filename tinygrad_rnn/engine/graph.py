@@ -272,7 +272,7 @@ def primitive(
                 if now.debug:
                     node.line = errors.caller()
             if several:
-                return tuple(_wrap(part, node and Output(node, k, part)) for k, part in enumerate(y))
+                return tuple([_wrap(part, node and Output(node, k, part)) for k, part in enumerate(y)])
             out = new(Value.result)
             out.array = y
             out.vertex = node

@@ -174,11 +174,13 @@ class Fused:
                 if a.shape != shape[1:] or not a.shape:
                     return self.function(*args)  # other broadcasting: the rare case, op by op
                 rows |= 1 << i
-            if a.dtype != dtype or type(a) is not kind or not shape or dtype.kind != "f":
+            if a.dtype is not dtype or type(a) is not kind:
                 return self.function(*args)
+        if not shape or dtype.kind != "f":
+            return self.function(*args)
         if not now.grad:
             mask = 0
-        key = (mask, rows, _split_layout(parents, shape) if mask else None)
+        key = (mask, rows, _split_layout(parents) if mask else None)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = Plan(self, *key)
@@ -208,7 +210,7 @@ class Fused:
         raise ValueError(f"source: {language!r} is unknown; there are 'program' and 'python'")
 
 
-def _split_layout(parents: list[Any], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+def _split_layout(parents: list[Any]) -> tuple[int, int, int] | None:
     """(first argument, how many, axis) where arguments are all the pieces of one split, in order: gates, as a
     rule.
 
@@ -217,12 +219,15 @@ def _split_layout(parents: list[Any], shape: tuple[int, ...]) -> tuple[int, int,
     """
     for i, vertex in enumerate(parents):
         if type(vertex) is Output and vertex.k == 0 and vertex.node.op is SPLIT:
-            node, n = vertex.node, vertex.node.outputs or 0
-            pieces = parents[i : i + n]
-            same = [type(p) is Output and p.node is node and p.k == k for k, p in enumerate(pieces)]
-            if len(pieces) == n and all(same):
-                base: Any = node.parents[0]
-                return i, n, next((a for a in range(len(shape)) if base.shape[a] != shape[a]), 0)
+            node = vertex.node
+            n = node.outputs or 0
+            for k in range(1, n):
+                piece = parents[i + k] if i + k < len(parents) else None
+                if type(piece) is not Output or piece.node is not node or piece.k != k:
+                    return None
+            base: Any = node.parents[0]
+            differ = [a for a, (p, q) in enumerate(zip(base.shape, vertex.shape, strict=True)) if p != q]
+            return i, n, differ[0] if differ else 0
     return None
 
 
@@ -254,7 +259,9 @@ class Plan:
 
     def reverse_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Any:
         """For the outputs that have a gradient and the arguments that need one: the reverse program; the
-        forward values it reads; its code; and (how many, axis) where gradients are pieces of one array."""
+        forward values it reads, each with its place among results and arguments; its code; and (how many,
+        axis) where gradients are pieces of one array.
+        """
         key = (present, needs)
         if key not in self._reverses:
             outputs = tuple(name for name, there in zip(self.outputs, present, strict=True) if there)
@@ -268,25 +275,28 @@ class Plan:
                     start = sum(needs[:first])
                     into, pieces = range(start, start + n), (n, axis)
             run = compiled(program, outside, into, program.only_from(self.small))
-            self._reverses[key] = program, outside, run, pieces
+            places = {name: i for i, name in enumerate((*self.outputs, *self.program.inputs))}
+            self._reverses[key] = program, [(name, places[name]) for name in outside], run, pieces
         return self._reverses[key]
 
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> list[Any]:
         """The rule of the node, from the gradients of its results to those of its arguments: the reverse
         program, on arrays as compiled, on tensors (under create_graph) op by op."""
-        gs, ys, *args = values
-        needs = tuple([p is not None for p in parents])
-        program, outside, run, pieces = self.reverse_of(tuple([g is not None for g in gs]), needs)
-        env = dict(zip(self.outputs, ys, strict=True))
-        env.update(zip(self.program.inputs, args, strict=True))
+        gs = values[0]
+        present, needs = tuple([g is not None for g in gs]), tuple([p is not None for p in parents])
+        found_before = self._reverses.get((present, needs))
+        program, outside, run, pieces = found_before or self.reverse_of(present, needs)
+        forward = [*values[1], *values[2:]]  # results, then arguments
         given = [g for g in gs if g is not None]
         first = given[0]
         if isinstance(first, Value):
-            found = program.interpret(given, env)
+            found = program.interpret(given, {name: forward[i] for name, i in outside})
         else:
-            given += [env[name] for name in outside]
+            given += [forward[i] for _, i in outside]
             xp = array_module(first)
             found = run(xp, given, lend_pieces(xp, first, *pieces)) if pieces else run(xp, given)
+        if len(found) == len(needs):
+            return found
         gradients = iter(found)
         return [next(gradients) if need else None for need in needs]
 
