@@ -86,6 +86,7 @@ from .ops import (
     elu,
     embedding,
     eq,
+    erf,
     exp,
     expand,
     expm1,
@@ -165,6 +166,7 @@ from .version import __version__
 mm = bmm = dot = matmul
 clamp = clip
 bool = bool_
-inf = float("inf")
-nan = float("nan")
-pi = 3.141592653589793
+float = float32
+int = int32
+Size = tuple  # what x.shape and x.size() are
+inference_mode = no_grad

@@ -44,7 +44,8 @@ ACTIVATIONS = {
     "softmax": lambda f, x: f.softmax(x, dim=1),
     "softmax positional": lambda f, x: f.softmax(x, 0),
     "log_softmax": lambda f, x: f.log_softmax(x, dim=-1),
-    "gelu": lambda f, x: f.gelu(x, approximate="tanh"),
+    "gelu": lambda f, x: f.gelu(x),
+    "gelu tanh": lambda f, x: f.gelu(x, approximate="tanh"),
     "leaky_relu": lambda f, x: f.leaky_relu(x, 0.2),
     "leaky_relu default": lambda f, x: f.leaky_relu(x),
     "elu": lambda f, x: f.elu(x, 0.7),
@@ -67,18 +68,13 @@ def test_functions_of_one_tensor(name):
     agree(ACTIVATIONS[name](F, x), ACTIVATIONS[name](TF, y), (x, y))
 
 
-def test_gelu_is_near_the_exact_one():
-    x, y = both(np.linspace(-6, 6, 101))
-    assert np.abs(F.gelu(x).detach().numpy() - TF.gelu(y).detach().numpy()).max() < 5e-4
-
-
 MODULES = {
     "Tanh": lambda n: n.Tanh(),
     "Sigmoid": lambda n: n.Sigmoid(),
     "ReLU": lambda n: n.ReLU(inplace=False),
     "LeakyReLU": lambda n: n.LeakyReLU(0.3),
     "ELU": lambda n: n.ELU(0.5),
-    "GELU": lambda n: n.GELU(approximate="tanh"),
+    "GELU": lambda n: n.GELU(),
     "Softplus": lambda n: n.Softplus(3),
     "Softmax": lambda n: n.Softmax(dim=0),
     "LogSoftmax": lambda n: n.LogSoftmax(dim=-1),

@@ -60,9 +60,9 @@ class ELU(Module):
 
 
 class GELU(Module):
-    """x times the normal distribution function at x, in its tanh form."""
+    """x times the normal distribution function at x; approximate="tanh" is within 5e-4 of it, and faster."""
 
-    def __init__(self, approximate: str = "tanh") -> None:
+    def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         self.approximate = approximate
 

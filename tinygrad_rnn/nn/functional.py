@@ -45,11 +45,14 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return y
 
 
-def gelu(input: Tensor, approximate: str = "tanh") -> Tensor:
-    """input times the normal distribution function, in its tanh form (within 5e-4 of the exact one)."""
-    if approximate != "tanh":
-        raise ValueError(f"gelu: approximate is {approximate!r}; only 'tanh' is computed here")
-    return ops.gelu(input)
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """input times the normal distribution function (Hendrycks & Gimpel 2016); "tanh" is within 5e-4 of it."""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+    if approximate == "tanh":
+        return ops.gelu(input)
+    y: Tensor = 0.5 * input * (1.0 + ops.erf(input * 0.5**0.5))
+    return y
 
 
 def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:

@@ -27,6 +27,7 @@ from .elementwise import (
     div,
     elu,
     eq,
+    erf,
     exp,
     expm1,
     floor,

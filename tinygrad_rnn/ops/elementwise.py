@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from ..backend import Array
+from ..backend.dtypes import default_dtype
 from ..engine import primitive
 
 # ---------------------------------------------------------------- arithmetic
@@ -279,6 +280,12 @@ def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
 def softplus(xp: Any, x: Array) -> Array:
     """log(1 + exp(x)), computed without overflow: a smooth relu."""
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+@primitive(vjp=(lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)),))
+def erf(xp: Any, x: Array) -> Array:
+    """The error function: twice the integral of exp(-t^2) from 0 to x, over the root of pi."""
+    return xp.erf(x if x.dtype.kind == "f" else x.astype(default_dtype()))
 
 
 def gelu(x: Array) -> Array:

@@ -134,6 +134,7 @@ ROWS: dict[str, Row] = {
     ),
     "elu": Row(ops.elu, _elu, unary(s.AWAY_FROM_ZERO, alpha=s.sampled_from([1.0, 0.5])), ("elu",)),
     "softplus": Row(ops.softplus, lambda x: np.log(1 + np.exp(x)), unary(), ("softplus",)),
+    "erf": Row(ops.erf, lambda x: np.reshape([math.erf(v) for v in x.flat], x.shape), unary(), ("erf",)),
     "gelu": Row(ops.gelu, _gelu, unary()),
     "maximum": Row(ops.maximum, np.maximum, unequal(), ("maximum",)),
     "minimum": Row(ops.minimum, np.minimum, unequal(), ("minimum",)),
