@@ -8,13 +8,16 @@ y.backward()
 print(y.item(), x.grad)
 """
 
-from . import data, nn, optim, utils
+from math import e, inf, nan, pi
+
+from . import cuda, data, nn, optim, utils
 from .backend import current as current_backend
 from .backend import device, get_rng_state, manual_seed, set_rng_state, use
 from .backend.dtypes import (
     bool_,
     default_dtype,
     double,
+    dtype,
     float16,
     float32,
     float64,
@@ -67,6 +70,7 @@ from .ops import (
     abs,
     add,
     all,
+    allclose,
     amax,
     amin,
     any,
@@ -86,6 +90,7 @@ from .ops import (
     elu,
     embedding,
     eq,
+    equal,
     erf,
     exp,
     expand,
@@ -99,6 +104,7 @@ from .ops import (
     gelu,
     gt,
     index_select,
+    isclose,
     isfinite,
     isinf,
     isnan,
@@ -113,6 +119,7 @@ from .ops import (
     logsumexp,
     lt,
     masked_fill,
+    masked_select,
     matmul,
     max,
     maximum,
@@ -121,20 +128,25 @@ from .ops import (
     minimum,
     mul,
     multinomial,
+    narrow,
     ne,
     neg,
     nonzero,
     norm,
     one_hot,
+    outer,
     pad,
     permute,
     pow,
     prod,
+    reciprocal,
     relu,
     remainder,
     repeat_interleave,
     reshape,
     round,
+    rsqrt,
+    select,
     sigmoid,
     sign,
     sin,
@@ -143,6 +155,7 @@ from .ops import (
     sort,
     split,
     sqrt,
+    square,
     squeeze,
     stack,
     std,
@@ -160,13 +173,13 @@ from .ops import (
     var,
     where,
 )  # fmt: skip
-from .tensor import Tensor, grad
+from .tensor import Size, Tensor, grad, is_floating_point, is_tensor, numel
 from .version import __version__
 
-mm = bmm = dot = matmul
-clamp = clip
+mm = bmm = dot = mv = matmul
+clamp, subtract, multiply, divide, true_divide = clip, sub, mul, div, div
+get_default_dtype = default_dtype
 bool = bool_
 float = float32
 int = int32
-Size = tuple  # what x.shape and x.size() are
 inference_mode = no_grad

@@ -15,6 +15,8 @@ from .engine import GraphError, mark_changed
 from .engine.graph import Leaf, Node, Output, Value, Vertex
 from .printing import text_of
 
+Size: type[tuple[int, ...]] = tuple  # of x.shape and x.size()
+
 
 class Tensor(Value):
     """An array with a place in the graph of computations. Make one with `tensor`, `zeros`, `randn` and the
@@ -79,6 +81,8 @@ class Tensor(Value):
     def dim(self) -> int:
         """The number of axes."""
         return self.array.ndim
+
+    ndimension = dim
 
     def numel(self) -> int:
         """The number of elements."""
@@ -369,6 +373,9 @@ class Tensor(Value):
     def short(self) -> Tensor:
         return self.to(dtypes.int16)
 
+    def byte(self) -> Tensor:
+        return self.to(dtypes.uint8)
+
     def bool(self) -> Tensor:
         return self.to(dtypes.bool_)
 
@@ -525,6 +532,21 @@ class Tensor(Value):
         self[...] = other
         return self
 
+    def masked_fill_(self, mask: Any, value: Any) -> Tensor:
+        """Sets the elements where the mask, which may broadcast, holds to a number."""
+        array = self._changeable("masked_fill_")
+        array[...] = ops.masked_fill(array, mask.array if isinstance(mask, Tensor) else mask, value)
+        return self._changed()
+
+    def scatter_(self, dim: Any, index: Tensor, src: Any) -> Tensor:
+        """Puts `src`, a number or a tensor of the shape of `index`, where `gather(dim, index)` would read."""
+        array = self._changeable("scatter_")
+        value = self._constant("scatter_", src)
+        if getattr(value, "shape", index.shape) != index.shape:
+            raise ValueError(f"scatter_: src has shape {value.shape}, the index {index.shape}")
+        array[ops.places_along("scatter_", array, dim, index.array)] = value
+        return self._changed()
+
     def uniform_(self, a: Any = 0.0, b: Any = 1.0, *, rng: Any = None) -> Tensor:
         """Fills with numbers drawn evenly from [a, b)."""
         return self._drawn(backend.default_rng(rng).uniform(a, b, self.shape))
@@ -556,7 +578,10 @@ class Tensor(Value):
     isnan, isinf, isfinite = ops.isnan, ops.isinf, ops.isfinite
     tanh, sigmoid, relu, softmax, log_softmax = ops.tanh, ops.sigmoid, ops.relu, ops.softmax, ops.log_softmax
     maximum, minimum, clip, clamp, masked_fill = ops.maximum, ops.minimum, ops.clip, ops.clip, ops.masked_fill
-    mm, bmm, dot = ops.matmul, ops.matmul, ops.matmul
+    mm, bmm, dot, mv, outer = ops.matmul, ops.matmul, ops.matmul, ops.matmul, ops.outer
+    square, reciprocal, rsqrt = ops.square, ops.reciprocal, ops.rsqrt
+    select, narrow, masked_select = ops.select, ops.narrow, ops.masked_select
+    equal, isclose, allclose = ops.equal, ops.isclose, ops.allclose
     sum, mean, var, std, prod, cumsum = ops.sum, ops.mean, ops.var, ops.std, ops.prod, ops.cumsum
     max, min, amax, amin, argmax, argmin = ops.max, ops.min, ops.amax, ops.amin, ops.argmax, ops.argmin
     logsumexp, norm, all, any = ops.logsumexp, ops.norm, ops.all, ops.any
@@ -631,6 +656,21 @@ def place_and_type(to: Sequence[Any], device: Any = None, dtype: Any = None) -> 
         elif target is not None:
             dtype = target
     return device, dtype
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether it is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether its elements are floating numbers."""
+    return input.is_floating_point()
+
+
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input.numel()
 
 
 def _names_device(name: str) -> bool:

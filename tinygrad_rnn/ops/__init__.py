@@ -75,11 +75,24 @@ from .index import (
     multinomial,
     nonzero,
     one_hot,
+    places_along,
     sort,
     take_along_axis,
     topk,
 )  # fmt: skip
 from .linalg import einsum, linear, matmul
+from .names import (
+    allclose,
+    equal,
+    isclose,
+    masked_select,
+    narrow,
+    outer,
+    reciprocal,
+    rsqrt,
+    select,
+    square,
+)  # fmt: skip
 from .reduce import (
     all,
     amax,

@@ -160,16 +160,20 @@ def take_along_axis(x: Array, indices: Array, axis: int) -> Array:
 @both_dialects
 def gather(x: Array, axis: int, index: Array) -> Array:
     """PyTorch's spelling of take_along_axis; `index` may also be smaller than x along other axes."""
-    axis = axis_of("gather", axis, x.ndim)
-    chosen = plain(index)
+    return pick(x, index=places_along("gather", x, axis, plain(index)))
+
+
+def places_along(name: str, x: Array, axis: int, chosen: Array) -> tuple[Array, ...]:
+    """The index of the elements that `chosen` names along `axis`, for `gather` and `scatter_`."""
+    axis = axis_of(name, axis, x.ndim)
     if chosen.ndim != x.ndim or any(
         n > m for i, (n, m) in enumerate(zip(chosen.shape, x.shape, strict=False)) if i != axis
     ):
         raise ValueError(
-            f"gather: index of shape {tuple(chosen.shape)} does not fit a tensor of shape {tuple(x.shape)} "
+            f"{name}: index of shape {tuple(chosen.shape)} does not fit a tensor of shape {tuple(x.shape)} "
             f"along axis {axis}; the other axes are at most the tensor's"
         )
-    return pick(x, index=_along("gather", chosen.shape, chosen, axis))
+    return _along(name, chosen.shape, chosen, axis)
 
 
 def _along(name: str, sizes: Sequence[int], chosen: Array, axis: int) -> tuple[Array, ...]:
