@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -151,9 +150,17 @@ def randn(
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None, rng: Any = None
+    low: Any = 0,
+    high: Any = None,
+    size: Any = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    rng: Any = None,
 ) -> Tensor:
     """Integers drawn evenly from low, ..., high - 1: `randint(low, high, size)` or `randint(high, size)`."""
+    if high is None and size is not None:
+        low, high = 0, low
     if size is None:
         if high is None or isinstance(high, int):
             raise TypeError("randint: give a shape last: randint(high, (2, 3)) or randint(low, high, (2, 3))")
@@ -169,10 +176,17 @@ def randperm(n: int, *, device: Any = None, rng: Any = None) -> Tensor:
 
 
 def normal(
-    mean: float, std: float, size: Sequence[int], *, dtype: Any = None, device: Any = None, rng: Any = None
+    mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, device: Any = None, rng: Any = None
 ) -> Tensor:
-    """Normally distributed numbers."""
-    return _drawn(default_rng(rng).normal(mean, std, ints((size,))), dtype, device)
+    """Normally distributed numbers: of a shape, or one for each element of `mean` or `std`, if tensors."""
+    tensors = [v for v in (mean, std) if isinstance(v, Tensor)]
+    if not tensors and size is None:
+        raise TypeError("normal: give a size, as in normal(0.0, 1.0, (2, 3)), or a tensor as mean or std")
+    for given in tensors:
+        dtype, device = dtype or given.dtype, device or backend.device_of(given.array)
+    loc, scale = (backend.to_numpy(v.array) if isinstance(v, Value) else v for v in (mean, std))
+    shape = None if size is None else ints((size,))
+    return _drawn(default_rng(rng).normal(loc, scale, shape), dtype, device)
 
 
 def bernoulli(p: Any, *, rng: Any = None) -> Tensor:

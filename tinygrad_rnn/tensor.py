@@ -394,8 +394,8 @@ class Tensor(Value):
     __abs__ = abs = ops.abs
     __matmul__ = matmul = ops.matmul
     __lt__, __le__, __gt__, __ge__ = ops.lt, ops.le, ops.gt, ops.ge
-    __and__ = __rand__ = logical_and = ops.bitwise_and
-    __or__ = __ror__ = logical_or = ops.bitwise_or
+    __and__ = __rand__ = ops.bitwise_and
+    __or__ = __ror__ = ops.bitwise_or
     __xor__ = __rxor__ = ops.bitwise_xor
     __getitem__ = ops.getitem
     __hash__ = object.__hash__
@@ -574,7 +574,8 @@ class Tensor(Value):
         ops.sin,
         ops.cos,
     )
-    sign, floor, round, logical_not = ops.sign, ops.floor, ops.round, ops.logical_not
+    sign, floor, round = ops.sign, ops.floor, ops.round
+    logical_and, logical_or, logical_not = ops.logical_and, ops.logical_or, ops.logical_not
     isnan, isinf, isfinite = ops.isnan, ops.isinf, ops.isfinite
     tanh, sigmoid, relu, softmax, log_softmax = ops.tanh, ops.sigmoid, ops.relu, ops.softmax, ops.log_softmax
     maximum, minimum, clip, clamp, masked_fill = ops.maximum, ops.minimum, ops.clip, ops.clip, ops.masked_fill
@@ -623,24 +624,29 @@ class Tensor(Value):
         """The last two axes exchanged."""
         return ops.swapaxes(self, -1, -2)
 
-    def new_zeros(self, *size: Any, dtype: Any = None) -> Tensor:
-        """Zeros of another shape, in this tensor's type and on its device."""
-        return self.new_full(ops.ints(size), 0, dtype=dtype)
+    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None) -> Tensor:
+        """Zeros of another shape; without `dtype` or `device` in this tensor's type and on its device."""
+        return self.new_full(ops.ints(size), 0, dtype=dtype, device=device)
 
-    def new_ones(self, *size: Any, dtype: Any = None) -> Tensor:
-        """Ones of another shape, in this tensor's type and on its device."""
-        return self.new_full(ops.ints(size), 1, dtype=dtype)
+    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None) -> Tensor:
+        """Ones of another shape; without `dtype` or `device` in this tensor's type and on its device."""
+        return self.new_full(ops.ints(size), 1, dtype=dtype, device=device)
 
     new_empty = new_zeros
 
-    def new_full(self, size: Sequence[Any], fill_value: Any, *, dtype: Any = None) -> Tensor:
-        """One value in another shape, in this tensor's type and on its device."""
+    def new_full(
+        self, size: Sequence[Any], fill_value: Any, *, dtype: Any = None, device: Any = None
+    ) -> Tensor:
+        """One value in another shape; without `dtype` or `device` in this tensor's type and on its device."""
         kind = self.dtype if dtype is None else dtypes.as_dtype(dtype)
-        return Tensor._of(array_module(self.array).full(tuple(size), fill_value, kind))
+        xp = array_module(self.array) if device is None else backend.find(device)
+        result: Tensor = Tensor._of(xp.full(tuple(size), fill_value, kind))
+        return result
 
-    def new_tensor(self, data: Any, *, dtype: Any = None) -> Tensor:
-        """`data` in this tensor's type and on its device."""
-        return Tensor(data, self.dtype if dtype is None else dtype, self.device)
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+        """`data`, without `dtype` or `device` in this tensor's type and on its device."""
+        kind = self.dtype if dtype is None else dtype
+        return Tensor(data, kind, self.device if device is None else device)
 
 
 Value.result = Tensor

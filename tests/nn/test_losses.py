@@ -59,7 +59,7 @@ def test_settings_are_checked():
         (lambda: nn.HuberLoss(delta=0), "HuberLoss: delta must be positive, got 0"),
         (lambda: F.huber_loss(x, x, "mean", -1), "huber_loss: delta must be positive, got -1"),
         (lambda: nn.SmoothL1Loss(beta=-1), "SmoothL1Loss: beta must not be negative, got -1"),
-        (lambda: F.smooth_l1_loss(x, x, "mean", -1), "smooth_l1_loss: beta must not be negative, got -1"),
+        (lambda: F.smooth_l1_loss(x, x, beta=-1), "smooth_l1_loss: beta must not be negative, got -1"),
         (
             lambda: nn.CrossEntropyLoss(label_smoothing=2),
             "CrossEntropyLoss: label_smoothing must be between 0 and 1",

@@ -170,6 +170,8 @@ class RNNCell(Cell):
         bias: bool = True,
         nonlinearity: str = "tanh",
         *,
+        device: Any = None,
+        dtype: Any = None,
         init: str = "default",
         rng: Any = None,
     ) -> None:
@@ -177,9 +179,10 @@ class RNNCell(Cell):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNNCell: nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
         self.nonlinearity, self.init = nonlinearity, init
-        self.w_x = Parameter(empty(input_size, hidden_size))
-        self.w_h = Parameter(empty(hidden_size, hidden_size))
-        self.b = Parameter(empty(hidden_size)) if bias else None
+        place = {"device": device, "dtype": dtype}
+        self.w_x = Parameter(empty(input_size, hidden_size, **place))
+        self.w_h = Parameter(empty(hidden_size, hidden_size, **place))
+        self.b = Parameter(empty(hidden_size, **place)) if bias else None
         self.reset_parameters(rng)
 
     def project(self, x: Tensor) -> Tensor:
@@ -199,13 +202,22 @@ class LSTMCell(Cell):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, init: str = "default", rng: Any = None
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+        init: str = "default",
+        rng: Any = None,
     ) -> None:
         super().__init__(input_size, hidden_size)
         self.init = init
-        self.w_x = Parameter(empty(input_size, 4 * hidden_size))
-        self.w_h = Parameter(empty(hidden_size, 4 * hidden_size))
-        self.b = Parameter(empty(4 * hidden_size)) if bias else None
+        place = {"device": device, "dtype": dtype}
+        self.w_x = Parameter(empty(input_size, 4 * hidden_size, **place))
+        self.w_h = Parameter(empty(hidden_size, 4 * hidden_size, **place))
+        self.b = Parameter(empty(4 * hidden_size, **place)) if bias else None
         self.reset_parameters(rng)
 
     def reset_parameters(self, rng: Any = None) -> None:
@@ -241,16 +253,19 @@ class GRUCell(Cell):
         bias: bool = True,
         *,
         reset_after: bool = False,
+        device: Any = None,
+        dtype: Any = None,
         init: str = "default",
         rng: Any = None,
     ) -> None:
         super().__init__(input_size, hidden_size)
         self.reset_after, self.init = reset_after, init
-        self.w_x = Parameter(empty(input_size, 3 * hidden_size))
-        self.w_h = Parameter(empty(hidden_size, (3 if reset_after else 2) * hidden_size))
-        self.w_n = None if reset_after else Parameter(empty(hidden_size, hidden_size))
-        self.b = Parameter(empty(3 * hidden_size)) if bias else None
-        self.b_h = Parameter(empty(hidden_size)) if bias and reset_after else None
+        place = {"device": device, "dtype": dtype}
+        self.w_x = Parameter(empty(input_size, 3 * hidden_size, **place))
+        self.w_h = Parameter(empty(hidden_size, (3 if reset_after else 2) * hidden_size, **place))
+        self.w_n = None if reset_after else Parameter(empty(hidden_size, hidden_size, **place))
+        self.b = Parameter(empty(3 * hidden_size, **place)) if bias else None
+        self.b_h = Parameter(empty(hidden_size, **place)) if bias and reset_after else None
         self.reset_parameters(rng)
 
     def project(self, x: Tensor) -> Tensor:

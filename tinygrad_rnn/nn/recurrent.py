@@ -304,10 +304,13 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        device: Any = None,
+        dtype: Any = None,
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        make = partial(RNNCell, bias=bias, nonlinearity=nonlinearity, init=init)
+        place = {"device": device, "dtype": dtype}
+        make = partial(RNNCell, bias=bias, nonlinearity=nonlinearity, init=init, **place)
         cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
         super().__init__(
             *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng
@@ -329,10 +332,13 @@ class LSTM(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        device: Any = None,
+        dtype: Any = None,
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        make = partial(LSTMCell, bias=bias, init=init)
+        place = {"device": device, "dtype": dtype}
+        make = partial(LSTMCell, bias=bias, init=init, **place)
         cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
         super().__init__(
             *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng
@@ -355,10 +361,13 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         *,
         reset_after: bool = False,
+        device: Any = None,
+        dtype: Any = None,
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        make = partial(GRUCell, bias=bias, reset_after=reset_after, init=init)
+        place = {"device": device, "dtype": dtype}
+        make = partial(GRUCell, bias=bias, reset_after=reset_after, init=init, **place)
         cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
         super().__init__(
             *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng

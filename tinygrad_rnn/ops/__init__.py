@@ -63,7 +63,6 @@ from .elementwise import (
     sqrt,
     sub,
     tanh,
-    where,
 )  # fmt: skip
 from .index import (
     argsort,
@@ -92,6 +91,7 @@ from .names import (
     rsqrt,
     select,
     square,
+    where,
 )  # fmt: skip
 from .reduce import (
     all,

@@ -74,7 +74,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     return reduced(near * (apart - 0.5 * near), reduction, "huber_loss")
 
 
-def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: float = 1.0) -> Array:
+def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
     """apart^2 / (2 * beta) up to a distance `beta`, then |apart| - beta / 2; with beta = 0 the L1 loss."""
     same_shape("smooth_l1_loss", input, target)
     if not beta >= 0:

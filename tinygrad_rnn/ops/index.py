@@ -256,8 +256,8 @@ def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
 
 
 @both_dialects
-def topk(x: Array, k: int, axis: int = -1, largest: bool = True) -> Any:
-    """`(values, indices)` of the k largest (or smallest) elements along `axis`, in order."""
+def topk(x: Array, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """`(values, indices)` of the k largest (or smallest) elements along `axis`; in order, `sorted` or not."""
     axis = axis_of("topk", axis, x.ndim)
     if not 0 <= k <= x.shape[axis]:
         raise ValueError(f"topk: k = {k} is not between 0 and the {x.shape[axis]} elements along axis {axis}")

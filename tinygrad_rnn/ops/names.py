@@ -8,7 +8,8 @@ from ..backend import Array, array_module
 from ..engine import Value
 from ..engine.errors import describe
 from .arguments import axis_of, both_dialects, plain
-from .index import getitem
+from .elementwise import where as choose
+from .index import getitem, nonzero
 
 
 def square(x: Array) -> Array:
@@ -57,6 +58,13 @@ def narrow(x: Array, axis: int, start: int, length: int) -> Array:
             f"narrow: {length} elements from {start} on are more than axis {axis} of {tuple(x.shape)} has"
         )
     return getitem(x, (slice(None),) * axis + (slice(start, start + length),))
+
+
+def where(condition: Array, input: Any = None, other: Any = None) -> Any:
+    """`input` where the condition holds, else `other`; or of a condition alone `nonzero(as_tuple=True)`."""
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
+    return choose(condition, input, other)
 
 
 # ---------------------------------------------------------------- without gradients

@@ -130,8 +130,10 @@ def _flip(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
 
 
 @both_dialects
-def flip(x: Array, axis: Any = None) -> Array:
-    """Elements in reverse order along `axis` (one, several, or None for all)."""
+def flip(x: Array, *axes: Any, axis: Any = None) -> Array:
+    """Elements in reverse order along axes, `flip(x, 0, 1)` or `flip(x, (0, 1))`; or along all."""
+    if axes:
+        axis = axes[0] if len(axes) == 1 else axes
     return _flip(x, axes=axes_of("flip", axis, x.ndim))
 
 
