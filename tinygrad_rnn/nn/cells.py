@@ -114,11 +114,12 @@ class Cell(Module):
             return state
         return state.h if hasattr(state, "h") else state[0]
 
-    def forward(self, x: Tensor, state: State = None) -> State:
+    def forward(self, x: Tensor, state: State = None, *, hx: State = None) -> State:
         """One step: x (batch, input_size) and the state before, zeros if not given -> the state.
         (input_size,) works.
         """
         name = type(self).__name__
+        state = hx if state is None else state  # PyTorch's name for it
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: x must be a Tensor, got {type(x).__name__}")
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:

@@ -178,7 +178,10 @@ class Recurrent(Module):
         self.dropout = dropout
         self._drop = Dropout(dropout, rng=rng)
 
-    def forward(self, x: Any, state: State = None, lengths: Any = None) -> tuple[Any, State]:
+    def forward(
+        self, x: Any, state: State = None, lengths: Any = None, *, hx: State = None
+    ) -> tuple[Any, State]:
+        state = hx if state is None else state  # PyTorch's name for it
         if isinstance(x, PackedSequence):
             return self._run_packed(x, state, lengths)
         name = type(self).__name__
@@ -255,6 +258,9 @@ class Recurrent(Module):
             raise TypeError(
                 f"{type(self).__name__}: x must be floating, got {x.dtype}; embed or x.float() it first"
             )
+
+    def flatten_parameters(self) -> None:
+        """Nothing: PyTorch lays its weights into one block; here a cell's gates are one block already."""
 
     def extra_repr(self) -> str:
         settings = {
