@@ -35,6 +35,10 @@ class Tensor(Value):
     vertex: Vertex | None
 
     def __init__(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
+        if isinstance(dtype, int):
+            raise TypeError(
+                f"Tensor({data!r}, {dtype!r}, ...): it takes data, not sizes; empty(...) takes sizes"
+            )
         self.array = ops.as_array(data, dtype, device)
         self.vertex = None
         if requires_grad:
@@ -660,7 +664,10 @@ def place_and_type(to: Sequence[Any], device: Any = None, dtype: Any = None) -> 
         elif isinstance(target, backend.device) or (isinstance(target, str) and _names_device(target)):
             device = target
         elif target is not None:
-            dtype = target
+            try:
+                dtype = dtypes.as_dtype(target)
+            except TypeError:
+                raise TypeError(f"to: {target!r} is neither a device nor a dtype") from None
     return device, dtype
 
 

@@ -61,15 +61,18 @@ def test_losses_are_those_of_pytorch(name, option):
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "call"), [
-    ("name_generation", lambda script, model: script.sample(model, 1, "p", temperature=1.0)),
-    ("translation", lambda script, model: script.translate(model, 42)),
-    ("word_language_model", lambda script, model: script.generate(model)),
-])  # fmt: skip
-def test_what_is_drawn_is_text(name, call):
+WRITERS = {
+    "name_generation": lambda script, model: script.sample(model, 1, "p", temperature=1.0),
+    "translation": lambda script, model: script.translate(model, 42),
+    "word_language_model": lambda script, model: script.generate(model),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_drawn_is_text(name):
     tg.manual_seed(0)
     script = load(name, ours=True)
-    text = call(script, script.build_model())
+    text = WRITERS[name](script, script.build_model())
     assert isinstance(text, str)
     assert text.replace(" ", "").replace("<eos>", "").isalpha()
 

@@ -275,7 +275,7 @@ def test_to_keeps_identity_gradients_and_integers():
 def test_to_refuses_types_that_are_not_floating():
     with pytest.raises(TypeError, match=r"Linear.to: parameters are floating, got int64"):
         nn.Linear(1, 1).to(tg.int64)
-    with pytest.raises(TypeError, match="'nowhere' is no dtype"):
+    with pytest.raises(TypeError, match="'nowhere' is neither a device nor a dtype"):
         nn.Linear(1, 1).to("nowhere")
 
 
