@@ -50,11 +50,13 @@ def one_bias(model, torch):
 @cases
 def test_losses_are_those_of_pytorch(name, option):
     torch = pytest.importorskip("torch")
+    from tinygrad_rnn.io import load_torch
+
     torch.manual_seed(0)
     theirs, ours = load(name, ours=False), load(name, ours=True)
     their_model, our_model = build(theirs, option), build(ours, option)
     one_bias(their_model, torch)
-    tg.io.load_torch(our_model, their_model.state_dict())
+    load_torch(our_model, their_model.state_dict())
     expected = theirs.train(their_model, STEPS)
     losses = ours.train(our_model, STEPS)
     assert len(losses) == len(expected) == STEPS
