@@ -63,8 +63,13 @@ def find(name: str | device | ArrayModule) -> ArrayModule:
     if isinstance(name, ArrayModule):
         return name
     if isinstance(name, device):
+        if name.module is not None:
+            return name.module
         name = name.type
     name = str(name).split(":")[0]
+    in_use = _here.get() or _everywhere
+    if in_use is not None and name == in_use.device_type:
+        return in_use
     name = _aliases.get(name, name)
     if name not in _loaded:
         if name != "cupy":
@@ -169,12 +174,15 @@ class device:
     tell.
     """
 
-    __slots__ = ("index", "type")
+    __slots__ = ("index", "module", "type")
     type: str
     index: int | None
+    module: ArrayModule | None  # the library, where it is an array's device; else the one in use there
 
     def __init__(self, type: Any, index: int | None = None) -> None:
+        self.module = None
         if isinstance(type, device):
+            self.module = type.module
             type, index = type.type, type.index
         name, _, number = str(type).partition(":")
         known = {"numpy": "cpu", "cpu": "cpu", "cupy": "cuda", "cuda": "cuda", "gpu": "cuda"}
@@ -211,4 +219,6 @@ class device:
 
 def device_of(array: Array) -> device:
     """The device of an array."""
-    return device(array_module(array).device_type)
+    found = device(array_module(array).device_type)
+    found.module = array_module(array)
+    return found

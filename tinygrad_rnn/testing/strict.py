@@ -1,0 +1,291 @@
+"""A stand-in for CuPy that needs no GPU: NumPy underneath, and refusing what CuPy refuses.
+
+    from tinygrad_rnn.testing import strict
+    strict.install()
+    with tg.use("strict"):
+        ...
+
+What runs here calls nothing that CuPy lacks, mixes no host arrays in, and converts nothing by accident. It
+does not prove that a GPU does the same; it finds the mistakes that one would find there first.
+
+`with strict.no_waits():` also refuses what makes the host wait for the GPU: `float(x)`, `if x`, `x.item()`,
+boolean masks, `nonzero`, copies to the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..backend.base import ArrayModule
+
+# Keywords that NumPy takes and CuPy does not.
+REFUSED_KEYWORDS = {"where", "order", "initial", "mode", "correction", "min", "max", "subok", "like"}
+# Names that NumPy has and CuPy 14 does not.
+MISSING = {"errstate", "seterr", "block", "nditer", "vecdot", "matvec", "vecmat", "memmap", "ndenumerate"}
+# The functions that may be given lists of numbers.
+CREATION = {"array", "asarray", "ascontiguousarray"}
+# The functions that take a sequence of arrays.
+JOINING = {"concatenate", "stack", "vstack", "hstack", "column_stack"}
+
+_waiting_allowed = True
+
+
+@contextlib.contextmanager
+def no_waits() -> Iterator[None]:
+    """In this block, what would make the host wait for the GPU raises RuntimeError."""
+    global _waiting_allowed
+    before, _waiting_allowed = _waiting_allowed, False
+    try:
+        yield
+    finally:
+        _waiting_allowed = before
+
+
+def _wait(what: str) -> None:
+    if not _waiting_allowed:
+        raise RuntimeError(f"strict: {what} makes the host wait for the GPU")
+
+
+class StrictArray:
+    """An array on the pretended GPU. `_host` is the NumPy array that holds its values."""
+
+    __slots__ = ("__weakref__", "_host", "base")
+    __array_ufunc__ = None
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, host: Any, base: StrictArray | None = None) -> None:
+        self._host: np.ndarray[Any, Any] = host
+        self.base = base  # the array whose memory this one looks into
+
+    shape = property(lambda self: self._host.shape)
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    nbytes = property(lambda self: self._host.nbytes)
+    itemsize = property(lambda self: self._host.itemsize)
+    strides = property(lambda self: self._host.strides)
+    flags = property(lambda self: self._host.flags)
+    T = property(lambda self: self.transpose())
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("strict: implicit conversion to a NumPy array; move it with to_numpy")
+
+    def __repr__(self) -> str:
+        return f"strict({self._host!r})"
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __iter__(self) -> Iterator[StrictArray]:
+        return (self[i] for i in range(len(self._host)))
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return self.item().__index__()
+
+    def __bool__(self) -> bool:
+        _wait("a truth value")
+        return bool(self._host)
+
+    def item(self) -> Any:
+        _wait("item()")
+        return self._host.item()
+
+    def tolist(self) -> Any:
+        _wait("tolist()")
+        return self._host.tolist()
+
+    def __getitem__(self, index: Any) -> StrictArray:
+        return _wrapped(self._host[_host_index(index, self.shape)], [self])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        _refuse_host("an assignment", value)
+        host_index = _host_index(index, self.shape)
+        for part in host_index if isinstance(host_index, tuple) else (host_index,):
+            if isinstance(part, np.ndarray) and part.dtype.kind in "iu" and not isinstance(host_index, tuple):
+                if len(np.unique(part)) != part.size:
+                    raise ValueError(
+                        "strict: an assignment to an index that names a place twice is undefined"
+                    )
+        self._host[host_index] = value._host if isinstance(value, StrictArray) else value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in METHODS:
+            raise AttributeError(f"strict: arrays have no {name!r}")
+        method = getattr(self._host, name)
+        return _guarded(name, method, [self])
+
+
+METHODS = {
+    "all", "any", "argmax", "argmin", "argsort", "astype", "clip", "conj", "copy", "cumprod", "cumsum", "dot",
+    "fill", "flatten", "max", "mean", "min", "prod", "ravel", "repeat", "reshape", "round", "squeeze", "std",
+    "sum", "swapaxes", "take", "trace", "transpose", "var", "view",
+}  # fmt: skip
+
+
+def _host_index(index: Any, shape: tuple[int, ...]) -> Any:
+    """An index for the NumPy array. Integer arrays wrap silently, masks make the host wait."""
+    parts = index if isinstance(index, tuple) else (index,)
+    axis = 0
+    host: list[Any] = []
+    n_real = sum(p.ndim if _is_mask(p) else p is not None and p is not Ellipsis for p in parts)
+    for part in parts:
+        _refuse_host("an index", part)
+        if isinstance(part, list):
+            raise TypeError("strict: an index may not be a list")
+        if part is Ellipsis:
+            axis += len(shape) - n_real
+            host.append(part)
+            continue
+        if isinstance(part, StrictArray):
+            if _is_mask(part):
+                _wait("a boolean mask")
+                axis += part.ndim
+                host.append(part._host)
+                continue
+            host.append(part._host % max(1, shape[axis]))  # out of range: no error there either
+        else:
+            host.append(part)
+        axis += part is not None
+    return tuple(host) if isinstance(index, tuple) else host[0]
+
+
+def _is_mask(part: Any) -> bool:
+    return isinstance(part, StrictArray) and part.dtype.kind == "b"
+
+
+def _refuse_host(where: str, *values: Any) -> None:
+    for value in values:
+        if isinstance(value, np.ndarray):
+            raise TypeError(f"strict: {where} is given a NumPy array")
+
+
+def _root(host: np.ndarray[Any, Any]) -> Any:
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    return host
+
+
+def _wrapped(result: Any, inputs: list[Any]) -> Any:
+    """Results as arrays of this kind, 0-d instead of scalars; views know whose memory they look into."""
+    if isinstance(result, (tuple, list)):
+        return type(result)(_wrapped(r, inputs) for r in result)
+    if isinstance(result, np.generic):
+        result = np.asarray(result)
+    if not isinstance(result, np.ndarray):
+        return result
+    root = _root(result)
+    for x in inputs:
+        if isinstance(x, StrictArray) and _root(x._host) is root:
+            return x if x._host is result else StrictArray(result, x if x.base is None else x.base)
+    return StrictArray(result)
+
+
+def _guarded(name: str, function: Callable[..., Any], owners: list[Any]) -> Callable[..., Any]:
+    """A NumPy function that takes and gives arrays of this kind, and refuses what CuPy's would."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        refused = REFUSED_KEYWORDS.intersection(kwargs)
+        if refused and name != "pad":
+            raise TypeError(f"strict: {name} does not take {sorted(refused)[0]}=")
+        if name in ("nonzero", "flatnonzero", "unique"):
+            _wait(name)
+        out = kwargs.get("out")
+        values = [*args, *kwargs.values()]
+        inputs = [*owners]
+        for value in values:
+            _refuse_host(name, value)
+            if isinstance(value, (list, tuple)) and name in JOINING:
+                _refuse_host(name, *value)
+                inputs += value
+            elif isinstance(value, list) and name not in CREATION and name not in METHODS:
+                raise TypeError(f"strict: {name} is given a list")
+            inputs.append(value)
+        result = function(*map(_to_host, args), **{k: _to_host(v) for k, v in kwargs.items()})
+        return out if out is not None else _wrapped(result, inputs)
+
+    return call
+
+
+def _to_host(value: Any) -> Any:
+    if isinstance(value, StrictArray):
+        return value._host
+    if isinstance(value, (list, tuple)) and any(isinstance(v, StrictArray) for v in value):
+        return type(value)(_to_host(v) for v in value)
+    return value
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    function = getattr(np.ndarray, name)
+
+    def apply(self: StrictArray, *others: Any) -> Any:
+        for other in others:
+            _refuse_host(f"an operator ({name})", other)
+            if isinstance(other, list):
+                raise TypeError(f"strict: an operator ({name}) is given a list")
+            if not isinstance(other, (StrictArray, int, float, bool, np.generic)):
+                return NotImplemented
+        result = function(self._host, *map(_to_host, others))
+        if name.startswith("__i") and name not in ("__invert__",):
+            return self
+        return result if result is NotImplemented else _wrapped(result, [])
+
+    return apply
+
+
+OPERATORS = """
+    add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv mod rmod pow rpow
+    matmul rmatmul neg pos abs invert and rand or ror xor rxor lt le gt ge eq ne
+"""
+for _name in OPERATORS.split():
+    setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+class StrictLibrary:
+    """NumPy's functions on strict arrays, by name."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in MISSING or name.startswith("_"):
+            raise AttributeError(f"strict: CuPy has no {name!r}")
+        value = getattr(np, name)
+        if not callable(value) or isinstance(value, type):
+            return value
+        return _guarded(name, value, [])
+
+
+class StrictModule(ArrayModule):
+    name = "strict"
+    device_type = "cuda"
+    array_type = StrictArray
+    library = StrictLibrary()
+
+    def to_numpy(self, array: Any) -> np.ndarray[Any, Any]:
+        _wait("a copy to the host")
+        return array._host.copy()
+
+    def from_numpy(self, array: np.ndarray[Any, Any]) -> Any:
+        return StrictArray(np.array(array))
+
+    def scatter_add(self, target: Any, index: Any, values: Any) -> None:
+        np.add.at(target._host, _host_index(index, target.shape), values._host)
+
+    def erf(self, x: Any) -> Any:
+        return StrictArray(backend.find("numpy").erf(x._host))
+
+
+module = StrictModule()
+
+
+def install() -> None:
+    """Makes "strict" a backend: `tg.use("strict")`, `x.to("strict")`."""
+    backend.register(module)
