@@ -42,7 +42,10 @@ def main(arguments: list[str]) -> int:
         print(f"== {name}: {' '.join(['python', *command[1:]])}", flush=True)
         start = time.perf_counter()
         status = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
-        print(f"== {name}: {'passed' if status == 0 else 'FAILED'} in {time.perf_counter() - start:.0f} s", flush=True)
+        print(
+            f"== {name}: {'passed' if status == 0 else 'FAILED'} in {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
         if status:
             failed.append(name)
     print("All checks passed." if not failed else f"Failed: {', '.join(failed)}")

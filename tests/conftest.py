@@ -18,7 +18,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests marked gpu need `--backend cupy`; those marked host are about NumPy's own arrays and run there alone."""
+    """Those marked gpu need `--backend cupy`; those marked host are about NumPy's arrays alone."""
     chosen = config.getoption("--backend")
     for item in items:
         if item.get_closest_marker("gpu") and chosen != "cupy":

@@ -31,7 +31,7 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over the memory of a NumPy array: a change in one is a change in the other."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
-    return _made(as_array(array, copy=False))
+    return _made(as_array(array, device="cpu", copy=False))
 
 
 def _made(array: Any, requires_grad: bool = False) -> Tensor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def text_of(x: Tensor) -> str:
-    """`tensor([[1., 2.]], requires_grad=True)`: type and device are shown where they are not the usual ones."""
+    """`tensor([[1., 2.]], requires_grad=True)`: type and device only where they are unusual."""
     prefix = "tensor("
     parts = [np.array2string(to_numpy(x.array), separator=", ", prefix=prefix, precision=4, threshold=1000)]
     if not x.numel() and x.ndim != 1:

@@ -113,6 +113,7 @@ def test_embedding_from_pretrained():
         nn.Embedding.from_pretrained(tg.ones(3))
 
 
+@pytest.mark.host
 def test_embedding_errors():
     layer = nn.Embedding(4, 3)
     with raises(IndexError, "embedding: indices run from 1 to 4, the table has 4 rows, counted from 0"):

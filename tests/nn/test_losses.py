@@ -53,6 +53,7 @@ def test_losses_do_not_broadcast(name):
         getattr(F, name)(x, x, reduction="all")
 
 
+@pytest.mark.host
 def test_settings_are_checked():
     x = tg.ones(2)
     for call, text in [
@@ -73,6 +74,7 @@ def test_settings_are_checked():
             call()
 
 
+@pytest.mark.host
 def test_what_cross_entropy_says():
     x = tg.randn(4, 3)
     t = tg.tensor([0, 1, 2, 0])

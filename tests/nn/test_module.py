@@ -37,6 +37,7 @@ class Tied(nn.Module):
 # ---------------------------------------------------------------- parameters
 
 
+@pytest.mark.host
 def test_a_parameter_is_a_leaf_and_what_is_computed_from_it_a_tensor():
     p = nn.Parameter(tg.ones(3))
     assert isinstance(p, tg.Tensor)
@@ -246,6 +247,7 @@ def test_apply_goes_through_children_first():
 # ---------------------------------------------------------------- type and device
 
 
+@pytest.mark.host
 def test_to_keeps_identity_gradients_and_integers():
     net = Tied()
     weight = net.embed.weight

@@ -82,6 +82,7 @@ def test_the_type_is_kept(dtype):
     assert pad_packed_sequence(packed, padding_value=1, total_length=4)[0].dtype == dtype
 
 
+@pytest.mark.host
 def test_a_packed_sequence_moves_and_prints():
     packed = pack_sequence(drawn([2, 1], 3))
     assert packed.to(tg.float64).padded.dtype == tg.float64

@@ -105,6 +105,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(("call", "kind", "words"), CASES, ids=[case[2][:40] for case in CASES])
 def test_the_sentence(call, kind, words):
     with pytest.raises(kind, match=words) as caught:

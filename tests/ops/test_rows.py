@@ -15,6 +15,8 @@ from tinygrad_rnn.engine.graph import Node, Output
 from tinygrad_rnn.testing import gradcheck
 from tinygrad_rnn.testing.rows import ROWS
 
+pytestmark = pytest.mark.host  # on other libraries: tests/backend/test_strict.py
+
 quick = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 slow = settings(quick, max_examples=10)
 all_rows = pytest.mark.parametrize("name", ROWS)

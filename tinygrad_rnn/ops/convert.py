@@ -47,11 +47,12 @@ def transfer(xp: Any, x: Array, *, source: ArrayModule, target: ArrayModule) -> 
 def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = True) -> Any:
     """`data` (numbers, nested lists, arrays, tensors) as an array of `device`'s library, or the one in use.
 
-    Python's floats become the default floating type (float32), its integers int64; arrays keep their type
-    and, without `device`, their library.
+    Python's floats become the default floating type (float32), its integers int64; arrays keep their type.
+    Without `device`, what comes from the host goes to the library in use, and what is elsewhere stays there.
     """
     kind = None if dtype is None else dtypes.as_dtype(dtype)
-    if isinstance(data, Value):
+    tensor = isinstance(data, Value)
+    if tensor:
         data = data.array
     array: Array
     if isinstance(data, tuple(MODULES)):
@@ -60,8 +61,8 @@ def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = True
     else:
         array = backend.host_array(data, kind)
         source = array_module(array)
-        if device is None:
-            device = backend.current()
+    if device is None and not tensor and source.device_type == "cpu":
+        device = backend.current()
     if array.dtype.kind not in "fiub":
         raise TypeError(f"tensor: elements must be numbers or booleans, got {array.dtype}")
     target = source if device is None else backend.find(device)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..backend import Array, array_module, draw_from_rows, to_numpy
 from ..engine import Value, primitive
 from ..engine.accumulate import Summand
-from ..engine.errors import describe
+from ..engine.errors import describe, mixed_devices
 from .arguments import axis_of, both_dialects, plain
 from .elementwise import where
 
@@ -121,11 +121,15 @@ def _clean_part(x: Array, part: Any) -> Any:
         return part
     if isinstance(part, slice):
         return slice(*(None if p is None else int(plain(p)) for p in (part.start, part.stop, part.step)))
+    xp = array_module(x)
     if isinstance(part, Value):
         part = part.array
+        if array_module(part) is not xp and part.ndim:
+            raise mixed_devices("x[i]", 1, xp.name, array_module(part).name)
     elif isinstance(part, (list, range)):
-        xp = array_module(x)
         part = xp.asarray(list(part)) if len(part) else xp.zeros(0, "int64")
+    elif type(part) is not xp.array_type and getattr(part, "ndim", 0):
+        part = xp.from_numpy(to_numpy(part))  # an array from the host goes where x is
     kind = getattr(getattr(part, "dtype", None), "kind", None)
     if kind is None and hasattr(part, "__index__"):
         return part.__index__()
@@ -209,6 +213,8 @@ def embedding(indices: Array, weight: Array, padding_idx: int | None = None) -> 
     if padding_idx is not None and not -n_rows <= padding_idx < n_rows:
         raise IndexError(f"embedding: padding_idx {padding_idx} is outside the table of {n_rows} rows")
     xp = array_module(chosen)
+    if xp is not array_module(plain(weight)):
+        raise mixed_devices("embedding", 1, xp.name, array_module(plain(weight)).name)
     if xp.device_type == "cpu" and chosen.size and (chosen.max() >= n_rows or chosen.min() < 0):
         raise IndexError(
             f"embedding: indices run from {int(chosen.min())} to {int(chosen.max())}, "

@@ -142,9 +142,10 @@ class _Checker:
 def _argument(x: Any) -> Any:
     """An input as it goes in: a floating one as a float64 array that keeps its place in memory."""
     array = x.array if isinstance(x, Tensor) else x
+    if isinstance(array, (np.ndarray, np.generic)) and not isinstance(x, Tensor):
+        array = x = backend.current().from_numpy(np.asarray(array))
     if getattr(getattr(array, "dtype", None), "kind", "") != "f":
         return x
-    array = np.asarray(array) if isinstance(array, np.generic) else array
     return array.astype("float64", copy=False)
 
 

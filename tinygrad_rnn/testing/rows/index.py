@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...backend import Array
+from ...backend import Array, array_module
+from ...ops.arguments import plain
 from ...ops.index import place_rows, take_rows
 from .. import strategies as s
 from .row import Case, Row
@@ -144,7 +145,8 @@ def _place_rows(x: Array, rows: Array, n: int) -> Array:
 
 
 def _none_stopped(x: Array) -> Array:
-    return ops.index._stop_gradient_at(x, np.zeros(x.shape[:-1], bool))
+    nowhere = array_module(plain(x)).zeros(x.shape[:-1], bool)
+    return ops.index._stop_gradient_at(x, nowhere)
 
 
 def _getitem(x: Array, index: Any) -> Array:
