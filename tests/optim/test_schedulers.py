@@ -103,7 +103,7 @@ new = optimizer
 ERRORS = [
     (lambda: s.StepLR(3, 1), TypeError, "StepLR: expected an optimiser, got a int"),
     (lambda: s.StepLR(new(), 0), ValueError, "StepLR: step_size must be at least 1, got 0"),
-    (lambda: s.StepLR(new(), 1, last_epoch=3), KeyError, "StepLR: group 0 has no initial_lr"),
+    (lambda: s.StepLR(new(), 1, last_epoch=3), ValueError, "StepLR: group 0 has no initial_lr"),
     (
         lambda: s.LambdaLR(new(), [abs, abs]),
         ValueError,

@@ -109,8 +109,8 @@ class Vocab:
     def __repr__(self) -> str:
         return f"{self._name}({len(self)} tokens)"
 
-    def _unknown(self, token: str) -> KeyError:
-        return KeyError(
+    def _unknown(self, token: str) -> ValueError:
+        return ValueError(
             f"{self._name}: {token!r} is not among the {len(self)} {self._what}s, and there is no unknown "
             "one to stand "
             'for it; build with specials=("unk",), or from text that has it'
@@ -125,7 +125,7 @@ class Vocab:
     def encode(self, text: Any, *, bos: bool = False, eos: bool = False, device: Any = None) -> Tensor:
         """The numbers of a text's tokens (N,) int64; with `bos` and `eos` those of the specials around them.
 
-        Raises KeyError for a token that is not in the vocabulary where there is no "unk".
+        Raises ValueError for a token that is not in the vocabulary where there is no "unk".
         """
         before = [self._role("bos")] if bos else []
         after = [self._role("eos")] if eos else []

@@ -29,7 +29,7 @@ class LRScheduler:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
-                raise KeyError(
+                raise ValueError(
                     f"{self._name}: group {i} has no initial_lr to go on from epoch {last_epoch}; load the "
                     "optimiser's "
                     "state first, or begin with last_epoch=-1"
