@@ -10,7 +10,7 @@ print(y.item(), x.grad)
 
 from math import e, inf, nan, pi
 
-from . import cuda, data, nn, optim, utils
+from . import cuda, data, io, nn, optim, utils
 from .backend import current as current_backend
 from .backend import device, get_rng_state, manual_seed, set_rng_state, use
 from .backend.dtypes import (
@@ -66,6 +66,7 @@ from .engine import (
     set_grad_enabled,
     unfused,
 )  # fmt: skip
+from .io import load, save
 from .ops import (
     abs,
     add,

@@ -75,6 +75,20 @@ def changed(name: str, line: str | None) -> GraphError:
     )
 
 
+def wrong_gradient(name: str, g: Any, shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"{name}: a rule returned a gradient of shape {tuple(g.shape)} for an argument of shape {tuple(shape)}; "
+        "it has the shape of the result, or the argument's"
+    )
+
+
+def wrong_gradients(name: str, gradients: Any, n: int) -> TypeError:
+    came = f"{len(gradients)}" if isinstance(gradients, (list, tuple)) else describe(gradients)
+    return TypeError(
+        f"{name}: its rule returned {came}, expected a list of gradients, one for each of {n} arguments"
+    )
+
+
 def not_finite(name: str, arrays: list[Any], xp: Any) -> FloatingPointError:
     bad = [i + 1 for i, a in enumerate(arrays) if getattr(a, "dtype", None) is not None
            and a.dtype.kind == "f" and not bool(xp.isfinite(a).all())]  # fmt: skip

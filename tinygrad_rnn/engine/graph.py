@@ -132,6 +132,11 @@ class Primitive:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.arguments = arguments
+        if isinstance(vjp, tuple) and (self.variadic or len(vjp) != len(arguments)):
+            raise TypeError(
+                f"{self.name}: {len(vjp)} rules for the arguments {arguments}; it takes one for each (None: no "
+                "gradient), or one rule for all, which is not in a tuple"
+            )
         # values = [g, y, *arguments, *settings, *shapes]: where each name stands in it
         names = ["g", "y", *arguments, *self.settings, *(f"{a}_shape" for a in arguments)]
         place = {name: i for i, name in enumerate(names)}
@@ -161,7 +166,10 @@ class Primitive:
         """The gradients of the arguments, None for those that need none; values = [g, y, *arguments, ...]."""
         if self.joint is not None:
             settings = {"needs": tuple([p is not None for p in parents])} if self.asks_needs else {}
-            return self.joint(*[values[i] for i in self.joint_reads], **settings)
+            gradients = self.joint(*[values[i] for i in self.joint_reads], **settings)
+            if not isinstance(gradients, (list, tuple)) or len(gradients) != len(parents):
+                raise errors.wrong_gradients(self.name, gradients, len(parents))
+            return gradients
         return [
             None
             if parent is None or rule is None
@@ -352,6 +360,11 @@ def backward(
                 if not keep:
                     node.free()
                 continue
+            parents = node.parents
+            if useful is not None:
+                parents = [p if _whole(p) in useful else None for p in parents]
+                if not any(parents):  # its own gradient was asked for, and nothing beyond
+                    continue
             if node.values is None:
                 raise errors.freed(node.op.name, node.line)
             if node.time < _latest_change:
@@ -359,9 +372,6 @@ def backward(
             values = [g, *node.values]
             if create_graph:
                 _make_tensors(node, values)
-            parents = node.parents
-            if useful is not None:
-                parents = [p if _whole(p) in useful else None for p in parents]
             try:
                 gradients = node.op.gradients(values, parents)
             except Exception as error:
@@ -375,7 +385,7 @@ def backward(
                 place = (parent.node, parent.k) if type(parent) is Output else parent
                 if not isinstance(gp, Summand):
                     if gp.shape != parent.shape:
-                        gp = _sum_to(gp, parent.shape)
+                        gp = _sum_to(gp, parent.shape, node.op.name)
                     if gp.dtype is not parent.dtype and gp.dtype != parent.dtype:
                         gp = gp.astype(parent.dtype)
                     if place not in sums:
@@ -389,7 +399,7 @@ def backward(
             owned = type(collected) is Sum
             g = collected.total(create_graph) if owned else collected
             if place in watched:
-                found[place] = g if owned or create_graph else g.copy()
+                found[place] = _own(g, owned, create_graph)
             elif inputs is None and type(place) is Leaf:
                 place.grad = _kept(place.grad, g, owned, create_graph)
     return [None if v.vertex is None else found.get(_place(v.vertex)) for v in inputs or ()]
@@ -461,7 +471,7 @@ def _collected(
             g = g.total(create_graph)
         if g is not None:
             if place in watched:
-                found[place] = g if create_graph else g.copy()
+                found[place] = _own(g, False, create_graph)
             if node.retains_grad:
                 shown = node if node.outputs is None else node.retains_grad.get(k, _nobody)()
                 if shown is not None:
@@ -492,25 +502,33 @@ def _make_tensors(node: Node, values: list[Any]) -> None:
             values[i] = _wrap(values[i], parent)
 
 
-def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+def _sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:
     """The gradient of what was broadcast from `shape`: the sum over the axes that broadcasting added or
     stretched.
     """
     extra = g.ndim - len(shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[extra:], strict=True)):
+        raise errors.wrong_gradient(name, g, shape)
     stretched = tuple(i for i in range(g.ndim) if i < extra or shape[i - extra] == 1 != g.shape[i])
     if stretched:
         g = g.sum(axis=stretched, keepdims=True)
     return g.reshape(shape) if g.shape != shape else g
 
 
+def _own(g: Any, owned: bool, create_graph: bool) -> Any:
+    """A gradient as it is given away: an array, or under create_graph a tensor, of its own memory."""
+    if create_graph:
+        return _wrap(g.array.copy(), g.vertex)
+    array = array_module(g).asarray(g)  # g may be the scalar that NumPy makes of arrays without axes
+    return array if owned and array is g else array.copy()
+
+
 def _kept(before: Any, g: Any, owned: bool, create_graph: bool) -> Any:
     """The new `.grad`: a tensor of its own memory, added to what was there."""
-    if create_graph:
-        return g if before is None else before + g
     if before is None:
-        array = array_module(g).asarray(g)
-        return _wrap(array if owned and array is g else array.copy(), None)
-    if before.vertex is not None or before.array.ndim == 0:
+        g = _own(g, owned, create_graph)
+        return g if create_graph else _wrap(g, None)
+    if create_graph or before.vertex is not None or before.array.ndim == 0:
         return before + g
     before.array += g
     mark_changed(before.array)

@@ -84,11 +84,16 @@ class unfused(_Switch):
 
 
 class set_grad_enabled:
-    """`set_grad_enabled(False)`, as a statement or a `with` block: graph building on or off."""
+    """`set_grad_enabled(False)`, as a statement, a `with` block or a decorator: graph building on or off."""
 
     def __init__(self, mode: bool) -> None:
-        self._before = _mode.get().grad
-        _mode.set(_mode.get()._replace(grad=bool(mode)))
+        self._before, self._wanted = _mode.get().grad, bool(mode)
+        _mode.set(_mode.get()._replace(grad=self._wanted))
+
+    def __call__(self, function: F) -> F:
+        _mode.set(_mode.get()._replace(grad=self._before))  # it turns out to be a decorator
+        switch: Any = enable_grad if self._wanted else no_grad
+        return switch()(function)  # type: ignore[no-any-return]
 
     def __enter__(self) -> None:
         pass

@@ -128,7 +128,7 @@ def _clean_part(x: Array, part: Any) -> Any:
             raise mixed_devices("x[i]", 1, xp.name, array_module(part).name)
     elif isinstance(part, (list, range)):
         part = xp.asarray(list(part)) if len(part) else xp.zeros(0, "int64")
-    elif type(part) is not xp.array_type and getattr(part, "ndim", 0):
+    elif hasattr(part, "ndim") and part.ndim and type(part) is not xp.array_type:
         part = xp.from_numpy(to_numpy(part))  # an array from the host goes where x is
     kind = getattr(getattr(part, "dtype", None), "kind", None)
     if kind is None and hasattr(part, "__index__"):
