@@ -134,8 +134,8 @@ class Primitive:
         self.arguments = arguments
         if isinstance(vjp, tuple) and (self.variadic or len(vjp) != len(arguments)):
             raise TypeError(
-                f"{self.name}: {len(vjp)} rules for the arguments {arguments}; it takes one for each (None: no "
-                "gradient), or one rule for all, which is not in a tuple"
+                f"{self.name}: {len(vjp)} rules for the arguments {arguments}; it takes one for each (None: "
+                "no gradient), or one rule for all, which is not in a tuple"
             )
         # values = [g, y, *arguments, *settings, *shapes]: where each name stands in it
         names = ["g", "y", *arguments, *self.settings, *(f"{a}_shape" for a in arguments)]
@@ -374,24 +374,24 @@ def backward(
                 _make_tensors(node, values)
             try:
                 gradients = node.op.gradients(values, parents)
+                for parent, gp in zip(parents, gradients, strict=True):
+                    if parent is None or gp is None:
+                        continue
+                    place = (parent.node, parent.k) if type(parent) is Output else parent
+                    if not isinstance(gp, Summand):
+                        if gp.shape != parent.shape:
+                            gp = _sum_to(gp, parent.shape, node.op.name)
+                        if gp.dtype is not parent.dtype and gp.dtype != parent.dtype:
+                            gp = gp.astype(parent.dtype)
+                        if place not in sums:
+                            sums[place] = gp  # most places get one gradient
+                            continue
+                    _add(sums, place, gp, parent.dtype, create_graph)
             except Exception as error:
                 if hasattr(error, "add_note"):
                     where = f", called in {node.line}" if node.line else ""
                     error.add_note(f"in the gradient of {node.op.name}{where}")
                 raise
-            for parent, gp in zip(parents, gradients, strict=True):
-                if parent is None or gp is None:
-                    continue
-                place = (parent.node, parent.k) if type(parent) is Output else parent
-                if not isinstance(gp, Summand):
-                    if gp.shape != parent.shape:
-                        gp = _sum_to(gp, parent.shape, node.op.name)
-                    if gp.dtype is not parent.dtype and gp.dtype != parent.dtype:
-                        gp = gp.astype(parent.dtype)
-                    if place not in sums:
-                        sums[place] = gp  # most places get one gradient
-                        continue
-                _add(sums, place, gp, parent.dtype, create_graph)
             if not keep:
                 node.free()
 
