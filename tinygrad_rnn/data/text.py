@@ -139,8 +139,10 @@ class Vocab:
         return Tensor(numbers.astype(np.int64), device=current() if device is None else device)
 
     def decode(self, ids: Any, *, skip_specials: bool = True) -> str:
-        """The text of numbers: a tensor (N,), an array or a list. Specials other than "unk" are left out on
-        request.
+        """The text of numbers: a tensor (N,), an array or a list.
+
+        Specials other than "unk" are left out, unless `skip_specials=False`. Raises IndexError for a number
+        that no token has.
         """
         numbers = to_numpy(ids.array) if isinstance(ids, Value) else host_array(ids)
         hidden = {self.pad_id, self.bos_id, self.eos_id} if skip_specials else set()
