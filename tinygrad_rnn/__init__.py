@@ -12,7 +12,7 @@ from math import e, inf, nan, pi
 
 from . import cuda, data, io, nn, optim, utils
 from .backend import current as current_backend
-from .backend import device, get_rng_state, manual_seed, set_rng_state, use
+from .backend import default_rng, device, get_rng_state, manual_seed, set_rng_state, use
 from .backend.dtypes import (
     bool_,
     default_dtype,

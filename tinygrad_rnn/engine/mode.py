@@ -93,7 +93,7 @@ class set_grad_enabled:
     def __call__(self, function: F) -> F:
         _mode.set(_mode.get()._replace(grad=self._before))  # it turns out to be a decorator
         switch: Any = enable_grad if self._wanted else no_grad
-        return switch()(function)  # type: ignore[no-any-return]
+        return switch()(function)
 
     def __enter__(self) -> None:
         pass

@@ -1,7 +1,7 @@
 """The naive engine: reverse-mode differentiation in the most obvious way, to hold the real one against.
 
-It keeps everything that was ever computed on one tape of float64 arrays, never frees, defers or skips anything,
-and goes back over the whole tape each time. Variables are numbers: their places on the tape.
+It keeps everything that was ever computed on one tape of float64 arrays, never frees, defers or skips
+anything, and goes back over the whole tape each time. Variables are numbers: their places on the tape.
 
     tape = Tape()
     x = tape.constant(np.ones(3))
@@ -44,7 +44,6 @@ OPS: dict[str, Op] = {
     "add": (lambda a, b: a + b, lambda g, y, a, b: (g, g)),
     "sub": (lambda a, b: a - b, lambda g, y, a, b: (g, -g)),
     "mul": (lambda a, b: a * b, lambda g, y, a, b: (g * b, g * a)),
-    "maximum": (np.maximum, lambda g, y, a, b: (g * ((a > b) + 0.5 * (a == b)), g * ((b > a) + 0.5 * (a == b)))),
     "matmul": (np.matmul, _matmul_gradients),
     "neg": (lambda x: -x, lambda g, y, x: (-g,)),
     "tanh": (np.tanh, lambda g, y, x: (g * (1 - y * y),)),
@@ -94,7 +93,7 @@ class Tape:
         return len(self.values) - 1
 
     def gradients(self, seeds: Mapping[int, Any]) -> list[Array | None]:
-        """For every variable the gradient of the sum of seed * variable over `seeds`; None where none gets."""
+        """For every variable the gradient of the sum of seed * variable over `seeds`, or None."""
         total: list[Array | None] = [None] * len(self.values)
         for i, seed in seeds.items():
             total[i] = seed * np.ones(self.values[i].shape)

@@ -1,0 +1,355 @@
+"""A character-level language model: reads a text one character at a time and learns to say which comes next.
+
+    python examples/char_lm.py                                  # about three minutes on two cores
+    python examples/char_lm.py --text my.txt --cell gru
+    python examples/char_lm.py --resume                         # goes on where Ctrl-C stopped it
+    python examples/char_lm.py --sample "The if statement" --temperature 0.7
+
+Without --text it reads the help topics that ship with Python (pydoc_data.topics, Python Software Foundation
+License): some 465,000 characters. The last 5 % are held out and never trained on. Many to many: one output
+for every input.
+"""
+
+import argparse
+import bz2
+import lzma
+import math
+import pathlib
+import signal
+import sys
+import time
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import data, nn, optim, viz
+from tinygrad_rnn.nn import functional as F
+
+LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+SHAPE = ("cell", "layers", "hidden", "embedding")  # what a checkpoint must agree on
+
+
+class CharLM(nn.Module):
+    """Characters (T, B) and a state -> logits (T, B, number of characters) and the next state."""
+
+    def __init__(self, n_chars, cell, layers, hidden, embedding):
+        super().__init__()
+        self.embed = nn.Embedding(n_chars, embedding)
+        self.rnn = LAYERS[cell](embedding, hidden, layers)
+        self.out = nn.Linear(hidden, n_chars)
+
+    def forward(self, x, state=None):
+        output, state = self.rnn(self.embed(x), state)
+        return self.out(output), state
+
+
+def bits(nats):
+    return nats / math.log(2)
+
+
+def loss_of(model, x, y, state):
+    logits, state = model(x, state)
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1)), state
+
+
+def held_out_bits(model, tokens, rows, window=512):
+    """Bits per character on the held-out text, read in `rows` pieces side by side, each from a state of
+    zeros.
+    """
+    total, count, state = 0.0, 0, None
+    model.eval()
+    with tg.no_grad():
+        for x, y in data.windows(tokens, rows, min(window, (len(tokens) - 1) // rows)):
+            loss, state = loss_of(model, x, y, state)
+            total, count = total + loss.item() * y.numel(), count + y.numel()
+    model.train()
+    return bits(total / count)
+
+
+def sample(model, vocab, prompt, length, temperature, rng):
+    """Text that goes on from `prompt`, each character drawn from the model's softmax(logits / temperature)."""
+    text = prompt or "\n"
+    with tg.no_grad():
+        logits, state = model(vocab.encode(text).unsqueeze(1))
+        for _ in range(length):
+            weights = F.softmax(logits[-1, 0].double() / temperature, dim=-1)
+            choice = tg.multinomial(weights, 1, rng=rng)
+            text += vocab.decode(choice)
+            logits, state = model(choice.reshape(1, 1), state)
+    return text[0 if prompt else 1 :]
+
+
+def gradient_norms(model, x, y):
+    """The norm of d loss_T / d h_t for t = T, T - 1, ..., 0: one step at a time, so that each h_t is at hand."""
+    state, states = None, []
+    for t in range(len(x)):
+        loss, state = loss_of(model, x[t : t + 1], y[t : t + 1], state)
+        states.append(state.h if isinstance(state, tuple) else state)
+    gradients = tg.grad(loss, states[:-1])
+    return [g.double().norm().item() for g in reversed(gradients)]
+
+
+def compressed(text, held_out):
+    """Bits per character that bzip2 and xz need for the held-out text after the rest."""
+    rest, whole = text[: len(text) - len(held_out)].encode(), text.encode()
+    tools = {
+        "bzip2": lambda b: bz2.compress(b, 9),
+        "xz": lambda b: lzma.compress(b, preset=9 | lzma.PRESET_EXTREME),
+    }
+    return {name: 8 * (len(f(whole)) - len(f(rest))) / len(held_out) for name, f in tools.items()}
+
+
+def read_text(path):
+    """The text to learn. Exits with one sentence where there is none."""
+    if path is None:
+        from pydoc_data.topics import topics
+
+        return "".join(topics.values())
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        sys.exit(refuse(f"there is no file {path}"))
+    except UnicodeDecodeError:
+        sys.exit(refuse(f"{path} is no text in UTF-8"))
+    except OSError as error:
+        sys.exit(refuse(f"{path} cannot be read: {error.strerror}"))
+    if "\0" in text:
+        sys.exit(refuse(f"{path} is no text: it holds zero bytes"))
+    if len(text) < 400:
+        sys.exit(refuse(f"{path} has {len(text)} characters; at least 400 are needed"))
+    if len(set(text)) < 2:
+        sys.exit(refuse(f"{path} repeats one character; there is nothing to learn"))
+    return text
+
+
+def refuse(sentence):
+    print(f"char_lm.py: {sentence}", file=sys.stderr)
+    return 2
+
+
+class Progress:
+    """A tqdm bar on a terminal, else a plain line now and then."""
+
+    def __init__(self, total, start):
+        self.bar = None
+        if sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+
+                self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
+            except ImportError:
+                pass
+
+    def step(self, text):
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update()
+
+    def line(self, text):
+        self.bar.write(text, file=sys.stdout) if self.bar is not None else print(text, flush=True)
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()
+
+
+def options():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+    def positive(kind):
+        def read(text):
+            value = kind(text)
+            if not 0 < value < math.inf:
+                raise argparse.ArgumentTypeError(f"{text} is not positive")
+            return value
+
+        return read
+
+    add = parser.add_argument
+    add("--text", metavar="FILE", help="the text to learn, UTF-8 (default: Python's help topics)")
+    add("--cell", choices=LAYERS, default="lstm")
+    add("--layers", type=positive(int), default=1)
+    add("--hidden", type=positive(int), default=256)
+    add("--embedding", type=positive(int), default=64)
+    add("--batch", type=positive(int), default=32, help="sequences side by side")
+    add("--window", type=positive(int), default=64, help="characters from one update to the next")
+    add("--lr", type=positive(float), default=4e-3, help="the highest learning rate")
+    add("--epochs", type=positive(int), default=7)
+    add("--minutes", type=positive(float), help="stop after so long, in place of --epochs")
+    add("--seed", type=int, default=0)
+    add("--backend", default="numpy", help="numpy or cupy")
+    add("--out", type=pathlib.Path, default=pathlib.Path("runs"), help="folder of checkpoint and plots")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    add(
+        "--sample",
+        metavar="PROMPT",
+        help="only write text that goes on from PROMPT, with the checkpoint in --out",
+    )
+    add("--length", type=positive(int), default=400, help="characters to sample")
+    add("--temperature", type=positive(float), default=0.8)
+    add("--quick", action="store_true", help="a small net for a few seconds, to see that everything runs")
+    args = parser.parse_args()
+    if args.quick:
+        args.hidden, args.embedding, args.epochs, args.minutes = 32, 16, 1, None
+        args.batch, args.window = 16, 32
+    return args
+
+
+def load_checkpoint(args):
+    try:
+        saved = tg.load(args.out / "char_lm.npz")
+    except (OSError, ValueError) as error:
+        sys.exit(refuse(str(error)))
+    for name in SHAPE:
+        setattr(args, name, saved["settings"][name])
+    vocab = data.CharVocab.from_state(saved["vocab"])
+    model = CharLM(len(vocab), *(getattr(args, name) for name in SHAPE))
+    model.load_state_dict(saved["model"])
+    return saved, vocab, model
+
+
+def main():
+    args = options()
+    try:
+        tg.use(args.backend)
+    except (RuntimeError, ValueError) as error:
+        return refuse(str(error))
+    tg.manual_seed(args.seed)
+    if args.sample is not None:
+        saved, vocab, model = load_checkpoint(args)
+        try:
+            print(sample(model, vocab, args.sample, args.length, args.temperature, tg.default_rng(args.seed)))
+        except ValueError as error:
+            return refuse(str(error))
+        return 0
+
+    text = read_text(args.text)
+    if args.quick:
+        text = text[:60_000]
+    held_out = text[-len(text) // 20 :]
+    saved, model, history = None, None, {"train": [], "held_out": []}
+    if args.resume:
+        saved, vocab, model = load_checkpoint(args)
+        history = saved["history"]
+        for name in ("batch", "window", "lr"):
+            setattr(args, name, saved["settings"][name])
+    else:
+        vocab = data.CharVocab.build(text)
+        model = CharLM(len(vocab), *(getattr(args, name) for name in SHAPE))
+    try:
+        tokens = vocab.encode(text)
+        batches = data.windows(tokens[: len(text) - len(held_out)], args.batch, args.window)
+    except ValueError as error:
+        return refuse(str(error))
+    unseen = tokens[len(text) - len(held_out) :]
+    parameters = list(model.parameters())
+    optimizer = optim.Adam(parameters, lr=args.lr)
+    step, state, total, elapsed = 0, None, args.epochs * len(batches), 0.0
+    if saved is not None:
+        optimizer.load_state_dict(saved["optimizer"])
+        step, total, elapsed = saved["step"], saved["total"], saved["elapsed"]
+        state = nn.LSTMState(*saved["state"]) if args.cell == "lstm" else saved["state"]
+        if step >= total:
+            return refuse(f"the run in {args.out} is complete; there is nothing to resume")
+    elif args.minutes:
+        total = 10**9  # until the speed is known
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    n_weights = sum(p.numel() for p in parameters)
+    print(
+        f"{len(text):,} characters, {len(vocab)} distinct; {args.cell} with {n_weights:,} weights; "
+        + tg.current_backend().name
+    )
+    yardstick = compressed(text, held_out)
+    print(
+        "held-out text after the rest: "
+        + ", ".join(f"{k} {v:.2f}" for k, v in yardstick.items())
+        + " bits per character"
+    )
+
+    def save():
+        try:
+            tg.save(
+                args.out / "char_lm.npz", model, optimizer, step=step, total=total, state=state, history=history,
+                elapsed=elapsed, vocab=vocab.state_dict(), rng=tg.get_rng_state(),
+                settings={name: getattr(args, name) for name in (*SHAPE, "batch", "window", "lr")},
+            )  # fmt: skip
+        except OSError as error:
+            print(f"char_lm.py: {args.out} cannot be written to: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
+
+    stop = False
+
+    def on_interrupt(*_):
+        nonlocal stop  # the step at hand is finished first, so that what is saved is whole
+        stop = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    progress, recent, start, first = Progress(total, step), None, time.perf_counter() - elapsed, step
+    while step < total and not stop:
+        if step % len(batches) == 0:
+            state = None
+        for x, y in batches.batches(step % len(batches)):
+            # Warm-up, then a cosine down to zero, by the step alone: resuming changes nothing.
+            for group in optimizer.param_groups:
+                group["lr"] = (
+                    args.lr * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * min(1, step / total)))
+                )
+            loss, state = loss_of(model, x, y, nn.detach(state))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            step += 1
+            elapsed = time.perf_counter() - start
+            now = bits(loss.item())
+            recent = now if recent is None else 0.98 * recent + 0.02 * now
+            speed = (step - first) * y.numel() / max(1e-9, elapsed - (saved["elapsed"] if saved else 0))
+            progress.step(f"{recent:.2f} bits/char, {speed:,.0f} chars/s")
+            if step % 20 == 0:
+                history["train"].append([step, recent])
+            if args.minutes and total == 10**9 and step - first == 30:
+                total = max(31, int(30 / elapsed * args.minutes * 60 * 0.97))
+            if step % len(batches) == 0 or step == total or stop:
+                break
+        state = nn.detach(state)
+        if stop:
+            break
+        measured = held_out_bits(model, unseen, rows=min(16, len(unseen) // 100))
+        history["held_out"].append([step, measured])
+        progress.line(
+            f"step {step}/{total}: training {recent:.3f}, held out {measured:.3f} bits/char, "
+            f"{speed:,.0f} chars/s, {elapsed:.0f} s"
+        )
+        written = sample(model, vocab, "", 120, args.temperature, tg.default_rng(step))
+        progress.line("    " + written.replace("\n", "\n    "))
+        save()
+    progress.close()
+    if stop:
+        save()
+        print(f"stopped and saved at step {step}; --resume goes on")
+        return 130
+
+    final = held_out_bits(model, unseen, rows=1)
+    print(
+        f"held out: {final:.3f} bits per character in {elapsed:.0f} s; "
+        + ", ".join(f"{k} {v:.2f}" for k, v in yardstick.items())
+    )
+    norms = gradient_norms(
+        model, *next(iter(data.windows(unseen, 8, min(args.window, len(unseen) // 8 - 1))))
+    )
+    try:
+        steps, train = zip(*history["train"], strict=True) if history["train"] else ((), ())
+        viz.learning_curve(
+            args.out / "learning_curve.png", steps, train, history["held_out"], lines=yardstick
+        )
+        viz.gradient_through_time(args.out / "gradient_through_time.png", {args.cell: norms}, first=1)
+        print(f"plots and checkpoint are in {args.out}")
+    except (ImportError, OSError) as error:
+        print(f"char_lm.py: no plots: {error}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Line plots, written to files. matplotlib is imported when one is drawn, and opens no window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def _axes(xlabel: str, ylabel: str, title: str) -> tuple[Any, Any]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'tinygrad-rnn[examples]'") from error
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def learning_curve(
+    path: Any,
+    steps: Sequence[float],
+    train: Sequence[float],
+    held_out: Sequence[tuple[float, float]],
+    *,
+    unit: str = "bits per character",
+    xlabel: str = "training steps",
+    title: str = "Learning curve",
+    lines: dict[str, float] | None = None,
+) -> None:
+    """Training values at `steps`, held-out (step, value) pairs, and `lines`: levels to hold against, by name."""
+    figure, axes = _axes(xlabel, unit, title)
+    axes.plot(steps, train, lw=1, alpha=0.6, label="training")
+    if held_out:
+        axes.plot(*zip(*held_out, strict=True), "o-", ms=4, label="held out")
+    for (name, level), color in zip(
+        (lines or {}).items(), ("tab:gray", "tab:brown", "tab:pink"), strict=False
+    ):
+        axes.axhline(level, ls="--", lw=1, color=color, label=f"{name}: {level:.2f}")
+    values = [v for v in [*train, *(v for _, v in held_out), *(lines or {}).values()] if v == v]
+    if values:
+        axes.set_ylim(0.9 * min(values), min(max(values), 3 * min(values)))
+    axes.legend()
+    figure.savefig(path)
+
+
+def gradient_through_time(
+    path: Any, norms: dict[str, Sequence[float]], *, first: int = 0, title: str | None = None
+) -> None:
+    """For each name, the norm of the gradient of a loss at the last step with respect to the state k steps
+    before, k = first, first + 1, ...: how far back the net can learn from.
+    """
+    figure, axes = _axes(
+        "steps before the loss", "norm of d loss / d h", title or "The gradient's norm through time"
+    )
+    for name, values in norms.items():
+        axes.semilogy(range(first, first + len(values)), values, "o-", ms=3, label=name)
+    axes.legend()
+    figure.savefig(path)
