@@ -65,8 +65,8 @@ def held_out_bits(model, tokens, rows, window=512):
 
 
 def sample(model, vocab, prompt, length, temperature, rng):
-    """Text that goes on from `prompt`, each character drawn from the model's softmax(logits / temperature)."""
-    text = prompt or "\n"
+    """Text that goes on from `prompt`, each character drawn from softmax(logits / temperature)."""
+    text = prompt or ("\n" if "\n" in vocab else vocab.decode([0]))
     with tg.no_grad():
         logits, state = model(vocab.encode(text).unsqueeze(1))
         for _ in range(length):
@@ -78,7 +78,7 @@ def sample(model, vocab, prompt, length, temperature, rng):
 
 
 def gradient_norms(model, x, y):
-    """The norm of d loss_T / d h_t for t = T, T - 1, ..., 0: one step at a time, so that each h_t is at hand."""
+    """The norm of d loss_T / d h_t for t = T - 1, ..., 0: step by step, so that each h_t is at hand."""
     state, states = None, []
     for t in range(len(x)):
         loss, state = loss_of(model, x[t : t + 1], y[t : t + 1], state)
@@ -230,6 +230,8 @@ def main():
     saved, model, history = None, None, {"train": [], "held_out": []}
     if args.resume:
         saved, vocab, model = load_checkpoint(args)
+        if saved["step"] >= saved["total"]:
+            return refuse(f"the run in {args.out} is complete; there is nothing to resume")
         history = saved["history"]
         for name in ("batch", "window", "lr"):
             setattr(args, name, saved["settings"][name])
@@ -249,12 +251,13 @@ def main():
         optimizer.load_state_dict(saved["optimizer"])
         step, total, elapsed = saved["step"], saved["total"], saved["elapsed"]
         state = nn.LSTMState(*saved["state"]) if args.cell == "lstm" else saved["state"]
-        if step >= total:
-            return refuse(f"the run in {args.out} is complete; there is nothing to resume")
     elif args.minutes:
         total = 10**9  # until the speed is known
 
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return refuse(f"{args.out} cannot be written to: {error.strerror}")
     n_weights = sum(p.numel() for p in parameters)
     print(
         f"{len(text):,} characters, {len(vocab)} distinct; {args.cell} with {n_weights:,} weights; "
@@ -270,8 +273,8 @@ def main():
     def save():
         try:
             tg.save(
-                args.out / "char_lm.npz", model, optimizer, step=step, total=total, state=state, history=history,
-                elapsed=elapsed, vocab=vocab.state_dict(), rng=tg.get_rng_state(),
+                args.out / "char_lm.npz", model, optimizer, step=step, total=total, state=state,
+                history=history, recent=recent, elapsed=elapsed, vocab=vocab.state_dict(), rng=tg.get_rng_state(),
                 settings={name: getattr(args, name) for name in (*SHAPE, "batch", "window", "lr")},
             )  # fmt: skip
         except OSError as error:
@@ -286,7 +289,12 @@ def main():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signal.signal(signal.SIGINT, on_interrupt)
-    progress, recent, start, first = Progress(total, step), None, time.perf_counter() - elapsed, step
+    progress, recent, start, first = (
+        Progress(total, step),
+        saved and saved["recent"],
+        time.perf_counter() - elapsed,
+        step,
+    )
     while step < total and not stop:
         if step % len(batches) == 0:
             state = None
@@ -316,7 +324,7 @@ def main():
         state = nn.detach(state)
         if stop:
             break
-        measured = held_out_bits(model, unseen, rows=min(16, len(unseen) // 100))
+        measured = held_out_bits(model, unseen, rows=max(1, min(16, len(unseen) // 100)))
         history["held_out"].append([step, measured])
         progress.line(
             f"step {step}/{total}: training {recent:.3f}, held out {measured:.3f} bits/char, "

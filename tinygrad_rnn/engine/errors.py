@@ -77,8 +77,8 @@ def changed(name: str, line: str | None) -> GraphError:
 
 def wrong_gradient(name: str, g: Any, shape: tuple[int, ...]) -> ValueError:
     return ValueError(
-        f"{name}: a rule returned a gradient of shape {tuple(g.shape)} for an argument of shape {tuple(shape)}; "
-        "it has the shape of the result, or the argument's"
+        f"{name}: a rule returned a gradient of shape {tuple(g.shape)} for an argument of shape "
+        f"{tuple(shape)}; expected the shape of the result, or the argument's"
     )
 
 

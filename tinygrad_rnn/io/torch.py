@@ -120,7 +120,7 @@ def _names(cell: Any, start: str, suffix: str) -> dict[str, str]:
 
 
 def _turned(cell: Any, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A GRU's weight or bias with the sign of the z block changed, along the last axis; others as they are."""
+    """A GRU's weight or bias with the sign of the z block changed (last axis); others as they are."""
     if isinstance(cell, GRUCell):
         n = cell.hidden_size
         array = array.copy()

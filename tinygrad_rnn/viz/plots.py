@@ -31,7 +31,7 @@ def learning_curve(
     title: str = "Learning curve",
     lines: dict[str, float] | None = None,
 ) -> None:
-    """Training values at `steps`, held-out (step, value) pairs, and `lines`: levels to hold against, by name."""
+    """Training values at `steps`, held-out (step, value) pairs, and `lines`: levels by name."""
     figure, axes = _axes(xlabel, unit, title)
     axes.plot(steps, train, lw=1, alpha=0.6, label="training")
     if held_out:

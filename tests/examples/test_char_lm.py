@@ -1,0 +1,119 @@
+"""The language model as its users run it: in a process of its own."""
+
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "char_lm.py"
+pytestmark = pytest.mark.host  # the backend is an option of the script
+
+
+def run(*arguments, check=0):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False
+    )
+    assert done.returncode == check, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A small language: three words in an order drawn by chance."""
+    rng = random.Random(0)
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(rng.choice(["alpha", "beta", "gamma"]) for _ in range(2500)))
+    return path
+
+
+def test_quick_run_writes_what_it_promises(tmp_path):
+    done = run("--quick", "--out", tmp_path)
+    assert re.search(r"bzip2 \d\.\d\d, xz \d\.\d\d", done.stdout)
+    assert float(re.search(r"held out: (\d\.\d+) bits per character", done.stdout).group(1)) < 6
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "char_lm.npz", "learning_curve.png", "gradient_through_time.png"
+    }  # fmt: skip
+    assert (tmp_path / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+    again = run("--sample", "The ", "--length", 30, "--out", tmp_path)
+    assert again.stdout.startswith("The ")
+    assert again.stdout == run("--sample", "The ", "--length", 30, "--out", tmp_path).stdout
+    assert "complete; there is nothing to resume" in run("--resume", "--out", tmp_path, check=2).stderr
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_it_learns(tmp_path, text, cell):
+    settings = ("--hidden", 24, "--embedding", 8, "--window", 32, "--batch", 8, "--epochs", 4, "--lr", 0.02)
+    done = run("--text", text, "--cell", cell, *settings, "--out", tmp_path / "run")
+    # log2(3) bits for each word of 5.67 characters on average with its space: 0.28 is the best there is
+    assert float(re.search(r"held out: (\d\.\d+)", done.stdout).group(1)) < 0.6
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, text):
+    """Ctrl-C at any step, then --resume: the same weights and the same curve, bit for bit."""
+    settings = ("--text", text, "--hidden", 16, "--window", 16, "--batch", 8, "--epochs", 6)
+    run(*settings, "--out", tmp_path / "whole")
+    command = [sys.executable, str(SCRIPT), *map(str, settings), "--out", str(tmp_path / "cut")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("step"):  # in the second epoch
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped and saved at step" in out
+    assert "Traceback" not in err
+    cut = tg.load(tmp_path / "cut" / "char_lm.npz")
+    assert 0 < cut["step"] < cut["total"]
+    run("--text", text, "--resume", "--out", tmp_path / "cut")
+    whole, resumed = (tg.load(tmp_path / name / "char_lm.npz") for name in ("whole", "cut"))
+    assert whole["history"] == resumed["history"]
+    assert whole["step"] == resumed["step"] == whole["total"]
+    for name, weight in whole["model"].items():
+        np.testing.assert_array_equal(weight.numpy(), resumed["model"][name].numpy())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no file"),
+        (b"", "has 0 characters; at least 400 are needed"),
+        (b"\xff\xfe" * 500, "is no text in UTF-8"),
+        (b"abc\0" * 200, "it holds zero bytes"),
+        (b"a" * 1000, "repeats one character"),
+        (b"ab" * 210, "char_lm.py: "),
+    ],
+)
+def test_bad_texts_get_one_sentence(tmp_path, content, message):
+    path = tmp_path / "bad.txt"
+    if content is not None:
+        path.write_bytes(content)
+    done = run("--text", path, "--out", tmp_path / "run", check=2)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_arguments(tmp_path):
+    assert "invalid choice" in run("--cell", "transformer", check=2).stderr
+    assert "is not positive" in run("--hidden", "0", check=2).stderr
+    assert "no backend is called 'tpu'" in run("--backend", "tpu", check=2).stderr
+    assert "there is no file" in run("--resume", "--out", tmp_path, check=2).stderr
+    (tmp_path / "char_lm.npz").write_text("hello")
+    assert "is no checkpoint" in run("--sample", "a", "--out", tmp_path, check=2).stderr
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = run("--quick", "--out", tmp_path / "file", check=2)
+    assert "cannot be written" in done.stderr
+    assert os.listdir(tmp_path) == ["file"]
