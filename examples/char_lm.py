@@ -113,8 +113,8 @@ def read_text(path):
         sys.exit(refuse(f"{path} cannot be read: {error.strerror}"))
     if "\0" in text:
         sys.exit(refuse(f"{path} is no text: it holds zero bytes"))
-    if len(text) < 400:
-        sys.exit(refuse(f"{path} has {len(text)} characters; at least 400 are needed"))
+    if len(text) < 2000:
+        sys.exit(refuse(f"{path} has {len(text)} characters; at least 2,000 are needed"))
     if len(set(text)) < 2:
         sys.exit(refuse(f"{path} repeats one character; there is nothing to learn"))
     return text
@@ -274,8 +274,8 @@ def main():
         try:
             tg.save(
                 args.out / "char_lm.npz", model, optimizer, step=step, total=total, state=state,
-                history=history, recent=recent, elapsed=elapsed, vocab=vocab.state_dict(), rng=tg.get_rng_state(),
-                settings={name: getattr(args, name) for name in (*SHAPE, "batch", "window", "lr")},
+                history=history, recent=recent, elapsed=elapsed, vocab=vocab.state_dict(),
+                rng=tg.get_rng_state(), settings={name: getattr(args, name) for name in (*SHAPE, "batch", "window", "lr")},
             )  # fmt: skip
         except OSError as error:
             print(f"char_lm.py: {args.out} cannot be written to: {error.strerror}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""`python -m tests`: linter, formatter, type checker, and the tests on NumPy and on the strict stand-in for CuPy.
+"""`python -m tests`: linter, formatter, type checker, tests on NumPy and on the strict stand-in for CuPy.
 
-Further arguments go to pytest: `python -m tests -k lstm`. `--only ruff,mypy,numpy,strict` chooses among the checks.
+Further arguments go to pytest: `python -m tests -k lstm`. `--only ruff,mypy,numpy,strict` chooses checks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"--only: {unknown[0]!r} is no check; there are {', '.join(commands)}", file=sys.stderr)
         return 2
-    # One thread of linear algebra for each test process: two processes with two threads each get in each other's way.
+    # One thread for each test process: two processes with two threads each get in each other's way.
     environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **os.environ}
     failed = []
     for name, command in commands.items():

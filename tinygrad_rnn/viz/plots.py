@@ -41,8 +41,8 @@ def learning_curve(
     ):
         axes.axhline(level, ls="--", lw=1, color=color, label=f"{name}: {level:.2f}")
     values = [v for v in [*train, *(v for _, v in held_out), *(lines or {}).values()] if v == v]
-    if values:
-        axes.set_ylim(0.9 * min(values), min(max(values), 3 * min(values)))
+    if values and min(values) > 0:  # the first steps are far above; show what follows
+        axes.set_ylim(0.9 * min(values), max(1.1 * min(values), min(max(values), 3 * min(values))))
     axes.legend()
     figure.savefig(path)
 
