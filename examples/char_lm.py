@@ -24,7 +24,8 @@ from tinygrad_rnn import data, nn, optim, viz
 from tinygrad_rnn.nn import functional as F
 
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-SHAPE = ("cell", "layers", "hidden", "embedding")  # what a checkpoint must agree on
+SHAPE = ("cell", "layers", "hidden", "embedding")  # what makes the net
+SETTINGS = (*SHAPE, "batch", "window", "lr")  # what a resumed run takes over
 
 
 class CharLM(nn.Module):
@@ -275,7 +276,7 @@ def main():
             tg.save(
                 args.out / "char_lm.npz", model, optimizer, step=step, total=total, state=state,
                 history=history, recent=recent, elapsed=elapsed, vocab=vocab.state_dict(),
-                rng=tg.get_rng_state(), settings={name: getattr(args, name) for name in (*SHAPE, "batch", "window", "lr")},
+                rng=tg.get_rng_state(), settings={name: getattr(args, name) for name in SETTINGS},
             )  # fmt: skip
         except OSError as error:
             print(f"char_lm.py: {args.out} cannot be written to: {error.strerror}", file=sys.stderr)
