@@ -9,6 +9,7 @@ print(y.item(), x.grad)
 """
 
 from math import e, inf, nan, pi
+from typing import TYPE_CHECKING, Any
 
 from . import cuda, data, io, nn, optim, utils
 from .backend import current as current_backend
@@ -55,7 +56,6 @@ from .creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
-from .data import Generator
 from .engine import (
     GraphError,
     debug,
@@ -184,3 +184,15 @@ bool = bool_
 float = float32
 int = int32
 inference_mode = no_grad
+
+if TYPE_CHECKING:
+    from .data.generator import Generator
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Generator":  # when asked for: it brings numpy.random along, which takes time to import
+        from .data.generator import Generator
+
+        globals()[name] = Generator
+        return Generator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

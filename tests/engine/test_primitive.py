@@ -1,4 +1,4 @@
-"""Ops of one's own: rules that read what they name, joint rules, several results, settings; and wrong ones."""
+"""Ops of one's own: rules that read what they name, joint rules, several results; and wrong ones."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_any_number_of_arguments():
 
 def test_rules_whose_signature_is_wrong_are_refused_at_once():
     for vjp, text in [
-        ((lambda g, z: g,), r"op: a rule reads \['g', 'z'\]; it takes g first, then any of \['y', 'x', 'x_shape'\]"),
+        ((lambda g, z: g,), r"op: a rule reads \['g', 'z'\]; it takes g first, then any of \['y', 'x', "),
         ((lambda x: x,), "it takes g first"),
         ((lambda: 1,), "it takes g first"),
         ((lambda g: g, lambda g: g), r"op: 2 rules for the arguments \['x'\]; it takes one for each"),
@@ -130,11 +130,11 @@ def test_rules_that_return_something_wrong():
         return x * 2
 
     x = numbers(3).requires_grad_()
-    with pytest.raises(TypeError, match="forgets: its rule returned 1, expected 2 gradients"):
-        forgets(x, x).sum().backward()
     with pytest.raises(
-        ValueError, match=r"cuts: a rule returned .* shape \(1,\) for an argument of shape \(3,\)"
+        TypeError, match="forgets: its rule returned 1, expected a list of gradients, one for each of 2"
     ):
+        forgets(x, x).sum().backward()
+    with pytest.raises(ValueError, match=r"cuts: a rule returned .* shape \(1,\) for .* of shape \(3,\)"):
         cuts(x).sum().backward()
     with pytest.raises(TypeError, match=r"cuts: expected 1 arguments \(x\), got 2"):
         cuts(x, x)

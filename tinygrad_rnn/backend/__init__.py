@@ -18,13 +18,12 @@ import numpy as np
 from . import numpy_
 from .base import Array, ArrayModule
 from .dtypes import default_dtype
-from .random import Generator, default_rng, draw_from_rows, get_rng_state, manual_seed, set_rng_state
+from .random import default_rng, draw_from_rows, get_rng_state, manual_seed, set_rng_state
 
 __all__ = [
     "MODULES",
     "Array",
     "ArrayModule",
-    "Generator",
     "array_module",
     "current",
     "default_rng",

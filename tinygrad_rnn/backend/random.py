@@ -4,13 +4,21 @@ device.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-Generator = np.random.Generator
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
-_generator: Generator = np.random.default_rng()
+_generator: Generator | None = None  # made when first asked for: importing numpy.random takes time
+
+
+def _own() -> Generator:
+    global _generator
+    if _generator is None:
+        _generator = np.random.default_rng()
+    return _generator
 
 
 def manual_seed(seed: int) -> Generator:
@@ -23,7 +31,7 @@ def manual_seed(seed: int) -> Generator:
 def default_rng(rng: Generator | int | None = None) -> Generator:
     """`rng` as a generator: itself, a new one from an integer seed, or for None the package's own."""
     if rng is None:
-        return _generator
+        return _own()
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, (int, np.integer)):
@@ -33,7 +41,7 @@ def default_rng(rng: Generator | int | None = None) -> Generator:
 
 def get_rng_state() -> dict[str, Any]:
     """The state of the package's generator, as plain numbers and strings."""
-    return dict(_generator.bit_generator.state)
+    return dict(_own().bit_generator.state)
 
 
 def set_rng_state(state: dict[str, Any]) -> None:

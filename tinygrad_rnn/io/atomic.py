@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -18,6 +17,8 @@ def replacing(path: Any) -> Iterator[BinaryIO]:
     """
     path = os.fspath(path)
     folder = os.path.dirname(path) or "."
+    import tempfile  # here, because it takes time
+
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

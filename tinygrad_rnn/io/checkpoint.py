@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -60,6 +59,8 @@ def load(path: Any) -> Any:
 
 def _read(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The header and the arrays. Everything is read before anything is used."""
+    import zipfile  # here, because it takes time
+
     foreign = f"load: {_name(path)} is no checkpoint of tinygrad_rnn"
     try:
         with open(path, "rb") as file:
