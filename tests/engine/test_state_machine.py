@@ -139,11 +139,14 @@ class Graphs(RuleBasedStateMachine):
 
     @rule(target=pairs, x=pairs, y=pairs)
     def fused(self, x, y):
-        """One node with two results, where the engine can; of equal shapes, so that it can."""
-        if x.tensor.shape != y.tensor.shape:
+        """One node with two results, each a function of the arguments; where there are axes to run over."""
+        if x.tensor.shape != y.tensor.shape or not x.tensor.ndim:
             return multiple()
-        inner = self.tape.apply("mul", self.tape.apply("sigmoid", x.place), y.place)
-        outer = self.tape.apply("mul", self.tape.apply("tanh", inner), x.place)
+        inner, again = (
+            self.tape.apply("mul", self.tape.apply("sigmoid", x.place), y.place) for _ in range(2)
+        )
+        outer = self.tape.apply("mul", self.tape.apply("tanh", again), x.place)
+        self.siblings.append({inner, outer})
         b, a = gate(x.tensor, y.tensor)
         found = self.new(b, inner), self.new(a, outer)
         return multiple(*(pair for pair in found if isinstance(pair, Pair)))
