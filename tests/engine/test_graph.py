@@ -172,6 +172,10 @@ def test_retained_gradients_of_nodes_and_of_pieces():
     np.testing.assert_allclose(a.grad.numpy(), 5 * np.exp([2.0, 4.0]), rtol=1e-6)
     np.testing.assert_allclose(h.grad.numpy(), [*a.grad.tolist(), 1.0, 1.0], rtol=1e-6)
     x.retain_grad()  # a leaf keeps it anyway
+    y = x * 2
+    y.retain_grad()
+    tg.grad((y * y).sum(), [x, y])  # changes no .grad
+    assert y.grad is None
     with pytest.raises(tg.GraphError, match="retain_grad: this tensor does not require"):
         tg.ones(2).retain_grad()
 

@@ -355,7 +355,7 @@ def backward(
                 if type(g) is Sum:
                     g = g.total(create_graph)
             else:
-                g = _collected(sums, node, watched, found, create_graph)
+                g = _collected(sums, node, None if inputs is None else watched, found, create_graph)
             if g is None:
                 if not keep:
                     node.free()
@@ -459,10 +459,11 @@ def _nodes_behind(
 
 
 def _collected(
-    sums: dict[Any, Any], node: Node, watched: set[Any], found: dict[Any, Any], create_graph: bool
+    sums: dict[Any, Any], node: Node, watched: set[Any] | None, found: dict[Any, Any], create_graph: bool
 ) -> Any:
-    """What has arrived at a node, and is shown to those who asked: one gradient; for several results a tuple,
-    with None where nothing has arrived; None where nothing has at all."""
+    """What has arrived at a node, and is shown to those who asked (`watched` is None where they did so by
+    retain_grad): one gradient; for several results a tuple, with None where nothing has arrived; None where
+    nothing has at all."""
     gs = []
     for k in range(node.outputs or 1):
         place = node if node.outputs is None else (node, k)
@@ -470,9 +471,10 @@ def _collected(
         if type(g) is Sum:
             g = g.total(create_graph)
         if g is not None:
-            if place in watched:
-                found[place] = _own(g, False, create_graph)
-            if node.retains_grad:
+            if watched is not None:
+                if place in watched:
+                    found[place] = _own(g, False, create_graph)
+            elif node.retains_grad:
                 shown = node if node.outputs is None else node.retains_grad.get(k, _nobody)()
                 if shown is not None:
                     shown.grad = _kept(shown.grad, g, False, create_graph)

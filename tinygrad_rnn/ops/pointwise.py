@@ -218,7 +218,7 @@ def _split_layout(parents: list[Any]) -> tuple[int, int, int] | None:
     nothing.
     """
     for i, vertex in enumerate(parents):
-        if type(vertex) is Output and vertex.k == 0 and vertex.node.op is SPLIT:
+        if type(vertex) is Output and vertex.k == 0 and vertex.node.op is SPLIT and vertex.node.parents:
             node = vertex.node
             n = node.outputs or 0
             for k in range(1, n):
