@@ -162,7 +162,7 @@ def test_time_is_linear_in_the_steps(no_collector):
     for _ in range(6):
         for steps in best:
             x = tg.randn(steps, 4, 16, requires_grad=True)
-            start = time.perf_counter()
+            start = time.thread_time()
             loop(x, w, u).backward()
-            best[steps] = min(best[steps], time.perf_counter() - start)
+            best[steps] = min(best[steps], time.thread_time() - start)
     assert best[2000] < 11 * best[200]
