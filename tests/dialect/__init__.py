@@ -1,7 +1,8 @@
 """Scripts written for PyTorch, and the runner that runs them with either library.
 
 A script is an ordinary program: `python tests/dialect/sine_waves.py` runs it on PyTorch. `load` reads one, on
-PyTorch as it stands, or on this library after `translate`, which replaces the imports and one thing more.
+PyTorch as it stands, or on this library after `translate`, which replaces the imports and
+asks for PyTorch's form and parameters of the recurrent layers.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ REPLACEMENTS = (
     (r"^import torch\.([\w.]+) as (\w+)$", r"import tinygrad_rnn.\1 as \2"),
     (r"^from torch import ", "from tinygrad_rnn import "),
     (r"^from torch\.([\w.]+) import ", r"from tinygrad_rnn.\1 import "),
-    # the one difference that is no import: PyTorch's GRU applies its reset gate after the product
+    # what is no import: PyTorch's form of the GRU, and its parameters, a second bias among them
     (r"\bnn\.GRU\(([^()]*)\)", r"nn.GRU(\1, reset_after=True)"),
+    (r"\bnn\.((?:RNN|LSTM|GRU)(?:Cell)?)\(([^()]*)\)", r'nn.\1(\2, init="torch")'),
 )
 
 

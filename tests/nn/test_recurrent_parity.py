@@ -37,15 +37,16 @@ def agree(a, b, dtype, what):
     n_steps=st.integers(1, 6),
     batch=st.integers(1, 4),
     with_state=st.booleans(),
+    init=st.sampled_from(["default", "torch"]),
     data=st.data(),
 )
 def test_same_as_pytorch(
-    kind, dtype, depth, bidirectional, batch_first, bias, sizes, n_steps, batch, with_state, data
+    kind, dtype, depth, bidirectional, batch_first, bias, sizes, n_steps, batch, with_state, init, data
 ):
     lengths = data.draw(st.none() | st.lists(st.integers(1, n_steps), min_size=batch, max_size=batch))
     options = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
     theirs = getattr(torch.nn, kind)(*sizes, depth, **options).to(getattr(torch, dtype))
-    ours = OURS[kind](*sizes, depth, **options).to(dtype)
+    ours = OURS[kind](*sizes, depth, init=init, **options).to(dtype)
     tg.io.load_torch(ours, theirs.state_dict())
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, n_steps, sizes[0]) if batch_first else (n_steps, batch, sizes[0])).astype(
@@ -88,12 +89,12 @@ def test_same_as_pytorch(
         for a, b in zip(our_start, their_start, strict=True):
             agree(a.grad, b.grad, dtype, "initial state")
     # The gradients by PyTorch's names: those of a twin whose weights are our gradients.
-    twin = OURS[kind](*sizes, depth, **options).to(dtype)
+    twin = OURS[kind](*sizes, depth, init=init, **options).to(dtype)
     for p, q in zip(twin.parameters(), ours.parameters(), strict=True):
         p.data = q.grad
     gradients = tg.io.to_torch(twin)
     for name, p in theirs.named_parameters():
-        if "bias_hh" not in name:  # PyTorch's two biases get one gradient; ours is held against bias_ih's
+        if "bias_hh" not in name or init == "torch":  # else one bias is held against bias_ih's gradient
             agree(gradients[name], p.grad, dtype, name)
         elif kind == "GRU":  # where the candidate's recurrent bias is one of ours too
             agree(gradients[name][2 * sizes[1] :], p.grad[2 * sizes[1] :], dtype, name)

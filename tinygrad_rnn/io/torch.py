@@ -1,8 +1,8 @@
 """PyTorch's names and layouts for our weights, both ways. PyTorch itself is not needed.
 
 Where the two differ: PyTorch's recurrent weights are (gates * hidden_size, input_size), ours the transpose.
-It adds two biases where we have one. Its GRU's z keeps the old state where ours takes the new one, and since
-sigmoid(-a) is 1 - sigmoid(a), that block changes its sign.
+It has two biases, which it adds; ours have the second only when made with init="torch". Its GRU's z keeps the
+old state where ours takes the new one, and since sigmoid(-a) is 1 - sigmoid(a), that block changes its sign.
 """
 
 from __future__ import annotations
@@ -139,14 +139,18 @@ def _cell_to_torch(where: str, cell: Any) -> Arrays:
     if cell.b is not None:
         found["bias_ih"] = _turned(cell, backend.to_numpy(cell.b.array)).copy()
         found["bias_hh"] = np.zeros_like(found["bias_ih"])
-        if isinstance(cell, GRUCell):
+        if cell.b_h is not None and cell.b_h.shape == cell.b.shape:
+            found["bias_hh"] = _turned(cell, backend.to_numpy(cell.b_h.array)).copy()
+        elif isinstance(cell, GRUCell):
             found["bias_hh"][2 * cell.hidden_size :] = backend.to_numpy(cell.b_h.array)  # type: ignore[union-attr]
     return found
 
 
 def _cell_from_torch(cell: Any, given: Arrays) -> Arrays:
     found = {"w_x": _turned(cell, given["weight_ih"].T), "w_h": _turned(cell, given["weight_hh"].T)}
-    if cell.b is not None:
+    if cell.b is not None and cell.b_h is not None and cell.b_h.shape == cell.b.shape:
+        found["b"], found["b_h"] = _turned(cell, given["bias_ih"]), _turned(cell, given["bias_hh"])
+    elif cell.b is not None:
         b = given["bias_ih"] + given["bias_hh"]
         if isinstance(cell, GRUCell):
             n = 2 * cell.hidden_size

@@ -136,7 +136,10 @@ class Cell(Module):
     def reset_parameters(self, rng: Any = None) -> None:
         """New starting values: input weights Glorot, recurrent weights orthogonal, both gate by gate; biases
         0, that of an LSTM's forget gate 1 (Glorot & Bengio 2010; Saxe et al. 2014; Jozefowicz et al. 2015).
-        With init="torch", all even in +-1/sqrt(hidden_size)."""
+
+        Cells made with init="torch" have PyTorch's parameters: a second bias, and all drawn evenly from
+        +-1/sqrt(hidden_size).
+        """
         if self.init not in ("default", "torch"):
             raise ValueError(f"{type(self).__name__}: init is {self.init!r}, expected 'default' or 'torch'")
         rng = None if rng is None else default_rng(rng)
@@ -184,10 +187,11 @@ class RNNCell(Cell):
         self.w_x = Parameter(empty(input_size, hidden_size, **place))
         self.w_h = Parameter(empty(hidden_size, hidden_size, **place))
         self.b = Parameter(empty(hidden_size, **place)) if bias else None
+        self.b_h = Parameter(empty(hidden_size, **place)) if bias and init == "torch" else None
         self.reset_parameters(rng)
 
     def project(self, x: Tensor) -> Tensor:
-        return _affine(x, self.w_x, self.b)
+        return _affine(x, self.w_x, self.b, self.b_h)
 
     def step(self, px: Tensor, h: Tensor) -> Tensor:
         g = rnn_tanh if self.nonlinearity == "tanh" else rnn_relu
@@ -219,6 +223,7 @@ class LSTMCell(Cell):
         self.w_x = Parameter(empty(input_size, 4 * hidden_size, **place))
         self.w_h = Parameter(empty(hidden_size, 4 * hidden_size, **place))
         self.b = Parameter(empty(4 * hidden_size, **place)) if bias else None
+        self.b_h = Parameter(empty(4 * hidden_size, **place)) if bias and init == "torch" else None
         self.reset_parameters(rng)
 
     def reset_parameters(self, rng: Any = None) -> None:
@@ -227,7 +232,7 @@ class LSTMCell(Cell):
             start.ones_(self.b.data[self.hidden_size : 2 * self.hidden_size])  # the forget gate starts open
 
     def project(self, x: Tensor) -> Tensor:
-        return _affine(x, self.w_x, self.b)
+        return _affine(x, self.w_x, self.b, self.b_h)
 
     def step(self, px: Tensor, state: LSTMState) -> LSTMState:
         i, f, g, o = chunk(px + state.h @ self.w_h, 4, axis=-1)
@@ -266,7 +271,8 @@ class GRUCell(Cell):
         self.w_h = Parameter(empty(hidden_size, (3 if reset_after else 2) * hidden_size, **place))
         self.w_n = None if reset_after else Parameter(empty(hidden_size, hidden_size, **place))
         self.b = Parameter(empty(3 * hidden_size, **place)) if bias else None
-        self.b_h = Parameter(empty(hidden_size, **place)) if bias and reset_after else None
+        n = (3 if init == "torch" else 1) * hidden_size
+        self.b_h = Parameter(empty(n, **place)) if bias and reset_after else None
         self.reset_parameters(rng)
 
     def project(self, x: Tensor) -> Tensor:
@@ -275,8 +281,11 @@ class GRUCell(Cell):
     def step(self, px: Tensor, h: Tensor) -> Tensor:
         xr, xz, xn = chunk(px, 3, axis=-1)
         if self.reset_after:
-            ur, uz, un = chunk(h @ self.w_h, 3, axis=-1)
-            b = self.b_h if self.b_h is not None else px.new_zeros(self.hidden_size)
+            u: Tensor = h @ self.w_h
+            b: Tensor | None = self.b_h
+            if b is None or b.shape[0] > self.hidden_size:
+                u, b = (u if b is None else u + b), px.new_zeros(self.hidden_size)
+            ur, uz, un = chunk(u, 3, axis=-1)
             return gru_reset_after(xr, xz, xn, ur, uz, un, b, h)
         ur, uz = chunk(h @ self.w_h, 2, axis=-1)
         return gru_update(xz, uz, xn, gru_reset(xr, ur, h) @ self.w_n, h)
@@ -285,8 +294,11 @@ class GRUCell(Cell):
         return super().extra_repr() + (", reset_after=True" if self.reset_after else "")
 
 
-def _affine(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+def _affine(x: Tensor, w: Tensor, b: Tensor | None, second: Tensor | None = None) -> Tensor:
+    """x @ w + b, and with PyTorch's parameters a second bias, which only ever adds to the first."""
     y = x @ w
+    if second is not None and b is not None:
+        b = b + second
     return y if b is None else y + b
 
 
