@@ -78,6 +78,7 @@ from .ops import (
     argmax,
     argmin,
     argsort,
+    binary_cross_entropy_with_logits,
     broadcast_to,
     cat,
     chunk,
@@ -85,6 +86,7 @@ from .ops import (
     clone,
     concat,
     cos,
+    cross_entropy,
     cumsum,
     div,
     einsum,
@@ -104,11 +106,13 @@ from .ops import (
     ge,
     gelu,
     gt,
+    huber_loss,
     index_select,
     isclose,
     isfinite,
     isinf,
     isnan,
+    l1_loss,
     le,
     leaky_relu,
     log,
@@ -127,11 +131,13 @@ from .ops import (
     mean,
     min,
     minimum,
+    mse_loss,
     mul,
     multinomial,
     narrow,
     ne,
     neg,
+    nll_loss,
     nonzero,
     norm,
     one_hot,
@@ -174,6 +180,7 @@ from .ops import (
     var,
     where,
 )  # fmt: skip
+from .ops.pointwise import pointwise
 from .tensor import Size, Tensor, grad, is_floating_point, is_tensor, numel
 from .version import __version__
 

@@ -23,8 +23,8 @@ from ..backend import array_module, default_rng
 from ..ops import concat, split, stack
 from ..ops.index import place_rows, take_rows
 from ..tensor import Tensor
+from . import functional as F
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, map_state, match_state
-from .dropout import Dropout
 from .module import Module, ModuleList
 from .utils.rnn import PackedSequence, read_lengths
 
@@ -175,8 +175,9 @@ class Recurrent(Module):
         self.num_directions = 2 if bidirectional else 1
         self.num_layers = len(cells) // self.num_directions
         self.input_size, self.hidden_size = cells[0].input_size, cells[0].hidden_size
+        F.check_probability(type(self).__name__, dropout, "dropout")
         self.dropout = dropout
-        self._drop = Dropout(dropout, rng=rng)
+        self._rng = None if rng is None else default_rng(rng)
 
     def forward(
         self, x: Any, state: State = None, lengths: Any = None, *, hx: State = None
@@ -209,7 +210,7 @@ class Recurrent(Module):
         packed, finals = packing.pack(x), []
         for layer in range(self.num_layers):
             if layer and self.dropout:
-                packed = self._drop(packed)
+                packed = F.dropout(packed, self.dropout, self.training, rng=self._rng)
             outputs = []
             for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction
