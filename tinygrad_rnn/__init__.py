@@ -191,6 +191,7 @@ bool = bool_
 float = float32
 int = int32
 inference_mode = no_grad
+mse, l1, huber = mse_loss, l1_loss, huber_loss
 
 if TYPE_CHECKING:
     from .data.generator import Generator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 import tinygrad_rnn as tg
@@ -132,3 +134,21 @@ def test_augmented_assignment_on_plain_data_is_in_place():
         n += 0.5
     with pytest.raises(TypeError, match="an integer tensor cannot hold the result"):
         n /= 2
+
+
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        lambda w, i: w[i],
+        lambda w, i: tg.nn.functional.embedding(i, w.reshape(3, 1)),
+        lambda w, i: w.gather(0, i),
+        lambda w, i: w.index_select(0, i),
+    ],
+)
+def test_an_index_changed_in_place_is_noticed(look_up):
+    w, i = leaf(1.0, 2.0, 3.0), tg.tensor([0, 1])
+    y = look_up(w, i)
+    i[0] = 2
+    with contextlib.suppress(tg.GraphError):  # an op that copied the index need not complain
+        y.sum().backward()
+        assert w.grad.tolist() == [1.0, 1.0, 0.0]

@@ -165,3 +165,23 @@ def test_contiguous_keeps_numbers_numbers():
 def test_repeat_interleave_flattens_without_an_axis():
     assert tg.tensor([[1, 2], [3, 4]]).repeat_interleave(2).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
     assert tg.tensor([[1, 2], [3, 4]]).repeat_interleave(2, 0).tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sigmoid_is_accurate_far_below_zero(dtype):
+    x = tg.tensor([-60.0, -20.0, -1.0, 0.0, 5.0], dtype=dtype)
+    expected = [1 / (1 + math.exp(-v)) for v in x.tolist()]
+    np.testing.assert_allclose(tg.sigmoid(x).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(tg.log(tg.sigmoid(x)).numpy(), np.log(expected), rtol=1e-6, atol=1e-7)
+    ends = tg.sigmoid(tg.tensor([-1e9, 1e9, math.inf, math.nan], dtype=dtype)).tolist()
+    assert 0 <= ends[0] < 1e-37
+    assert ends[1:3] == [1, 1]
+    assert math.isnan(ends[3])
+
+
+def test_second_derivative_of_a_power_at_exponent_zero():
+    a, b = tg.tensor(2.0, dtype="float64"), tg.tensor(0.0, dtype="float64")
+    a.requires_grad = b.requires_grad = True
+    (da,) = tg.grad(a**b, [a], create_graph=True)
+    (mixed,) = tg.grad(da, [b])  # d/db of b * a ** (b - 1), which is 1 / a
+    assert mixed.item() == pytest.approx(0.5)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+import tinygrad_rnn.nn.functional as F
 from tinygrad_rnn import ops
 
 x = tg.ones(2, 3)
@@ -127,3 +131,17 @@ def test_what_is_no_tensor(bad):
 
 def test_arrays_are_welcome():
     np.testing.assert_array_equal(tg.sum(np.ones((2, 3)), 0), [2, 2, 2])
+
+
+PUBLIC = sorted(
+    {op for m in (tg, F) for op in vars(m).values() if inspect.isfunction(op) and ".ops." in op.__module__},
+    key=lambda op: op.__name__,
+)
+
+
+@pytest.mark.parametrize("op", [op for op in PUBLIC if op is not tg.pointwise], ids=lambda op: op.__name__)
+@pytest.mark.parametrize("bad", [[1.0, 2.0], None, "a"], ids=["list", "None", "str"])
+def test_what_is_no_tensor_gets_a_sentence(op, bad):
+    for rest in ((), (0,), (1, 2)):
+        with contextlib.suppress(TypeError, ValueError, IndexError):  # AttributeError it may not be
+            op(bad, *rest)

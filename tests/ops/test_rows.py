@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, engine
 from tinygrad_rnn.engine import REGISTRY
 from tinygrad_rnn.engine.graph import Node, Output
@@ -83,6 +85,25 @@ def test_every_primitive_has_a_row():
     ours = {name for name, p in REGISTRY.items() if p.forward.__module__.startswith("tinygrad_rnn.")}
     assert ours - covered == set(), "register a row in tinygrad_rnn/testing/rows"
     assert covered - ours == set()
+
+
+NO_GRADIENT = {"allclose", "equal", "isclose", "multinomial", "nonzero", "one_hot"}
+
+
+def test_every_public_op_has_a_row():
+    """By the first word of the row's name, which may be any of the names that an op has."""
+    names = {}
+    for module in (tg, tg.nn.functional):
+        for name in dir(module):
+            op = getattr(module, name)
+            if inspect.isfunction(op) and op.__module__.startswith("tinygrad_rnn.ops."):
+                names.setdefault(op, set()).add(name)
+    assert len(names) > 90
+    tested = {row.split()[0] for row in ROWS}
+    names.pop(tg.pointwise)  # makes ops
+    without = {min(of) for op, of in names.items() if not tested & {*of, op.__name__}}
+    constants = {n for n in without if n in REGISTRY and not REGISTRY[n].has_rules}
+    assert without - constants - NO_GRADIENT == set(), "add a row in tinygrad_rnn/testing/rows"
 
 
 @all_rows

@@ -556,7 +556,11 @@ def mark_changed(array: Any) -> None:
 
 
 def _check_unchanged(node: Node) -> None:
-    for value in node.values or ():
+    values = list(node.values or ())
+    for value in values:
+        if isinstance(value, tuple):  # several arguments, or an index
+            values.extend(value)
+            continue
         module = MODULES.get(type(value))
         if module is not None and _changes.get(id(module.owner(value)), (0,))[0] > node.time:
             raise errors.changed(node.op.name, node.line)

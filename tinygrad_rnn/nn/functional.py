@@ -11,13 +11,14 @@ from typing import Any
 from .. import ops
 from ..backend import array_module, default_rng
 from ..engine.errors import describe
+from ..ops import arguments
 from ..tensor import Tensor
 
 binary_cross_entropy, cross_entropy, nll_loss = ops.binary_cross_entropy, ops.cross_entropy, ops.nll_loss
 binary_cross_entropy_with_logits = ops.binary_cross_entropy_with_logits
 mse_loss, l1_loss, smooth_l1_loss, huber_loss = ops.mse_loss, ops.l1_loss, ops.smooth_l1_loss, ops.huber_loss
 layer_norm, normalize, one_hot = ops.layer_norm, ops.normalize, ops.one_hot
-sigmoid, tanh = ops.sigmoid, ops.tanh
+sigmoid, tanh, gelu = ops.sigmoid, ops.tanh, ops.gelu
 
 # ---------------------------------------------------------------- nonlinearities
 
@@ -45,22 +46,14 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return y
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """input times the normal distribution function (Hendrycks & Gimpel 2016); "tanh" is within 5e-4 of it."""
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
-    if approximate == "tanh":
-        return ops.gelu(input)
-    y: Tensor = 0.5 * input * (1.0 + ops.erf(input * 0.5**0.5))
-    return y
-
-
+@arguments.both_dialects
 def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """exp(input) over its sum along `dim`, which may be left out for one or two axes: it is the last one."""
     y: Tensor = ops.softmax(input, _class_axis("softmax", input, dim), dtype=dtype)
     return y
 
 
+@arguments.both_dialects
 def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """The logarithm of `softmax`."""
     y: Tensor = ops.log_softmax(input, _class_axis("log_softmax", input, dim), dtype=dtype)
@@ -115,6 +108,7 @@ def check_probability(name: str, p: float, called: str = "p") -> None:
         raise ValueError(f"{name}: {called} must be between 0 and 1, got {p}")
 
 
+@arguments.both_dialects
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """`value` (0) added around the input: `pad` is (before, after) of the last axis, then of the one before
     it, ...

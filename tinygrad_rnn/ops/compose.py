@@ -260,6 +260,7 @@ def normalize(x: Array, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Ar
     return x / maximum(norm(x, p, axis_of("normalize", axis, x.ndim), keepdims=True), eps)
 
 
+@both_dialects
 def layer_norm(
     x: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Array:

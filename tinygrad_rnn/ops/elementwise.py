@@ -50,7 +50,7 @@ def neg(xp: Any, x: Array) -> Array:
 def _pow_base(g: Array, a: Array, b: Array) -> Array:
     if isinstance(b, (int, float)):  # the exponent is a setting of the user's: no 0 * inf at a = 0
         return g * 0.0 * a if b == 0 else g * (b * a ** (b - 1))
-    exponent = where(b == 0, 1.0, b)
+    exponent = where(logical_and(a == 0, b == 0), 1.0, b)  # 0 ** 0 is flat in a
     return g * b * a ** (exponent - 1)
 
 
@@ -288,8 +288,14 @@ def erf(xp: Any, x: Array) -> Array:
     return xp.erf(x if x.dtype.kind == "f" else x.astype(default_dtype()))
 
 
-def gelu(x: Array) -> Array:
-    """x times the normal distribution function at x, in the tanh form (Hendrycks & Gimpel 2016)."""
+def gelu(x: Array, approximate: str = "none") -> Array:
+    """x times the normal distribution function at x (Hendrycks & Gimpel 2016); with approximate="tanh" by a
+    formula close to it.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+    if approximate == "none":
+        return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
     return 0.5 * x * (1.0 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 

@@ -191,6 +191,7 @@ def _along(name: str, sizes: Sequence[int], chosen: Array, axis: int) -> tuple[A
     )
 
 
+@both_dialects
 def index_select(x: Array, dim: int, index: Array) -> Array:
     """The slices of x along `dim` that the 1-D `index` names."""
     axis = axis_of("index_select", dim, x.ndim)
@@ -271,6 +272,7 @@ def topk(x: Array, k: int, axis: int = -1, largest: bool = True, sorted: bool = 
     return Extremes(take_along_axis(x, places, axis), places)
 
 
+@both_dialects
 def nonzero(x: Array, as_tuple: bool = False) -> Any:
     """The indices of the nonzero elements: one row each, or with `as_tuple` one tensor per axis."""
     array = plain(x)
@@ -285,6 +287,7 @@ def nonzero(x: Array, as_tuple: bool = False) -> Any:
     return tuple(new(f) for f in found) if as_tuple else new(rows)
 
 
+@both_dialects
 def one_hot(x: Array, num_classes: int = -1) -> Array:
     """Integers as rows of zeros with a one, int64: (...) -> (..., num_classes); -1: the largest plus one."""
     array = plain(x)
@@ -300,6 +303,7 @@ def one_hot(x: Array, num_classes: int = -1) -> Array:
     return Value.result._of(rows) if isinstance(x, Value) else rows
 
 
+@both_dialects
 def multinomial(probs: Array, num_samples: int, replacement: bool = False, *, rng: Any = None) -> Array:
     """`num_samples` indices drawn by the weights in each row of `probs`, which need not add to 1.
 

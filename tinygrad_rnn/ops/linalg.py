@@ -105,6 +105,10 @@ def einsum(subscripts: str, *operands: Array) -> Array:
     `einsum("bi,ij->bj", x, w)`. Operands are combined two at a time from the left, each pair as one batched
     matrix product; `...` stands for any leading axes. A letter may not repeat within one operand.
     """
+    for i, given in enumerate((subscripts, *operands)):
+        if not isinstance(given, str) if i == 0 else not hasattr(given, "ndim"):
+            kind = "a string such as 'ij,jk->ik'" if i == 0 else "a tensor"
+            raise TypeError(f"einsum: argument {i + 1} is a {type(given).__name__}, expected {kind}")
     subscripts = subscripts.replace(" ", "")
     inputs, arrow, output = subscripts.partition("->")
     terms = inputs.split(",")

@@ -60,6 +60,7 @@ def narrow(x: Array, axis: int, start: int, length: int) -> Array:
     return getitem(x, (slice(None),) * axis + (slice(start, start + length),))
 
 
+@both_dialects
 def where(condition: Array, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition holds, else `other`; or of a condition alone `nonzero(as_tuple=True)`."""
     if input is None and other is None:
@@ -82,6 +83,7 @@ def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: 
     return bool(plain(isclose(x, y, rtol, atol, equal_nan)).all())
 
 
+@both_dialects
 def equal(x: Array, y: Array) -> bool:
     """Whether the shapes and all elements are equal, as a Python bool."""
     a, b = plain(x), plain(y)

@@ -20,6 +20,7 @@ def _reshape(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
 
+@both_dialects
 def reshape(x: Array, *shape: Any) -> Array:
     """The same elements in another shape; one size may be -1, and is worked out."""
     return _reshape(x, shape=_fill_in(x.shape, ints(shape)))
@@ -39,6 +40,7 @@ def _permute(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
     return x.transpose(axes)
 
 
+@both_dialects
 def permute(x: Array, *axes: Any) -> Array:
     """The axes in another order: the result's axis i is x's axis axes[i]."""
     order = axes_of("permute", ints(axes), x.ndim)
@@ -68,6 +70,7 @@ def transpose(x: Array, *axes: Any, axis0: Any = None, axis1: Any = None) -> Arr
     return permute(x, *axes)
 
 
+@both_dialects
 def t(x: Array) -> Array:
     """The transpose of a matrix."""
     if x.ndim > 2:
@@ -89,6 +92,7 @@ def unsqueeze(x: Array, axis: int) -> Array:
     return _reshape(x, shape=(*x.shape[:axis], 1, *x.shape[axis:]))
 
 
+@both_dialects
 def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     """The axes from start_dim to end_dim made one."""
     if x.ndim == 0:
@@ -104,6 +108,7 @@ def _broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
     return xp.broadcast_to(x, shape)
 
 
+@both_dialects
 def broadcast_to(x: Array, *shape: Any) -> Array:
     """x repeated, without a copy, along new leading axes and axes of size 1."""
     target = ints(shape)
@@ -113,6 +118,7 @@ def broadcast_to(x: Array, *shape: Any) -> Array:
     return _broadcast_to(x, shape=target)
 
 
+@both_dialects
 def expand(x: Array, *shape: Any) -> Array:
     """PyTorch's broadcast_to: -1 keeps an axis as it is."""
     sizes = ints(shape)
@@ -146,6 +152,7 @@ def _pad(xp: Any, x: Array, *, widths: tuple[tuple[int, int], ...], value: float
     return xp.pad(x, widths, constant_values=value) if widths else x.copy()
 
 
+@both_dialects
 def pad(x: Array, widths: Any, value: float = 0.0) -> Array:
     """x with `widths[i] = (before, after)` elements of `value` added along each axis i, as NumPy's pad."""
     pairs = tuple((int(a), int(b)) for a, b in widths)
@@ -167,6 +174,7 @@ def repeat_interleave(x: Array, repeats: int, axis: int | None = None) -> Array:
     return _reshape(wide, shape=(*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :]))
 
 
+@both_dialects
 def tile(x: Array, *repeats: Any) -> Array:
     """x laid out `repeats[i]` times along each axis i (PyTorch's Tensor.repeat)."""
     times = ints(repeats)

@@ -56,8 +56,10 @@ def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def _gelu(x: Array) -> Array:
-    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+def _gelu(x: Array, approximate: str = "none") -> Array:
+    if approximate == "tanh":
+        return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return x / 2 * (1 + np.reshape([math.erf(v / math.sqrt(2)) for v in x.flat], x.shape))
 
 
 def _leaky(x: Array, negative_slope: float = 0.01) -> Array:
@@ -135,7 +137,7 @@ ROWS: dict[str, Row] = {
     "elu": Row(ops.elu, _elu, unary(s.AWAY_FROM_ZERO, alpha=s.sampled_from([1.0, 0.5])), ("elu",)),
     "softplus": Row(ops.softplus, lambda x: np.log(1 + np.exp(x)), unary(), ("softplus",)),
     "erf": Row(ops.erf, lambda x: np.reshape([math.erf(v) for v in x.flat], x.shape), unary(), ("erf",)),
-    "gelu": Row(ops.gelu, _gelu, unary()),
+    "gelu": Row(ops.gelu, _gelu, unary(approximate=s.sampled_from(["none", "tanh"]))),
     "maximum": Row(ops.maximum, np.maximum, unequal(), ("maximum",)),
     "minimum": Row(ops.minimum, np.minimum, unequal(), ("minimum",)),
     "clip": Row(ops.clip, _clipped, unary(BOUNDS, **bounds), ("clip",)),
