@@ -21,9 +21,6 @@ _ERFC = (
 )  # fmt: skip
 
 
-_LOWEST = {2: -11.0, 4: -88.0, 8: -709.0}  # by bytes per element: exp(-lowest) is still finite
-
-
 class ArrayModule:
     """An array library as ops see it: its own functions by name (`xp.tanh`), and the few on which libraries
     differ.
@@ -68,13 +65,11 @@ class ArrayModule:
         raise NotImplementedError
 
     def sigmoid(self, x: Array) -> Array:
-        """1 / (1 + exp(-x)) to the last digits, also far below zero, so that it has a logarithm. The lowest x
-        is where exp would overflow.
+        """1 / (1 + exp(-x)) to the last digits, also far below zero, so that it has a logarithm: with e =
+        exp(-|x|), which cannot overflow, it is 1 / (1 + e) on one side of zero and e / (1 + e) on the other.
         """
-        if x.dtype.kind != "f":
-            raise TypeError("sigmoid needs floating values")
-        y = self.negative(self.maximum(x, _LOWEST[x.dtype.itemsize], out=self.empty_like(x)))
-        return 1 / (1 + self.exp(y))
+        e = self.exp(-self.abs(x))
+        return self.maximum(e, x >= 0) / (1 + e)
 
     def erf(self, x: Array) -> Array:
         """The error function, to the last digit or two: 1 - t exp(-z^2 + p(t)) for z = |x|."""

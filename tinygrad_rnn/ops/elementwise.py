@@ -255,7 +255,7 @@ def tanh(xp: Any, x: Array) -> Array:
 @primitive(vjp=(lambda g, y: g * (y * (1 - y)),))
 def sigmoid(xp: Any, x: Array) -> Array:
     """1 / (1 + exp(-x)), computed without overflow for any x."""
-    return xp.sigmoid(x)
+    return xp.sigmoid(x if x.dtype.kind == "f" else x.astype(default_dtype()))
 
 
 @primitive(vjp=(lambda g, y: where(y > 0, g, 0.0),))

@@ -59,7 +59,7 @@ class StrictArray:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, host: Any, base: StrictArray | None = None) -> None:
-        self._host: np.ndarray[Any, Any] = host
+        self._host: np.ndarray[Any, Any] = np.asarray(host)  # NumPy makes scalars of arrays without axes
         self.base = base  # the array whose memory this one looks into
 
     shape = property(lambda self: self._host.shape)
