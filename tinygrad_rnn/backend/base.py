@@ -34,6 +34,7 @@ class ArrayModule:
     device_type: str  # "cpu", "cuda"
     array_type: type
     library: Any
+    language = "python"  # what fused functions are made into: "python", calls of the library, or "cuda"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "library":
@@ -58,6 +59,12 @@ class ArrayModule:
         raise NotImplementedError
 
     def from_numpy(self, array: np.ndarray[Any, Any]) -> Array:
+        raise NotImplementedError
+
+    def kernel(self, source: str, name: str) -> Any:
+        """The CUDA function `name` of a source text, to be called with (grid, block, arguments): arrays are
+        passed as pointers, integers as long long, floats as double. For libraries whose language is "cuda".
+        """
         raise NotImplementedError
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:

@@ -9,7 +9,7 @@ The function is called once, on symbols, which write down every operation on the
 *program*. Its reverse is another program: the rules of the operations, called on symbols too, from the last
 to the first. Nothing is said twice, and nothing is said here about any cell.
 
-From a program, codegen.py makes a function for NumPy. A call of the fused function is one node with several
+From a program, codegen.py makes a function for NumPy and cuda_source.py a kernel for a GPU. A call of the fused function is one node with several
 results: those the function returns, and, hidden behind them, the intermediate values that the reverse program
 reads. Because they are results, gradients of gradients may flow into them, at any order.
 
@@ -180,10 +180,10 @@ class Fused:
             return self.function(*args)
         if not now.grad:
             mask = 0
-        key = (mask, rows, _split_layout(parents) if mask else None)
+        key = (mask, rows, _split_layout(parents) if mask else None, kind)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = Plan(self, *key)
+            plan = self._plans[key] = Plan(self, *key[:3], array_module(first).language)
         if not plan.fits:
             return self.function(*args)
         values = tuple(plan.forward(array_module(first), arrays))
@@ -198,16 +198,17 @@ class Fused:
 
     def source(self, language: str = "python") -> str:
         """What was made of the function: "program", the operations forward and back; "python", the code for
-        NumPy.
+        NumPy; "cuda", the kernels for a GPU, for float32 arguments that lie in rows of larger arrays.
         """
-        plan = Plan(self, (1 << len(self.arguments)) - 1, 0, None)
+        made = language if language == "cuda" else "python"
+        plan = Plan(self, (1 << len(self.arguments)) - 1, 0, None, made)
         present = tuple(k < plan.n_results for k in range(len(plan.outputs)))
         back, _, run, _ = plan.reverse_of(present, plan.needs)
         if language == "program":
             return "\n\n".join(f"{', '.join(p.inputs)}:\n{p}" for p in (self.program, back))
-        if language == "python":
+        if language in ("python", "cuda"):
             return f"{plan.forward.source}\n\n{run.source}"  # type: ignore[attr-defined]
-        raise ValueError(f"source: {language!r} is unknown; there are 'program' and 'python'")
+        raise ValueError(f"source: {language!r} is unknown; there are 'program', 'python' and 'cuda'")
 
 
 def _split_layout(parents: list[Any]) -> tuple[int, int, int] | None:
@@ -231,27 +232,63 @@ def _split_layout(parents: list[Any]) -> tuple[int, int, int] | None:
     return None
 
 
+def _generator(language: str, name: str) -> tuple[bool, Callable[..., Any]]:
+    """Whether a reverse program should work out forward values again, and what makes a run of a program."""
+    if language == "cuda":  # imported when asked for
+        from . import cuda_source
+
+        return cuda_source.RECOMPUTES, functools.partial(cuda_source.compiled, name=name)
+    return False, compiled
+
+
 class Plan:
     """A fused function for one choice of arguments that need gradients. The `op` of its nodes."""
 
     variadic = False
 
-    def __init__(self, fused: Fused, mask: int, rows: int, layout: tuple[int, int, int] | None) -> None:
+    def __init__(
+        self,
+        fused: Fused,
+        mask: int,
+        rows: int,
+        layout: tuple[int, int, int] | None,
+        language: str = "python",
+    ) -> None:
         program = fused.program
+        recomputes, self.compiled = _generator(language, fused.name)
         self.small = program.only_from(name for i, name in enumerate(program.inputs) if rows >> i & 1)
         self.fits = not self.small.intersection(program.results)
         self.program, self.name, self.layout = program, fused.name, layout
         self.needs = tuple(bool(mask >> i & 1) for i in range(len(program.inputs)))
-        read = reverse(program, program.outputs(), self.needs).outside() if mask else []
+        # The forward values that a reverse program may read: all, or none, or the results alone.
+        self.known: set[str] | None = {*program.outputs()} if recomputes else None
+        read = self.reverse(program.outputs(), self.needs).outside() if mask else []
+        if recomputes and mask:
+            self.known = set()
+            from_arguments = self.reverse(program.outputs(), self.needs).outside()
+            if len(from_arguments) <= len(read):
+                read = from_arguments
+            else:
+                self.known = {*program.outputs()}
         hidden = [name for name in read if name not in program.inputs and name not in program.results]
         self.n_results = len(program.results)
         self.outputs = (*program.outputs(), *hidden)
         self.saved_arguments = tuple(name in read for name in program.inputs)
-        self.forward = compiled(
+        self.forward = self.compiled(
             Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps(),
             small=self.small,
         )
         self._reverses: dict[Any, Any] = {}
+
+    def reverse(self, outputs: tuple[str, ...], needs: tuple[bool, ...]) -> Program:
+        """The program of the gradients. Where intermediate values cost more to keep than to compute again, it
+        begins with the steps of the forward.
+        """
+        back = reverse(self.program, outputs, needs)
+        if self.known is None:
+            return back
+        again = [step for step in self.program.steps if step.name not in self.known]
+        return Program(back.inputs, "r", again + back.steps, back.results).without_dead_steps()
 
     def kept(self, arrays: list[Array]) -> list[Array | None]:
         """The arguments, without those that no rule reads."""
@@ -265,7 +302,7 @@ class Plan:
         key = (present, needs)
         if key not in self._reverses:
             outputs = tuple(name for name, there in zip(self.outputs, present, strict=True) if there)
-            program = reverse(self.program, outputs, needs)
+            program = self.reverse(outputs, needs)
             outside = program.outside()
             into: Sequence[int] = ()
             pieces = None
@@ -274,7 +311,7 @@ class Plan:
                 if all(needs[first : first + n]):
                     start = sum(needs[:first])
                     into, pieces = range(start, start + n), (n, axis)
-            run = compiled(program, outside, into, program.only_from(self.small))
+            run = self.compiled(program, outside, into, program.only_from(self.small))
             places = {name: i for i, name in enumerate((*self.outputs, *self.program.inputs))}
             self._reverses[key] = program, [(name, places[name]) for name in outside], run, pieces
         return self._reverses[key]
