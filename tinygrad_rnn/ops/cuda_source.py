@@ -7,9 +7,9 @@ gradients are written into such pieces likewise.
 
 float16 is loaded into float32, computed with, and rounded once, when it is stored.
 
-The kernels are plain CUDA C++ without headers. So the text that a GPU runs can be compiled by NVRTC where there
-is no GPU, and, with a few macros, by a C++ compiler (`testing/cpu_kernels.py`), where its values are compared
-with NumPy's.
+The kernels are plain CUDA C++ without headers. So the text that a GPU runs can be compiled by NVRTC where
+there is no GPU, and, with a few macros, by a C++ compiler (`testing/cpu_kernels.py`), where its values are
+compared with NumPy's.
 """
 
 from __future__ import annotations
@@ -57,9 +57,12 @@ HELPERS = {
     "clipped": "T clipped(T x, T low, T high) { x = x < low ? low : x; return x > high ? high : x; }",
     "sign_of": "T sign_of(T x) { return x != x ? x : T((x > 0) - (x < 0)); }",
     "sigmoid": "T sigmoid(T x) { const T e = exp(-fabs(x)); return (x < 0 ? e : T(1)) / (T(1) + e); }",
-    "power": "T power(T a, T b) { return b == T(2) ? a * a : b == T(0.5) ? sqrt(a) : pow(a, b); }",
+    "power": "T power(T a, T b) { return b == T(2) ? a * a : pow(a, b); }",
     "remainder_of": (
-        "T remainder_of(T a, T b) { const T m = fmod(a, b); return m != 0 && (m < 0) != (b < 0) ? m + b : m; }"
+        "T remainder_of(T a, T b) {\n"
+        "  const T m = fmod(a, b);\n"
+        "  return m != 0 && (m < 0) != (b < 0) ? m + b : m;\n"
+        "}"
     ),
     "floor_divide": (
         "T floor_divide(T a, T b) {\n"
@@ -82,8 +85,8 @@ _COMPUTED = {2: "float", 4: "float", 8: "double"}
 
 class Variant(NamedTuple):
     """What of the arguments goes into the text of a kernel: bytes per element, whether element numbers fit 32
-    bits, and for each array, arguments then results, how it is read: "c" one element after the other, "s" rows
-    with a stride, "z" one element for all.
+    bits, and for each array, arguments then results, how it is read: "c" one element after the other, "s"
+    rows with a stride, "z" one element for all.
     """
 
     itemsize: int
@@ -95,10 +98,10 @@ def kinds_of(program: Program, booleans: Iterable[str] = ()) -> dict[str, str]:
     """ "bool" for each value that is no number: `booleans` among those from outside, and what follows."""
     kinds = dict.fromkeys(booleans, "bool")
     for step in program.steps:
-        chosen = step.operands[1:] if step.op.name == "where" else ()
-        if step.op.name in LOGICAL or (chosen and all(_is_bool(o, kinds) for o in chosen)):
-            kinds[step.name] = "bool"
-        elif step.op.name.startswith("bitwise_"):
+        name = step.op.name
+        chosen = step.operands[1:] if name == "where" else ()
+        truths = bool(chosen) and all(_is_bool(o, kinds) for o in chosen)
+        if truths or name in LOGICAL or name.startswith("bitwise_"):
             kinds[step.name] = "bool"
     return kinds
 
@@ -145,8 +148,8 @@ def kernel_source(
 ) -> str:
     """The text of a kernel for arguments that lie in memory as `variant` says.
 
-    Its parameters: a pointer for each argument and each result, the number of elements, the number of columns,
-    and a stride in elements for each array that is read in rows.
+    Its parameters: a pointer for each argument and each result, the number of elements, the number of
+    columns, and a stride in elements for each array that is read in rows.
     """
     arguments = [*program.inputs, *outside]
     access = dict(zip([*arguments, *(f"y{k}" for k in range(len(results)))], variant.access, strict=True))
@@ -161,9 +164,8 @@ def kernel_source(
 
     lines = ["const I row = i / (I)columns, column = i % (I)columns;"] if rows else []
     read = {operand for step in program.steps for operand in step.reads()} | set(results)
-    for a in arguments:
-        if a in read:
-            lines.append(f"const {kinds.get(a, 'T')} {a} = {_loaded(place(a), a, kinds)};")
+    loads = [(kinds.get(a, "T"), a, _loaded(place(a), a, kinds)) for a in arguments if a in read]
+    lines += [f"const {kind} {a} = {value};" for kind, a, value in loads]
     lines += [statement(step, kinds) for step in program.steps]
     for k, r in enumerate(results):
         value = r if kinds.get(r) == "bool" else f"store({r})"
@@ -203,8 +205,8 @@ def _conversions(itemsize: int) -> str:
 
 
 class Layout(NamedTuple):
-    """How arrays of one shape are walked through: columns per row, and for each array its way ("c", "s", "z"),
-    its stride in elements where it goes by rows, and whether it must be copied first because it does neither.
+    """How arrays of one shape are walked through: columns per row, the way of each array ("c", "s" or "z"),
+    the strides in elements of those that go by rows, and which must be copied first because none will do.
     """
 
     columns: int
@@ -296,7 +298,7 @@ class Launcher:
         for n, k in enumerate(self.into):
             r = program.results[k]
             if r in self.computed and r not in self.lent:
-                self.lent[r] = n  # type: ignore[index]
+                self.lent[r] = n
         self._kernels: dict[Variant, Any] = {}
         self._ready: dict[Any, Any] = {}
 
@@ -385,7 +387,7 @@ class Launcher:
         values: Sequence[Array],
         made: Sequence[Array],
     ) -> None:
-        """A launch for which some arrays are copied, because they lie in memory in no way that a kernel knows."""
+        """A launch for which arrays are copied that lie in memory in no way that a kernel knows."""
         arrays = [*values, *made]
         shape = values[0].shape
         for k in misfits:

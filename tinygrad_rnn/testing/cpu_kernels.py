@@ -3,8 +3,8 @@
     kernel = CpuKernel(fused_source, "lstm")
     kernel((blocks,), (256,), (a, b, y, n, columns))
 
-It is called like CuPy's RawKernel, on NumPy arrays: so the kernels and what launches them are tested where there
-is no GPU. One thread after the other, so it knows no shared memory, no barriers, and no races.
+It is called like CuPy's RawKernel, on NumPy arrays: so the kernels and what launches them are tested where
+there is no GPU. One thread after the other, so it knows no shared memory, no barriers, and no races.
 """
 
 from __future__ import annotations

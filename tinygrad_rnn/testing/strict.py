@@ -15,6 +15,7 @@ boolean masks, `nonzero`, copies to the host.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from .. import backend
 from ..backend.base import ArrayModule
+from .cpu_kernels import CpuKernel
 
 # Keywords that NumPy takes and CuPy does not.
 REFUSED_KEYWORDS = {"where", "order", "initial", "mode", "correction", "min", "max", "subok", "like"}
@@ -283,7 +285,38 @@ class StrictModule(ArrayModule):
         return StrictArray(backend.find("numpy").erf(x._host))
 
 
+class KernelModule(StrictModule):
+    """The stand-in with the GPU's kernels, compiled for the CPU. `launched` counts their calls by name."""
+
+    language = "cuda"
+
+    def __init__(self) -> None:
+        self.launched: Counter[str] = Counter()
+
+    def kernel(self, source: str, name: str) -> Any:
+        kernel = CpuKernel(source, name)
+
+        def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+            self.launched[name] += 1
+            kernel(grid, block, arguments)
+
+        return launch
+
+
 module = StrictModule()
+_with_kernels = KernelModule()
+
+
+@contextlib.contextmanager
+def kernels() -> Iterator[KernelModule]:
+    """In this block the stand-in runs fused functions by the GPU's own kernels; needs a C++ compiler."""
+    _with_kernels.launched.clear()
+    backend.register(_with_kernels)
+    try:
+        with backend.use("strict"):
+            yield _with_kernels
+    finally:
+        backend.register(module)
 
 
 def install() -> None:
