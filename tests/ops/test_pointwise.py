@@ -87,28 +87,34 @@ def _tuple(x):
     return x if isinstance(x, tuple) else (x,)
 
 
-def test_pieces_of_one_split_get_pieces_of_one_gradient():
-    fused = pointwise(lstm)
-    x, c = tg.randn(3, 8, dtype="float64"), tg.randn(3, 2, dtype="float64")
-    x.requires_grad = c.requires_grad = True
+def gated(gates, c, pair):
+    i, f, g, o = tg.chunk(gates, 4, axis=-1)
+    a, b = tg.chunk(pair, 2, axis=-1)
+    return (*lstm(i, f, g, o, c * a), b * i)
 
-    def run():
-        a, b = fused(*tg.chunk(x, 4, axis=-1), c)
-        h, d = fused(*tg.chunk(tg.tanh(x), 4, axis=-1), a * b)
-        return h, d
 
-    fast = gradients(run, [x, c])
+@pytest.mark.parametrize("needs", range(1, 8))
+@pytest.mark.parametrize("shape", [(3, 2), (2, 1, 3), (1,), (2, 0)])
+def test_arguments_of_several_chunks(needs, shape):
+    fused = pointwise(gated)
+    inputs = [tg.randn(*shape[:-1], n * shape[-1], dtype="float64") for n in (4, 1, 2)]
+    for k, x in enumerate(inputs):
+        x.requires_grad = bool(needs >> k & 1)
+    tracked = [x for x in inputs if x.requires_grad]
+    assert fused(*inputs)[0].grad_fn == "<gated>"
+    fast = gradients(lambda: fused(*inputs), tracked)
     with tg.unfused():
-        assert_same(fast, gradients(run, [x, c]))
-    (h, d), parts = run(), tg.chunk(x, 4, axis=-1)
-    parts[1].retain_grad()
-    (h.sum() + d.sum() + (fused(*parts, c)[0] * parts[2]).sum()).backward()
-    assert parts[1].grad.shape == (3, 2)
+        assert_same(fast, gradients(lambda: fused(*inputs), tracked))
+
+
+def test_chunks_of_a_row_and_chunks_not_used():
+    fused = pointwise(lambda x, b: tanh(x + tg.chunk(b, 3, axis=-1)[1]))
+    x, b = tg.randn(4, 2, requires_grad=True), tg.randn(6, requires_grad=True)
+    assert fused(x, b).grad_fn == "<<lambda>>"
+    fast = gradients(lambda: fused(x, b), [x, b])
     with tg.unfused():
-        parts = tg.chunk(x, 4, axis=-1)
-        h, d = run()
-        (expected,) = tg.grad(h.sum() + d.sum() + (fused(*parts, c)[0] * parts[2]).sum(), [x])
-    np.testing.assert_allclose(x.grad.numpy(), expected.numpy(), atol=1e-12)
+        assert_same(fast, gradients(lambda: fused(x, b), [x, b]), 1e-5)
+    assert fused(tg.ones(4, 2), tg.ones(5)).shape == (4, 2)  # chunks of 2, 2 and 1: op by op
 
 
 def test_rows_are_broadcast_and_summed_back():
@@ -174,6 +180,9 @@ def test_source_shows_what_was_made():
         (lambda a: a if a > 0 else -a, "may not branch on a value"),
         (lambda a: a * tg.ones(3), "must come in as an argument"),
         (lambda a: 1.0, "returns a float"),
+        (lambda a: tg.chunk(a, 2)[0], "along the last axis, axis=-1, got axis=0"),
+        (lambda a: tg.chunk(a * 2, 2, axis=-1)[0], "chunk works on an argument"),
+        (lambda a: tg.chunk(a, 2, axis=-1)[0] + a, "both in chunks and whole"),
     ],
 )
 def test_what_is_not_pointwise_says_so(function, message):

@@ -42,7 +42,8 @@ def rnn_relu(x: Any, h: Any) -> Any:
 
 
 @pointwise
-def lstm(i: Any, f: Any, g: Any, o: Any, c: Any) -> Any:
+def lstm(gates: Any, c: Any) -> Any:
+    i, f, g, o = chunk(gates, 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     return sigmoid(o) * tanh(c), c
 
@@ -235,8 +236,7 @@ class LSTMCell(Cell):
         return _affine(x, self.w_x, self.b, self.b_h)
 
     def step(self, px: Tensor, state: LSTMState) -> LSTMState:
-        i, f, g, o = chunk(px + state.h @ self.w_h, 4, axis=-1)
-        return LSTMState(*lstm(i, f, g, o, state.c))
+        return LSTMState(*lstm(px + state.h @ self.w_h, state.c))
 
     def initial_state(self, batch_size: int, like: Tensor) -> LSTMState:
         zeros = like.new_zeros(batch_size, self.hidden_size)

@@ -50,6 +50,7 @@ class Program:
     steps: list[Step] = field(default_factory=list)
     results: list[str | None] = field(default_factory=list)
     one_result: bool = False
+    packs: dict[str, list[str]] = field(default_factory=dict)  # arguments and their chunks
     _known: dict[Any, str] = field(default_factory=dict)
 
     def emit(self, op: Primitive, operands: tuple[str | float, ...], settings: dict[str, Any]) -> str:

@@ -1,17 +1,20 @@
 """One Python function of elements -> one node in the graph, one straight run over the data.
 
     @pointwise
-    def lstm(i, f, g, o, c):
+    def lstm(gates, c):
+        i, f, g, o = chunk(gates, 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         return sigmoid(o) * tanh(c), c
 
-The function is called once, on symbols, which write down every operation on them: a straight list, the
-*program*. Its reverse is another program: the rules of the operations, called on symbols too, from the last
-to the first. Nothing is said twice, and nothing is said here about any cell.
+An argument may be several values side by side, as `gates` is here; `chunk` takes it apart. The function is
+called once, on symbols, which write down every operation on them: a straight list, the *program*. Its reverse
+is another program: the rules of the operations, called on symbols too, from the last to the first. Nothing is
+said twice, and nothing is said here about any cell.
 
-From a program, codegen.py makes a function for NumPy and cuda_source.py a kernel for a GPU. A call of the fused function is one node with several
-results: those the function returns, and, hidden behind them, the intermediate values that the reverse program
-reads. Because they are results, gradients of gradients may flow into them, at any order.
+From a program, codegen.py makes a function for NumPy and cuda_source.py a kernel for a GPU. A call of the
+fused function is one node with several results: those the function returns, and, hidden behind them, the
+intermediate values that the reverse program reads. Because they are results, gradients of gradients may flow
+into them, at any order.
 
 `with unfused():` runs the function as it stands, op by op.
 """
@@ -28,7 +31,7 @@ from ..engine import Value, mode
 from ..engine.graph import Node, Output, Primitive
 from . import elementwise as e
 from .codegen import Program, compiled
-from .shape import SPLIT, lend_pieces
+from .shape import chunk, concat
 
 
 class Symbol:
@@ -54,6 +57,19 @@ class Symbol:
                 )
             operands.append(a.name if isinstance(a, Symbol) else a)
         return Symbol(self.program, self.program.emit(op, tuple(operands), {**op.defaults, **settings}))
+
+    def chunk(self, chunks: int, axis: int = 0) -> tuple[Symbol, ...]:
+        """Called by `chunk`: the pieces of an argument."""
+        program, name = self.program, self.name
+        if axis != -1:
+            raise TypeError(f"pointwise: chunk works along the last axis, axis=-1, got axis={axis}")
+        if name in program.inputs:
+            program.packs[name] = pieces = [f"{name}_{k}" for k in range(chunks)]
+            at = program.inputs.index(name)
+            program.inputs[at : at + 1] = pieces
+        if len(program.packs.get(name, ())) != chunks:
+            raise TypeError("pointwise: chunk works on an argument, and on each into one number of chunks")
+        return tuple(Symbol(program, piece) for piece in program.packs[name])
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -97,6 +113,9 @@ def trace(function: Callable[..., Any], n_args: int) -> Program:
                 f"pointwise: {function.__name__} returns a {type(result).__name__}, not a computed value"
             )
         program.results.append(result.name)
+    read = {*program.results, *(name for step in program.steps for name in step.reads())}
+    if not read.isdisjoint(program.packs):
+        raise TypeError(f"pointwise: {function.__name__} uses an argument both in chunks and whole")
     return program
 
 
@@ -146,6 +165,11 @@ class Fused:
     def program(self) -> Program:
         return trace(self.function, len(self.arguments))
 
+    @functools.cached_property
+    def pieces(self) -> list[int]:
+        """Into how many pieces each argument is taken apart."""
+        return [len(self.program.packs.get(f"a{i}", "1")) for i in range(len(self.arguments))]
+
     def __call__(self, *args: Any) -> Any:
         now = mode.current()
         if not now.fused or now.debug:
@@ -155,9 +179,9 @@ class Fused:
             raise TypeError(
                 f"{self.name}: expected {len(self.arguments)} arguments ({wanted}), got {len(args)}"
             )
-        arrays, parents = [], []
+        arrays, pieces, parents = [], [], []
         mask, bit = 0, 1
-        for a in args:
+        for a, n in zip(args, self.pieces, strict=True):
             if not isinstance(a, Value):
                 return self.function(*args)  # plain arrays and numbers: nothing to fuse for
             vertex = a.vertex
@@ -165,11 +189,18 @@ class Fused:
                 mask |= bit
             bit += bit
             parents.append(vertex)
-            arrays.append(a.array)
-        first = arrays[0]
+            array = a.array
+            arrays.append(array)
+            if n == 1:
+                pieces.append(array)
+            elif not array.shape or array.shape[-1] % n:
+                return self.function(*args)  # chunks of unequal size
+            else:
+                pieces += _pieces(array, n)
+        first = pieces[0]
         shape, dtype, kind = first.shape, first.dtype, type(first)
-        rows = 0  # arguments that are broadcast, such as a bias: bit i for argument i
-        for i, a in enumerate(arrays):
+        rows = 0  # pieces that are broadcast, such as a bias: bit i for piece i
+        for i, a in enumerate(pieces):
             if a.shape != shape:
                 if a.shape != shape[1:] or not a.shape:
                     return self.function(*args)  # other broadcasting: the rare case, op by op
@@ -180,13 +211,13 @@ class Fused:
             return self.function(*args)
         if not now.grad:
             mask = 0
-        key = (mask, rows, _split_layout(parents) if mask else None, kind)
+        key = (mask, rows, kind)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = Plan(self, *key[:3], array_module(first).language)
+            plan = self._plans[key] = Plan(self, mask, rows, array_module(first).language)
         if not plan.fits:
             return self.function(*args)
-        values = tuple(plan.forward(array_module(first), arrays))
+        values = tuple(plan.forward(array_module(first), pieces))
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
@@ -201,9 +232,9 @@ class Fused:
         NumPy; "cuda", the kernels for a GPU, for float32 arguments that lie in rows of larger arrays.
         """
         made = language if language == "cuda" else "python"
-        plan = Plan(self, (1 << len(self.arguments)) - 1, 0, None, made)
+        plan = Plan(self, (1 << len(self.arguments)) - 1, 0, made)
         present = tuple(k < plan.n_results for k in range(len(plan.outputs)))
-        back, _, run, _ = plan.reverse_of(present, plan.needs)
+        back, _, run = plan.reverse_of(present, (True,) * len(self.arguments))
         if language == "program":
             return "\n\n".join(f"{', '.join(p.inputs)}:\n{p}" for p in (self.program, back))
         if language in ("python", "cuda"):
@@ -211,25 +242,10 @@ class Fused:
         raise ValueError(f"source: {language!r} is unknown; there are 'program', 'python' and 'cuda'")
 
 
-def _split_layout(parents: list[Any]) -> tuple[int, int, int] | None:
-    """(first argument, how many, axis) where arguments are all the pieces of one split, in order: gates, as a
-    rule.
-
-    Their gradients are then written into the pieces of one array, so that going back through the split costs
-    nothing.
-    """
-    for i, vertex in enumerate(parents):
-        if type(vertex) is Output and vertex.k == 0 and vertex.node.op is SPLIT and vertex.node.parents:
-            node = vertex.node
-            n = node.outputs or 0
-            for k in range(1, n):
-                piece = parents[i + k] if i + k < len(parents) else None
-                if type(piece) is not Output or piece.node is not node or piece.k != k:
-                    return None
-            base: Any = node.parents[0]
-            differ = [a for a, (p, q) in enumerate(zip(base.shape, vertex.shape, strict=True)) if p != q]
-            return i, n, differ[0] if differ else 0
-    return None
+def _pieces(array: Array, n: int) -> list[Array]:
+    """Views of `n` equal parts along the last axis."""
+    size = array.shape[-1] // n
+    return [array[..., k * size : (k + 1) * size] for k in range(n)]
 
 
 def _generator(language: str, name: str) -> tuple[bool, Callable[..., Any]]:
@@ -246,26 +262,19 @@ class Plan:
 
     variadic = False
 
-    def __init__(
-        self,
-        fused: Fused,
-        mask: int,
-        rows: int,
-        layout: tuple[int, int, int] | None,
-        language: str = "python",
-    ) -> None:
+    def __init__(self, fused: Fused, mask: int, rows: int, language: str = "python") -> None:
         program = fused.program
         recomputes, self.compiled = _generator(language, fused.name)
         self.small = program.only_from(name for i, name in enumerate(program.inputs) if rows >> i & 1)
         self.fits = not self.small.intersection(program.results)
-        self.program, self.name, self.layout = program, fused.name, layout
-        self.needs = tuple(bool(mask >> i & 1) for i in range(len(program.inputs)))
+        self.program, self.name, self.pieces = program, fused.name, fused.pieces
+        needs = self._of_pieces([mask >> i & 1 for i in range(len(self.pieces))])
         # The forward values that a reverse program may read: all, or none, or the results alone.
         self.known: set[str] | None = {*program.outputs()} if recomputes else None
-        read = self.reverse(program.outputs(), self.needs).outside() if mask else []
+        read = self.reverse(program.outputs(), needs).outside() if mask else []
         if recomputes and mask:
             self.known = set()
-            from_arguments = self.reverse(program.outputs(), self.needs).outside()
+            from_arguments = self.reverse(program.outputs(), needs).outside()
             if len(from_arguments) <= len(read):
                 read = from_arguments
             else:
@@ -273,7 +282,9 @@ class Plan:
         hidden = [name for name in read if name not in program.inputs and name not in program.results]
         self.n_results = len(program.results)
         self.outputs = (*program.outputs(), *hidden)
-        self.saved_arguments = tuple(name in read for name in program.inputs)
+        names = iter(program.inputs)
+        own = [[next(names) for _ in range(n)] for n in self.pieces]
+        self.saved = [not set(read).isdisjoint(names_of) for names_of in own]
         self.forward = self.compiled(
             Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps(),
             small=self.small,
@@ -290,30 +301,29 @@ class Plan:
         again = [step for step in self.program.steps if step.name not in self.known]
         return Program(back.inputs, "r", again + back.steps, back.results).without_dead_steps()
 
+    def _of_pieces(self, of_arguments: Sequence[Any]) -> tuple[bool, ...]:
+        return tuple(bool(x) for x, n in zip(of_arguments, self.pieces, strict=True) for _ in range(n))
+
     def kept(self, arrays: list[Array]) -> list[Array | None]:
         """The arguments, without those that no rule reads."""
-        return [a if keep else None for a, keep in zip(arrays, self.saved_arguments, strict=True)]
+        return [a if keep else None for a, keep in zip(arrays, self.saved, strict=True)]
 
     def reverse_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Any:
         """For the outputs that have a gradient and the arguments that need one: the reverse program; the
-        forward values it reads, each with its place among results and arguments; its code; and (how many,
-        axis) where gradients are pieces of one array.
+        forward values it reads, each with its place among results and pieces; and its code, which is given
+        the memory for the gradients of pieces: they belong into one array.
         """
         key = (present, needs)
         if key not in self._reverses:
             outputs = tuple(name for name, there in zip(self.outputs, present, strict=True) if there)
-            program = self.reverse(outputs, needs)
+            program = self.reverse(outputs, self._of_pieces(needs))
             outside = program.outside()
-            into: Sequence[int] = ()
-            pieces = None
-            if self.layout is not None:
-                first, n, axis = self.layout
-                if all(needs[first : first + n]):
-                    start = sum(needs[:first])
-                    into, pieces = range(start, start + n), (n, axis)
+            wanted = [n for n, need in zip(self.pieces, needs, strict=True) if need]
+            is_piece = [n > 1 for n in wanted for _ in range(n)]
+            into = [i for i, there in enumerate(is_piece) if there]
             run = self.compiled(program, outside, into, program.only_from(self.small))
             places = {name: i for i, name in enumerate((*self.outputs, *self.program.inputs))}
-            self._reverses[key] = program, [(name, places[name]) for name in outside], run, pieces
+            self._reverses[key] = program, [(name, places[name]) for name in outside], run
         return self._reverses[key]
 
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> list[Any]:
@@ -321,28 +331,51 @@ class Plan:
         program, on arrays as compiled, on tensors (under create_graph) op by op."""
         gs = values[0]
         present, needs = tuple([g is not None for g in gs]), tuple([p is not None for p in parents])
-        found_before = self._reverses.get((present, needs))
-        program, outside, run, pieces = found_before or self.reverse_of(present, needs)
-        forward = [*values[1], *values[2:]]  # results, then arguments
+        program, outside, run = self._reverses.get((present, needs)) or self.reverse_of(present, needs)
         given = [g for g in gs if g is not None]
         first = given[0]
-        if isinstance(first, Value):
+        symbolic = isinstance(first, Value)
+        forward = [*values[1]]  # results, then the pieces of the arguments
+        for x, n in zip(values[2:], self.pieces, strict=True):
+            if n == 1 or x is None:
+                forward += [x] * n
+            else:
+                forward += chunk(x, n, axis=-1) if symbolic else _pieces(x, n)
+        wholes, places = [], []
+        if symbolic:
             found = program.interpret(given, {name: forward[i] for name, i in outside})
         else:
-            given += [forward[i] for _, i in outside]
             xp = array_module(first)
-            found = run(xp, given, lend_pieces(xp, first, *pieces)) if pieces else run(xp, given)
-        if len(found) == len(needs):
-            return found
-        gradients = iter(found)
-        return [next(gradients) if need else None for need in needs]
+            for n, need in zip(self.pieces, needs, strict=True):
+                if n > 1 and need:
+                    wholes.append(xp.empty((*first.shape[:-1], n * first.shape[-1]), first.dtype))
+                    places += _pieces(wholes[-1], n)
+            given += [forward[i] for _, i in outside]
+            found = run(xp, given, places) if places else run(xp, given)
+        parts, joined = iter(found), iter(wholes)
+        gradients: list[Any] = []
+        for n, need in zip(self.pieces, needs, strict=True):
+            if not need:
+                gradients.append(None)
+                continue
+            own = [next(parts) for _ in range(n)]
+            gradients.append(own[0] if n == 1 else next(joined) if wholes else _joined(own, first))
+        return gradients
+
+
+def _joined(pieces: list[Any], like: Any) -> Any:
+    """The gradient of an argument from those of its pieces, on tensors; None is zero."""
+    if all(piece is None for piece in pieces):
+        return None
+    return concat([like * 0 if piece is None else piece for piece in pieces], axis=-1)
 
 
 def pointwise(function: Callable[..., Any]) -> Any:
     """Makes one node, and one run over the data, of a function of elements.
 
-    The function takes values of one shape (or without the first axis, as a bias) and combines them by
-    arithmetic, comparison, `where` and the functions of ops/elementwise.py; it returns one value or a tuple.
+    The function takes values of one shape (or without the first axis, as a bias), or several of them side by
+    side, which it takes apart by `chunk(x, n, axis=-1)`. It combines them by arithmetic, comparison, `where`
+    and the functions of ops/elementwise.py, and returns one value or a tuple.
     Tensors of unequal shapes or types are worked through op by op.
     """
     return Fused(function)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -242,35 +240,9 @@ def stack(tensors: Sequence[Array], axis: int = 0) -> Array:
     return _stack(*tensors, axis=axis_of("stack", axis, tensors[0].ndim + 1))
 
 
-class _Lent(threading.local):
-    """The array whose pieces were last handed out to be filled with gradients."""
-
-    whole: Array = None
-    pieces: Sequence[Array] = ()
-
-
-_lent = _Lent()
-
-
-def lend_pieces(xp: Any, like: Array, n: int, axis: int) -> Sequence[Array]:
-    """`n` arrays in the shape and type of `like`, to be filled by a rule: pieces of one array along `axis`.
-
-    If they come back as the gradients of one split, `_join` gives the array that they are pieces of, and
-    copies nothing.
-    """
-    size = like.shape[axis]
-    whole = xp.empty((*like.shape[:axis], n * size, *like.shape[axis + 1 :]), like.dtype)
-    _lent.whole = whole
-    _lent.pieces = [whole[along(axis, slice(k * size, (k + 1) * size))] for k in range(n)]
-    return _lent.pieces
-
-
 def _join(
     g: tuple[Array | None, ...], x_shape: tuple[int, ...], sizes: tuple[int, ...], axis: int
 ) -> list[Array]:
-    if len(g) == len(_lent.pieces) and all(map(operator.is_, g, _lent.pieces)):
-        whole, _lent.whole, _lent.pieces = _lent.whole, None, ()
-        return [whole]
     present = next(piece for piece in g if piece is not None)
     pieces = []
     for piece, size in zip(g, sizes, strict=True):
@@ -289,9 +261,6 @@ def _split(xp: Any, x: Array, *, sizes: tuple[int, ...], axis: int) -> tuple[Arr
         pieces.append(x[along(axis, slice(start, start + size))])
         start += size
     return tuple(pieces)
-
-
-SPLIT = _split.primitive  # type: ignore[attr-defined]
 
 
 @both_dialects
@@ -317,9 +286,11 @@ def split(x: Array, split_size_or_sections: Any, axis: int = 0) -> tuple[Array, 
 @both_dialects
 def chunk(x: Array, chunks: int, axis: int = 0) -> tuple[Array, ...]:
     """`chunks` views of equal size along `axis` (the last smaller where it does not divide)."""
-    axis = axis_of("chunk", axis, x.ndim)
     if chunks < 1:
         raise ValueError(f"chunk: expected at least 1 chunk, got {chunks}")
+    if hasattr(x, "record"):  # a symbol: pointwise.py is reading a function
+        return x.chunk(chunks, axis)
+    axis = axis_of("chunk", axis, x.ndim)
     n = x.shape[axis]
     size = -(-n // chunks)
     if size * chunks == n:  # also where there is nothing to share out
