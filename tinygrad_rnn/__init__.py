@@ -70,6 +70,7 @@ from .io import load, save
 from .ops import (
     abs,
     add,
+    addmm,
     all,
     allclose,
     amax,

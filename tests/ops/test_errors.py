@@ -28,6 +28,7 @@ CASES = [
     (lambda: x @ tg.ones(2, 3), ValueError, r"matmul: \(2, 3\) @ \(2, 3\): .*\(3\) must equal"),
     (lambda: x @ tg.tensor(1.0), ValueError, r"matmul: both arguments need at least one axis"),
     (lambda: x @ tg.ones(2), ValueError, r"matmul: .*the only axis of the second \(2\)"),
+    (lambda: ops.addmm(tg.ones(2, 4), x, tg.ones(3, 5)), ValueError, r"addmm: got .*broadcast"),
     (lambda: x.sum(2), IndexError, r"sum: axis 2 does not exist; the tensor has 2 axes"),
     (lambda: x.mean((0, 0)), ValueError, r"mean: axis \(0, 0\) names an axis twice"),
     (lambda: x.var("a"), TypeError, r"var: axis must be an integer, got str"),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..backend import default_rng
 from ..creation import empty
-from ..ops import chunk, relu, sigmoid, tanh
+from ..ops import addmm, chunk, relu, sigmoid, tanh
 from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from . import init as start
@@ -236,7 +236,7 @@ class LSTMCell(Cell):
         return _affine(x, self.w_x, self.b, self.b_h)
 
     def step(self, px: Tensor, state: LSTMState) -> LSTMState:
-        return LSTMState(*lstm(px + state.h @ self.w_h, state.c))
+        return LSTMState(*lstm(addmm(px, state.h, self.w_h), state.c))
 
     def initial_state(self, batch_size: int, like: Tensor) -> LSTMState:
         zeros = like.new_zeros(batch_size, self.hidden_size)
@@ -296,10 +296,10 @@ class GRUCell(Cell):
 
 def _affine(x: Tensor, w: Tensor, b: Tensor | None, second: Tensor | None = None) -> Tensor:
     """x @ w + b, and with PyTorch's parameters a second bias, which only ever adds to the first."""
-    y = x @ w
-    if second is not None and b is not None:
-        b = b + second
-    return y if b is None else y + b
+    if b is None:
+        return x @ w
+    y: Tensor = addmm(b if second is None else b + second, x, w)
+    return y
 
 
 # ---------------------------------------------------------------- states, whatever their structure

@@ -79,7 +79,7 @@ from .index import (
     take_along_axis,
     topk,
 )  # fmt: skip
-from .linalg import einsum, linear, matmul
+from .linalg import addmm, einsum, linear, matmul
 from .names import (
     allclose,
     equal,

@@ -69,6 +69,10 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
 
     (..., n, k) @ (..., k, m) -> (..., n, m).
     """
+    return _product(xp, a, b)
+
+
+def _product(xp: Any, a: Array, b: Array) -> Array:
     if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
         raise ValueError("matmul: both arguments need at least one axis; use * for a number")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
@@ -80,6 +84,21 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of a batch of small ones
         return xp.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
     return xp.matmul(a, b)
+
+
+@primitive(
+    vjp=(
+        lambda g: g,
+        lambda g, mat1, mat2: _left_gradient(g, mat1, mat2),
+        lambda g, mat1, mat2_shape: _right_gradient(g, mat1, mat2_shape),
+    )
+)
+def addmm(xp: Any, input: Array, mat1: Array, mat2: Array) -> Array:
+    """input + mat1 @ mat2 as one op; the input broadcasts to the product: (m,) + (..., n, k) @ (k, m)."""
+    y = _product(xp, mat1, mat2)
+    if not y.ndim or y.dtype != input.dtype:
+        return xp.broadcast_to(input, y.shape) + y
+    return xp.add(y, input, out=y)
 
 
 def _weight_gradient(g: Array, x: Array) -> Product:

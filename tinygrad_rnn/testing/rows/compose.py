@@ -26,6 +26,15 @@ def factors(draw: s.Draw) -> Case:
 
 
 @s.composite
+def added(draw: s.Draw) -> Case:
+    """An array that broadcasts to the matrix product of the two others."""
+    a, b = draw(factors()).arrays
+    whole = np.matmul(a, b).shape
+    shape = tuple(n if draw(s.booleans()) else 1 for n in whole[draw(s.integers(0, len(whole))) :])
+    return Case((draw(s.arrays(shape)), a, b))
+
+
+@s.composite
 def mapped(draw: s.Draw) -> Case:
     """Inputs (..., k) and the weight of a linear map, (m, k)."""
     x = draw(s.arrays(s.shapes(min_dims=1)))
@@ -156,6 +165,7 @@ def _layer_norm(x: Array, weight: Array, bias: Array) -> Array:
 
 PROBABILITY = s.Domain(0.1, 0.9)
 ROWS: dict[str, Row] = {
+    "addmm": Row(ops.addmm, lambda x, a, b: x + np.matmul(a, b), added(), ("addmm",)),
     "matmul": Row(ops.matmul, np.matmul, factors(), ("matmul",)),
     "linear": Row(ops.linalg.linear, lambda x, w: x @ w.T, mapped(), ("linear",)),
     "einsum": Row(
