@@ -33,10 +33,10 @@ def test_every_elementwise_op_has_an_expression():
 def launchers(fused):
     """The kernels of a function: forward, and backward for all arguments."""
     n = len(fused.arguments)
-    plan = Plan(fused, (1 << n) - 1, 0, None, "cuda")
+    plan = Plan(fused, (1 << n) - 1, 0, "cuda")
     yield plan.forward
     present = tuple(name in plan.program.results for name in plan.outputs)
-    _, _, run, _ = plan.reverse_of(present, plan.needs)
+    _, _, run = plan.reverse_of(present, (True,) * n)
     yield run
 
 
@@ -101,9 +101,10 @@ def test_kernels_compute_what_numpy_computes(name, arrange):
     fused = ALL[name]
     rng = np.random.default_rng(1)
     for kind, shape in (("float32", (5, 3)), ("float16", (2, 3, 4)), ("float64", (1, 2))):
-        arrays = [rng.uniform(0.2, 1.5, shape).astype(kind) for _ in fused.arguments]
+        shapes = [(*shape[:-1], n * shape[-1]) for n in fused.pieces]
+        arrays = [rng.uniform(0.2, 1.5, s).astype(kind) for s in shapes]
         if not name.endswith("powers"):
-            arrays = [a * np.sign(rng.uniform(-1, 1, shape)).astype(kind) for a in arrays]
+            arrays = [a * np.sign(rng.uniform(-1, 1, a.shape)).astype(kind) for a in arrays]
         with tg.use("numpy"):
             here = values_and_gradients(fused, arrays, arrange)
         with strict.kernels() as module:
@@ -128,7 +129,7 @@ def test_second_order():
     fused = LIBRARY["nn.cells.lstm"]
 
     def second():
-        x = [tg.tensor(np.full((2, 3), 0.1 * (k + 1)), requires_grad=True) for k in range(5)]
+        x = [tg.tensor(np.linspace(-1, 1, 6 * n).reshape(2, -1), requires_grad=True) for n in (4, 1)]
         first = tg.grad(sum(r.sum() for r in fused(*x)), x, create_graph=True)
         return tg.grad(sum((g * g).sum() for g in first), x)
 
@@ -141,12 +142,12 @@ def test_second_order():
 def test_unfused_and_part_of_the_gradients():
     fused = LIBRARY["nn.cells.lstm"]
     with strict.kernels() as module:
-        x = [tg.randn(2, 3, requires_grad=k in (1, 4)) for k in range(5)]
+        x = [tg.randn(2, 12), tg.randn(2, 3, requires_grad=True)]
         h, _ = fused(*x)
-        found = tg.grad(h.sum(), [x[4]])
+        found = tg.grad(h.sum(), x[1:])
         assert module.launched["lstm"] == 2
         with tg.unfused():
-            expected = tg.grad(fused(*x)[0].sum(), [x[4]])
+            expected = tg.grad(fused(*x)[0].sum(), x[1:])
         assert module.launched["lstm"] == 2
     close(found, expected, "float32")
 
@@ -219,7 +220,7 @@ def test_layouts():
 
 
 def test_large_arrays_are_counted_in_64_bits():
-    launcher = Launcher("f", Plan(LIBRARY["nn.cells.rnn_tanh"], 0, 0, None, "cuda").forward.program, [], [])
+    launcher = Launcher("f", LIBRARY["nn.cells.rnn_tanh"].program, [], [])
     assert "typedef long long I;" in launcher.text(Variant(4, False, ("c",) * 3))
     assert "typedef int I;" in launcher.text(Variant(4, True, ("c",) * 3))
 
@@ -227,4 +228,4 @@ def test_large_arrays_are_counted_in_64_bits():
 def test_source_shows_the_kernels():
     text = LIBRARY["nn.cells.lstm"].source("cuda")
     assert text.count('extern "C" __global__ void lstm(') == 2
-    assert "row * (I)stride_a0 + column" in text
+    assert "row * (I)stride_a0_3 + column" in text

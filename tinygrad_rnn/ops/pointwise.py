@@ -211,13 +211,14 @@ class Fused:
             return self.function(*args)
         if not now.grad:
             mask = 0
-        key = (mask, rows, kind)
+        xp = array_module(first)
+        key = (mask, rows, xp)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = Plan(self, mask, rows, array_module(first).language)
+            plan = self._plans[key] = Plan(self, mask, rows, xp.language)
         if not plan.fits:
             return self.function(*args)
-        values = tuple(plan.forward(array_module(first), pieces))
+        values = tuple(plan.forward(xp, pieces))
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
