@@ -141,7 +141,8 @@ class Primitive:
         names = ["g", "y", *arguments, *self.settings, *(f"{a}_shape" for a in arguments)]
         place = {name: i for i, name in enumerate(names)}
         reads = [self._reads(rule, place) for rule in self.rules] if self.joint is None else []
-        self.reads = [itemgetter(*r) if len(r) > 1 else None for r in reads]  # None: the rule reads g alone
+        readers = [itemgetter(*r) if len(r) > 1 else None for r in reads]  # None: the rule reads g alone
+        self.rules_and_reads = [*zip(self.rules, readers, strict=True)] if self.joint is None else []
         self.joint_reads = self._reads(self.joint, place)
         self.asks_needs = self.joint is not None and "needs" in inspect.signature(self.joint).parameters
         self.reads_of = reads if self.joint is None else [self.joint_reads]
@@ -170,14 +171,13 @@ class Primitive:
             if not isinstance(gradients, (list, tuple)) or len(gradients) != len(parents):
                 raise errors.wrong_gradients(self.name, gradients, len(parents))
             return gradients
-        return [
-            None
-            if parent is None or rule is None
-            else rule(values[0])
-            if read is None
-            else rule(*read(values))
-            for parent, rule, read in zip(parents, self.rules, self.reads, strict=True)
-        ]
+        g, gradients = values[0], []
+        for parent, (rule, read) in zip(parents, self.rules_and_reads, strict=True):
+            if parent is None or rule is None:
+                gradients.append(None)
+            else:
+                gradients.append(rule(g) if read is None else rule(*read(values)))
+        return gradients
 
     def find_drops(self, mask: int) -> tuple[int, ...]:
         """Which of [y, *arguments] no rule reads, where bit i of `mask` says that argument i needs a
@@ -383,8 +383,12 @@ def backward(
                             gp = _sum_to(gp, parent.shape, node.op.name)
                         if gp.dtype is not parent.dtype and gp.dtype != parent.dtype:
                             gp = gp.astype(parent.dtype)
-                        if place not in sums:
+                        before = sums.get(place)
+                        if before is None:
                             sums[place] = gp  # most places get one gradient
+                            continue
+                        if type(before) is Sum:
+                            before.add(gp, create_graph)
                             continue
                     _add(sums, place, gp, parent.dtype, create_graph)
             except Exception as error:

@@ -89,6 +89,7 @@ class Cell(Module):
     """
 
     init = "default"  # how reset_parameters fills the weights; "torch" is the other way
+    _fitting: Any = None  # batch size and shapes of the last state that was checked
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -130,8 +131,11 @@ class Cell(Module):
         if x.ndim == 1:
             state = None if state is None else map_state(lambda s: s.unsqueeze(0), state)
             return map_state(lambda s: s.squeeze(0), self.forward(x.unsqueeze(0), state))
-        zeros = self.initial_state(x.shape[0], x)
-        state = zeros if state is None else match_state(name, state, zeros)
+        if state is None:
+            state = self.initial_state(x.shape[0], x)
+        elif (x.shape[0], _shapes(state)) != self._fitting:
+            state = match_state(name, state, self.initial_state(x.shape[0], x))
+            self._fitting = (x.shape[0], _shapes(state))
         return self.step(self.project(x), state)
 
     def reset_parameters(self, rng: Any = None) -> None:
@@ -330,6 +334,13 @@ def match_state(name: str, state: State, expected: State) -> State:
     if state.shape != expected.shape:
         raise ValueError(f"{name}: state has shape {state.shape}, expected {expected.shape}")
     return state
+
+
+def _shapes(state: State) -> Any:
+    """The structure of a state, as something to compare."""
+    if isinstance(state, Tensor):
+        return state.shape
+    return (type(state), *map(_shapes, state)) if isinstance(state, tuple) else None
 
 
 def _kind(state: Any) -> str:
