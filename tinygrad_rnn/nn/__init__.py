@@ -19,4 +19,5 @@ from .losses import (
 )
 from .module import Module, ModuleList, Parameter, Sequential
 from .norm import LayerNorm
+from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent

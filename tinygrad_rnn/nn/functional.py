@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..backend import array_module, default_rng
+from ..backend import array_module, current, default_rng, find
 from ..engine.errors import describe
 from ..ops import arguments
 from ..tensor import Tensor
+from .utils.rnn import read_lengths
 
 binary_cross_entropy, cross_entropy, nll_loss = ops.binary_cross_entropy, ops.cross_entropy, ops.nll_loss
 binary_cross_entropy_with_logits = ops.binary_cross_entropy_with_logits
@@ -139,3 +141,36 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     n1, n2 = (ops.maximum(ops.norm(x, 2, dim), eps) for x in (x1, x2))
     y: Tensor = ops.sum(x1 * x2, dim) / (n1 * n2)
     return y
+
+
+# ---------------------------------------------------------------- sequences of several lengths
+
+
+def sequence_mask(lengths: Any, n_steps: int, batch_first: bool = False, *, device: Any = None) -> Tensor:
+    """Which steps are real: lengths (B,) -> booleans (T, B), or (B, T) with `batch_first`, T = n_steps.
+
+    lengths: integers of any kind, zeros allowed. Raises ValueError where one is larger than n_steps.
+    """
+    xp = current() if device is None else find(device)
+    count = len(lengths) if hasattr(lengths, "__len__") else 1
+    ends = xp.asarray(read_lengths("sequence_mask", lengths, n_steps, count), dtype="int64")
+    steps = xp.arange(n_steps)
+    mask: Tensor = Tensor._of(steps < ends[:, None] if batch_first else steps[:, None] < ends)
+    return mask
+
+
+def masked_mean(values: Tensor, lengths: Any, batch_first: bool = False) -> Tensor:
+    """The mean over real steps alone: of a loss with reduction="none", say. NaN where there is no real step.
+
+    values: (T, B, ...), or (B, T, ...) with `batch_first`; what stands in the padding changes no value and no
+    gradient, be it infinite.
+    """
+    if not isinstance(values, Tensor) or values.ndim < 2:
+        raise ValueError(f"masked_mean: values must be a tensor (time, batch, ...), got {describe(values)}")
+    n_steps, batch_size = (values.shape[1], values.shape[0]) if batch_first else values.shape[:2]
+    ends = read_lengths("masked_mean", lengths, n_steps, batch_size)
+    mask = sequence_mask(ends, n_steps, batch_first, device=values.device)
+    count = sum(ends) * math.prod(values.shape[2:])
+    real = ops.where(mask.reshape(*mask.shape, *[1] * (values.ndim - 2)), values, 0.0)
+    mean: Tensor = real.sum() * (1.0 / count if count else math.nan)
+    return mean
