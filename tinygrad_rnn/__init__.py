@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import cuda, data, io, nn, optim, utils
 from .backend import current as current_backend
-from .backend import default_rng, device, get_rng_state, manual_seed, set_rng_state, use
+from .backend import default_rng, deterministic, device, get_rng_state, manual_seed, set_rng_state, use
 from .backend.dtypes import (
     bool_,
     default_dtype,

@@ -28,7 +28,8 @@ template <class S, class C> static int gemm(int ta, int tb, int m, int n, int k,
   for (int j = 0; j < n; j++) for (int i = 0; i < m; i++) {
     C sum = 0;
     for (int l = 0; l < k; l++)
-      sum += (C)A[ta ? l + (long)i * lda : i + (long)l * lda] * (C)B[tb ? j + (long)l * ldb : l + (long)j * ldb];
+      sum += (C)A[ta ? l + (long)i * lda : i + (long)l * lda]
+           * (C)B[tb ? j + (long)l * ldb : l + (long)j * ldb];
     S* c = &C_[i + (long)j * ldc];
     *c = (S)(alpha * sum + (beta == 0 ? 0 : beta * (C)*c));
   }
@@ -40,19 +41,19 @@ int cublasCreate_v2(Handle** h) { *h = new Handle(); return 0; }
 int cublasDestroy_v2(Handle* h) { delete h; return 0; }
 int cublasSetStream_v2(Handle* h, void* s) { h->stream = s; h->workspace = 0; return 0; }
 int cublasSetWorkspace_v2(Handle* h, void* w, size_t n) { h->workspace = w; h->bytes = n; return 0; }
-int cublasGemmStridedBatchedEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* A,
-    int at, int lda, long long sa, const void* B, int bt, int ldb, long long sb, const void* beta, void* C, int ct,
-    int ldc, long long sc, int count, int compute, int algo) {
+int cublasGemmStridedBatchedEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha,
+    const void* A, int at, int lda, long long sa, const void* B, int bt, int ldb, long long sb,
+    const void* beta, void* C, int ct, int ldc, long long sc, int count, int compute, int algo) {
   calls++;
   if (!h->workspace || algo != -1 || at != bt || at != ct) return 7;
   for (int i = 0; i < count; i++) {
     int bad = 15;
     if (at == 0 && (compute == 68 || compute == 77))
-      bad = gemm<float, float>(ta, tb, m, n, k, *(float*)alpha, (float*)A + i * sa, lda, (float*)B + i * sb, ldb,
-                               *(float*)beta, (float*)C + i * sc, ldc);
+      bad = gemm<float, float>(ta, tb, m, n, k, *(float*)alpha, (float*)A + i * sa, lda,
+                               (float*)B + i * sb, ldb, *(float*)beta, (float*)C + i * sc, ldc);
     if (at == 1 && compute == 70)
-      bad = gemm<double, double>(ta, tb, m, n, k, *(double*)alpha, (double*)A + i * sa, lda, (double*)B + i * sb,
-                                 ldb, *(double*)beta, (double*)C + i * sc, ldc);
+      bad = gemm<double, double>(ta, tb, m, n, k, *(double*)alpha, (double*)A + i * sa, lda,
+                                 (double*)B + i * sb, ldb, *(double*)beta, (double*)C + i * sc, ldc);
     if (at == 2 && compute == 68)
       bad = gemm<_Float16, float>(ta, tb, m, n, k, *(float*)alpha, (_Float16*)A + i * sa, lda,
                                   (_Float16*)B + i * sb, ldb, *(float*)beta, (_Float16*)C + i * sc, ldc);
@@ -60,10 +61,11 @@ int cublasGemmStridedBatchedEx(Handle* h, int ta, int tb, int m, int n, int k, c
   }
   return 0;
 }
-int cublasGemmEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* A, int at, int lda,
-    const void* B, int bt, int ldb, const void* beta, void* C, int ct, int ldc, int compute, int algo) {
-  return cublasGemmStridedBatchedEx(h, ta, tb, m, n, k, alpha, A, at, lda, 0, B, bt, ldb, 0, beta, C, ct, ldc, 0,
-                                    1, compute, algo);
+int cublasGemmEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* A, int at,
+    int lda, const void* B, int bt, int ldb, const void* beta, void* C, int ct, int ldc, int compute,
+    int algo) {
+  return cublasGemmStridedBatchedEx(h, ta, tb, m, n, k, alpha, A, at, lda, 0, B, bt, ldb, 0, beta, C, ct,
+                                    ldc, 0, 1, compute, algo);
 }
 }
 """
@@ -198,6 +200,12 @@ def test_prototypes_are_those_of_the_header():
             enum = kind.startswith(("cublas", "cuda")) and kind not in C_TYPES  # enums are ints in C
             expected.append(ctypes.c_int if enum else ctypes.c_void_p if kind == "void*" else C_TYPES[kind])
         assert types == expected, name
-    for name, value in (("CUBLAS_COMPUTE_32F", 68), ("CUBLAS_COMPUTE_64F", 70),
-                        ("CUBLAS_COMPUTE_32F_FAST_TF32", 77), ("CUBLAS_OP_T", 1), ("CUBLAS_GEMM_DEFAULT", -1)):  # fmt: skip
-        assert re.search(rf"\b{name}\s*=\s*{value}\b", text), name
+    values = {
+        "COMPUTE_32F": 68,
+        "COMPUTE_64F": 70,
+        "COMPUTE_32F_FAST_TF32": 77,
+        "OP_T": 1,
+        "GEMM_DEFAULT": -1,
+    }
+    for name, value in values.items():
+        assert re.search(rf"\bCUBLAS_{name}\s*=\s*{value}\b", text), name

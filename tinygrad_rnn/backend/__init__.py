@@ -17,16 +17,21 @@ import numpy as np
 
 from . import numpy_
 from .base import Array, ArrayModule
+from .capture import CannotCapture
 from .dtypes import default_dtype
 from .random import default_rng, draw_from_rows, get_rng_state, manual_seed, set_rng_state
+from .switches import allow_tf32, deterministic
 
 __all__ = [
     "MODULES",
     "Array",
     "ArrayModule",
+    "CannotCapture",
+    "allow_tf32",
     "array_module",
     "current",
     "default_rng",
+    "deterministic",
     "device",
     "device_of",
     "draw_from_rows",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from .capture import CannotCapture, Capture, capturing
 
 Array = Any  # an array of the library in use: numpy.ndarray, cupy.ndarray, ...
 
@@ -66,6 +69,29 @@ class ArrayModule:
         passed as pointers, integers as long long, floats as double. For libraries whose language is "cuda".
         """
         raise NotImplementedError
+
+    @property
+    def capturing(self) -> Capture | None:
+        """The step that is being captured in this thread, if one is."""
+        return capturing.get()
+
+    def fed(self, make: Callable[[], Any]) -> Array:
+        """What the host makes, such as random numbers, as an array of the library. A step that is captured
+        has it made again at each replay.
+        """
+        return self.from_numpy(make())
+
+    def numbers(self, make: Callable[[], Any], count: dict[str, Any]) -> Any:
+        """The numbers of a step, as `make` gives them: Python floats, and in a step that is captured arrays
+        without axes, which have new values at each replay. `make` may count in `count`.
+        """
+        return make()
+
+    def capture(self, run: Callable[[], Any]) -> Any:
+        """Runs a function without executing it, and returns (its result, what executes it each time that it
+        is called). Raises CannotCapture.
+        """
+        raise CannotCapture(f"arrays of {self.name} are computed at once; there is nothing to capture")
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """`target[index] += values` in place, where `index` may name a place many times."""

@@ -1,9 +1,9 @@
 """Matrix products by cuBLAS, called directly.
 
-CuPy's own calls refuse to be captured into a CUDA graph (cupy/cupy issue 6290), and cost the host several times
-what the library call does. cuBLAS itself can be captured where its workspace is given to it
-(https://docs.nvidia.com/cuda/cublas/#cuda-graphs-support), so there is one handle here for each stream, with a
-workspace of its own. Eager steps and captured ones run the same call, which is why they give the same bits.
+CuPy's own calls refuse to be captured into a CUDA graph (https://github.com/cupy/cupy/issues/6290). cuBLAS
+itself can be captured where its workspace is given to it (https://docs.nvidia.com/cuda/cublas, "CUDA Graphs
+Support"), so there is one handle here for each stream, with a workspace of its own. Eager steps and captured
+ones run the same call, which is why they give the same bits.
 """
 
 from __future__ import annotations
@@ -47,12 +47,15 @@ def find_library() -> Any:
         return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
     except Exception:  # of many kinds: no such package, no such library, not loadable
         pass
-    for name in ("libcublas.so.13", "libcublas.so.12", "cublas64_13.dll", "cublas64_12.dll"):
-        try:
-            return ctypes.CDLL(name)
-        except OSError:
-            continue
-    return None
+    names = ("libcublas.so.13", "libcublas.so.12", "cublas64_13.dll", "cublas64_12.dll")
+    return next((library for library in map(_loaded, names) if library is not None), None)
+
+
+def _loaded(name: str) -> Any:
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
 
 
 class Cublas:

@@ -5,12 +5,17 @@ Each method here is a difference between the two libraries; the comment says whi
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import cupy
 import numpy as np
 
+from . import cublas, segments
 from .base import Array, ArrayModule
+from .capture import CannotCapture, Capture, capturing
+from .switches import allow_tf32, deterministic
 
 
 class CuPyModule(ArrayModule):
@@ -25,25 +30,125 @@ class CuPyModule(ArrayModule):
         return bool(cupy.cuda.is_available())
 
     def kernel(self, source: str, name: str) -> Any:
-        # RawKernel rather than ElementwiseKernel: a call costs the host a third, because nothing is broadcast
-        # or looked up, and the text it compiles is all there is, so that it can be tested without a GPU.
+        # RawKernel rather than ElementwiseKernel: nothing is broadcast or looked up at a call, which costs
+        # the host less, and the text it compiles is all there is, so that it can be tested without a GPU.
         return cupy.RawKernel(source, name)
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        if self.capturing is not None:
+            raise CannotCapture("values of the GPU are read on the host (item(), float(), numpy(), print)")
         return cupy.asnumpy(array)
 
     def from_numpy(self, array: np.ndarray[Any, Any]) -> Array:
+        if self.capturing is not None:  # its values would stay those of now, which is seldom meant
+            raise CannotCapture("an array comes from the host; give it to the step as an argument")
         return cupy.asarray(array)
+
+    def asarray(self, data: Any, dtype: Any = None) -> Array:
+        # Lists come from the host too. In a captured step they are constants: lengths and the like.
+        if isinstance(data, (list, tuple)) and self.capturing is not None:
+            return self.capturing.feed(lambda: np.asarray(data, dtype), constant=True)
+        return cupy.asarray(data, dtype)
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         # add.at exists, but adds in no fixed order: sums may differ in the last bit from run to run.
-        cupy.add.at(target, index, values)
+        if not deterministic.on:
+            cupy.add.at(target, index, values)
+            return
+        if self.capturing is not None:
+            raise CannotCapture("deterministic(True) sorts indices, which no graph can hold")
+        segments.scatter_add(self, target, index, values)
 
     def erf(self, x: Array) -> Array:
         # CuPy has it as one kernel, in a module that costs time to import.
         from cupyx.scipy.special import erf
 
         return erf(x)
+
+    # ------------------------------------------------------------ products
+
+    @functools.cached_property
+    def _products(self) -> cublas.Cublas | None:
+        library = cublas.find_library()
+        return None if library is None else cublas.Cublas(library, _address, _workspace)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        # CuPy's cannot be captured into a graph.
+        products = self._products
+        if products is None:
+            return cupy.matmul(a, b)
+        stream = cupy.cuda.get_current_stream().ptr
+        handle = products.handle((cupy.cuda.runtime.getDevice(), stream), stream)
+        tf32 = allow_tf32.on
+        c = cublas.matmul(self, a, b, lambda a, b, c: products.product(handle, a, b, c, tf32))
+        return cupy.matmul(a, b) if c is None else c
+
+    # ------------------------------------------------------------ captured steps
+
+    def fed(self, make: Callable[[], Any]) -> Array:
+        return self.from_numpy(make()) if self.capturing is None else self.capturing.feed(make)
+
+    def numbers(self, make: Callable[[], Any], count: dict[str, Any]) -> Any:
+        # In a graph the arguments of a kernel are what they were at the capture, so there they are memory.
+        return make() if self.capturing is None else self.capturing.feed_numbers(make, count)
+
+    def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        if self._products is None:
+            raise CannotCapture("cuBLAS was not found, and CuPy's own calls of it cannot be captured")
+        # A stream, and memory, that nobody else uses: the graph writes there at each replay.
+        stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+        self._products.handle((cupy.cuda.runtime.getDevice(), stream.ptr), stream.ptr)
+        capture = Capture(_static, _write)
+        with stream, cupy.cuda.using_allocator(pool.malloc):
+            stream.begin_capture()
+            token = capturing.set(capture)
+            try:
+                result = run()
+            except BaseException as error:
+                self._abandon(stream, capture)
+                if isinstance(error, Exception):
+                    raise CannotCapture(str(error).split("\n")[0]) from error
+                raise
+            finally:
+                capturing.reset(token)
+            try:
+                graph = stream.end_capture()
+            except cupy.cuda.runtime.CUDARuntimeError as error:
+                capture.fail()
+                raise CannotCapture(str(error)) from error
+
+        def replay(_kept_alive: Any = (stream, pool, result)) -> None:
+            capture.refill()
+            graph.launch()
+
+        return result, replay
+
+    def _abandon(self, stream: Any, capture: Capture) -> None:
+        capture.fail()
+        try:
+            stream.end_capture()
+        except Exception:  # it has been broken off by what was not allowed, and is over in any case
+            return
+
+
+def _address(array: Array) -> int:
+    return array.data.ptr
+
+
+def _workspace() -> tuple[int, int, Any]:
+    """Memory for a handle of cuBLAS: what its documentation recommends, 32 MiB from Hopper on, else 4."""
+    n_bytes = (32 if int(cupy.cuda.Device().compute_capability) >= 90 else 4) << 20
+    memory = cupy.cuda.alloc(n_bytes)
+    return memory.ptr, n_bytes, memory
+
+
+def _static(value: np.ndarray[Any, Any]) -> Array:
+    return cupy.empty(value.shape, value.dtype)
+
+
+def _write(memory: Array, value: np.ndarray[Any, Any]) -> None:
+    # With a stream the copy waits for nothing on the host: CUDA keeps the values until it is made.
+    memory.set(np.ascontiguousarray(value).reshape(memory.shape), cupy.cuda.get_current_stream())
 
 
 module = CuPyModule()

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..backend import Array
+from ..backend.segments import COMPUTED, STORED, conversions
 from .codegen import LOGICAL, Program, Step
 
 # A reverse program works intermediate values out again: on a GPU that is cheaper than writing them to memory
@@ -72,15 +73,6 @@ HELPERS = {
     ),
     "infinite": "T infinite() { return __longlong_as_double(0x7ff0000000000000LL); }",
 }
-# A half is moved as 16 bits and converted by the machine's own instructions, which needs no header.
-_HALF = """
-#ifdef __CUDACC__
-__device__ T load(S h) { float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h)); return x; }
-__device__ S store(T x) { S h; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x)); return h; }
-#endif
-"""
-_STORED = {2: "unsigned short", 4: "float", 8: "double"}  # by bytes per element
-_COMPUTED = {2: "float", 4: "float", 8: "double"}
 
 
 class Variant(NamedTuple):
@@ -174,10 +166,10 @@ def kernel_source(
     signature = ",\n    ".join(", ".join(parameters[i : i + 4]) for i in range(0, len(parameters), 4))
     return "\n".join(
         [
-            f"typedef {_COMPUTED[variant.itemsize]} T;  // computed in",
-            f"typedef {_STORED[variant.itemsize]} S;  // stored as",
+            f"typedef {COMPUTED[variant.itemsize]} T;  // computed in",
+            f"typedef {STORED[variant.itemsize]} S;  // stored as",
             f"typedef {'int' if variant.narrow else 'long long'} I;  // counts elements",
-            _conversions(variant.itemsize).strip(),
+            conversions(variant.itemsize),
             *used_helpers(body),
             f'extern "C" __global__ void {name}(',
             f"    {signature}) {{",
@@ -193,12 +185,6 @@ def kernel_source(
 
 def _loaded(place: str, name: str, kinds: dict[str, str]) -> str:
     return place if kinds.get(name) == "bool" else f"load({place})"
-
-
-def _conversions(itemsize: int) -> str:
-    if itemsize == 2:
-        return _HALF
-    return "__device__ T load(S x) { return x; }\n__device__ S store(T x) { return x; }"
 
 
 # ---------------------------------------------------------------- how arrays lie in memory

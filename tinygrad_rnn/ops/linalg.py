@@ -26,9 +26,9 @@ class Product(Summand):
     def total(cls, terms: list[Product]) -> Array:
         if len(terms) > 1 and _stacking_pays(terms[0]):
             terms = [cls(concat([t.a for t in terms]), concat([t.g for t in terms]))]
-        result = terms[0].a.T @ terms[0].g
+        result = matmul(terms[0].a.T, terms[0].g)
         for term in terms[1:]:
-            result = result + term.a.T @ term.g
+            result = result + matmul(term.a.T, term.g)
         return result
 
 

@@ -222,7 +222,7 @@ class Fused:
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
-            node = Node(plan, parents, [values, *plan.kept(arrays)], values)  # type: ignore[arg-type]
+            node = Node(plan, parents, [values, *plan.kept(arrays)], values)
             outs = [new(v, Output(node, k, v)) for k, v in enumerate(results)]
         else:
             outs = [new(v) for v in results]
@@ -239,7 +239,7 @@ class Fused:
         if language == "program":
             return "\n\n".join(f"{', '.join(p.inputs)}:\n{p}" for p in (self.program, back))
         if language in ("python", "cuda"):
-            return f"{plan.forward.source}\n\n{run.source}"  # type: ignore[attr-defined]
+            return f"{plan.forward.source}\n\n{run.source}"
         raise ValueError(f"source: {language!r} is unknown; there are 'program', 'python' and 'cuda'")
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..backend import segments
 from ..backend.base import ArrayModule
 from .cpu_kernels import CpuKernel
 
@@ -301,6 +302,12 @@ class KernelModule(StrictModule):
             kernel(grid, block, arguments)
 
         return launch
+
+    def scatter_add(self, target: Any, index: Any, values: Any) -> None:
+        if backend.deterministic.on:
+            segments.scatter_add(self, target, index, values)
+        else:
+            super().scatter_add(target, index, values)
 
 
 module = StrictModule()

@@ -1,0 +1,89 @@
+"""What the host still does for a captured step: numbers and arrays that are new at each replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+capturing: ContextVar[Capture | None] = ContextVar("tinygrad_rnn_capturing", default=None)
+
+
+class CannotCapture(RuntimeError):
+    """A step does something that no CUDA graph can hold: the reason, as a sentence."""
+
+
+class Stale(Exception):
+    """A captured step reads memory that is no longer in use: it has to be captured again."""
+
+
+class Capture:
+    """A step while it is captured, and afterwards what is written into its memory before each replay.
+
+    `static(array)` makes the memory, `write(memory, array)` fills it.
+    """
+
+    def __init__(self, static: Callable[[Any], Any], write: Callable[[Any, Any], None]) -> None:
+        self._static, self._write = static, write
+        self._feeds: list[tuple[Any, Callable[[], np.ndarray[Any, Any]] | None]] = []
+        self._first: list[np.ndarray[Any, Any]] | None = []
+        self._undo: list[Callable[[], None]] = []
+
+    def feed(self, make: Callable[[], Any], constant: bool = False) -> Any:
+        """The memory for what `make` gives: now, and unless it is constant, at each replay anew."""
+        value = np.asarray(make())
+        memory = self._static(value)
+        self._feeds.append((memory, None if constant else make))
+        if self._first is not None:
+            self._first.append(value)
+        return memory
+
+    def feed_numbers(self, make: Callable[[], Any], count: dict[str, Any]) -> list[Any]:
+        """What `make` gives, with an array without axes for each float; other things stay as they are.
+
+        `count` is where make counts, and is put back if the capture fails.
+        """
+        before = dict(count)
+
+        def undo() -> None:
+            count.clear()
+            count.update(before)
+
+        self._undo.append(undo)
+        now = list(make())
+        places = [i for i, x in enumerate(now) if type(x) is float]
+        fresh = [[now[i] for i in places]]
+
+        def floats() -> list[Any]:
+            if fresh:
+                return fresh.pop()
+            made = make()
+            return [made[i] for i in places]
+
+        memory = self.feed(lambda: np.array(floats(), "float64"))
+        for k, i in enumerate(places):
+            now[i] = memory[k]
+        return now
+
+    def on_failure(self, undo: Callable[[], None]) -> None:
+        """What takes back a change on the host that was made while capturing."""
+        self._undo.append(undo)
+
+    def fail(self) -> None:
+        """Takes all of them back, the last first."""
+        while self._undo:
+            self._undo.pop()()
+
+    def refill(self) -> None:
+        """Writes what the next replay reads. The first runs on what was made while capturing."""
+        first, self._first = self._first, None
+        if first is not None:
+            self._undo.clear()
+            for (memory, _), value in zip(self._feeds, first, strict=True):
+                self._write(memory, value)
+            return
+        for memory, make in self._feeds:
+            if make is not None:
+                self._write(memory, np.asarray(make()))
