@@ -222,7 +222,7 @@ class Fused:
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
-            node = Node(plan, parents, [values, *plan.kept(arrays)], values)
+            node = Node(plan, parents, [values, *plan.kept(arrays)], values)  # type: ignore[arg-type]
             outs = [new(v, Output(node, k, v)) for k, v in enumerate(results)]
         else:
             outs = [new(v) for v in results]
