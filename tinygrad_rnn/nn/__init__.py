@@ -21,3 +21,4 @@ from .module import Module, ModuleList, Parameter, Sequential
 from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
+from .search import Found, beam_search, greedy_search
