@@ -2,6 +2,7 @@
 
 from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from .attention import Attention, AttentionDecoder, DecoderState, Memory
 from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach
 from .containers import ModuleDict, ParameterList
 from .dropout import Dropout
