@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,11 +81,15 @@ class ArrayModule:
         """
         return self.from_numpy(make())
 
-    def numbers(self, make: Callable[[], Any], count: dict[str, Any]) -> Any:
-        """The numbers of a step, as `make` gives them: Python floats, and in a step that is captured arrays
-        without axes, which have new values at each replay. `make` may count in `count`.
+    def numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+        """The numbers of a step: themselves. In a step that is captured, arrays without axes for the floats
+        among them, which at each replay have the values that `again` gives then.
         """
-        return make()
+        return now
+
+    def scalar(self, array: Array) -> Any:
+        """An array without axes as a factor for arrays: a Python number where reading it costs nothing."""
+        return array
 
     def capture(self, run: Callable[[], Any]) -> Any:
         """Runs a function without executing it, and returns (its result, what executes it each time that it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -40,32 +40,19 @@ class Capture:
             self._first.append(value)
         return memory
 
-    def feed_numbers(self, make: Callable[[], Any], count: dict[str, Any]) -> list[Any]:
-        """What `make` gives, with an array without axes for each float; other things stay as they are.
-
-        `count` is where make counts, and is put back if the capture fails.
-        """
-        before = dict(count)
-
-        def undo() -> None:
-            count.clear()
-            count.update(before)
-
-        self._undo.append(undo)
-        now = list(make())
+    def feed_numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> list[Any]:
+        """These, with an array without axes for each float: at replays, what `again` gives at its place."""
         places = [i for i, x in enumerate(now) if type(x) is float]
-        fresh = [[now[i] for i in places]]
+        waiting = [now]
 
-        def floats() -> list[Any]:
-            if fresh:
-                return fresh.pop()
-            made = make()
-            return [made[i] for i in places]
+        def floats() -> np.ndarray[Any, Any]:
+            values = waiting.pop() if waiting else again()
+            return np.array([values[i] for i in places], "float64")
 
-        memory = self.feed(lambda: np.array(floats(), "float64"))
+        memory, numbers = self.feed(floats), list(now)
         for k, i in enumerate(places):
-            now[i] = memory[k]
-        return now
+            numbers[i] = memory[k]
+        return numbers
 
     def on_failure(self, undo: Callable[[], None]) -> None:
         """What takes back a change on the host that was made while capturing."""

@@ -6,7 +6,7 @@ Each method here is a difference between the two libraries; the comment says whi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cupy
@@ -88,9 +88,9 @@ class CuPyModule(ArrayModule):
     def fed(self, make: Callable[[], Any]) -> Array:
         return self.from_numpy(make()) if self.capturing is None else self.capturing.feed(make)
 
-    def numbers(self, make: Callable[[], Any], count: dict[str, Any]) -> Any:
+    def numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> Sequence[Any]:
         # In a graph the arguments of a kernel are what they were at the capture, so there they are memory.
-        return make() if self.capturing is None else self.capturing.feed_numbers(make, count)
+        return now if self.capturing is None else self.capturing.feed_numbers(now, again)
 
     def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         if self._products is None:

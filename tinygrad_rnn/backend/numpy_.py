@@ -21,6 +21,9 @@ class NumPyModule(ArrayModule):
     def from_numpy(self, array: np.ndarray[Any, Any]) -> Array:
         return array
 
+    def scalar(self, array: Array) -> Any:
+        return array.item()  # an array would count as strongly typed
+
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         rows = _one_integer_array(index)
         if rows is None or rows.ndim == 0 or values.ndim == rows.ndim:

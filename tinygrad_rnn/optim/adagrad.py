@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from ..backend import Array, ArrayModule
+from ..ops import sqrt
 from .optimizer import Optimizer
 from .sgd import decayed
 
@@ -58,16 +59,10 @@ class Adagrad(Optimizer):
     def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
         state["step"] = t = state.get("step", 0) + 1
         size = float(group["lr"]) / (1 + (t - 1) * float(group["lr_decay"]))
-        return (size, float(group["eps"]), float(group["weight_decay"]), group["maximize"])
+        return (size, float(group["eps"]), float(group["weight_decay"]) or None, group["maximize"])
 
-    def _update(self, xp: ArrayModule, numbers: Any, p: Array, g: Array, buffers: Any, scratch: Any) -> None:
+    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         size, eps, weight_decay, maximize = numbers
-        s, t = scratch
-        (v,) = buffers
-        g = decayed(xp, p, g, weight_decay, maximize, s, t)
-        xp.add(v, xp.multiply(g, g, out=s), out=v)
-        xp.sqrt(v, out=s)
-        xp.add(s, eps, out=s)
-        xp.divide(g, s, out=s)
-        xp.multiply(s, size, out=s)
-        xp.subtract(p, s, out=p)
+        g = decayed(p, g, weight_decay, maximize)
+        v = buffers[0] + g * g
+        return p - g / (sqrt(v) + eps) * size, v

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from math import inf, sqrt
+import math
+from collections.abc import Sequence
+from math import inf
 from typing import Any
 
-from ..backend import Array, ArrayModule
+from ..ops import maximum, sqrt
 from .optimizer import Optimizer
 from .sgd import decayed
 
@@ -59,43 +61,33 @@ class Adam(Optimizer):
     def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
         state["step"] = t = state.get("step", 0) + 1
         beta1, beta2 = map(float, group["betas"])
-        lr, weight_decay = float(group["lr"]), float(group["weight_decay"])
+        lr = float(group["lr"])
         # lr * m^ / (sqrt(v^) + eps) with root = sqrt(1 - beta2^t) taken out: one operation fewer
-        root = sqrt(1 - beta2**t)
+        root = math.sqrt(1 - beta2**t)
         size = lr * root / (1 - beta1**t)
-        shrink = 1 - lr * weight_decay if self._decoupled else 1.0
+        weight_decay = float(group["weight_decay"])
         return (
             1 - beta1,
             beta2,
             1 - beta2,
             size,
             float(group["eps"]) * root,
-            0.0 if self._decoupled else weight_decay,
-            shrink,
+            None if self._decoupled else weight_decay or None,
+            1 - lr * weight_decay if self._decoupled and lr * weight_decay else None,
             group["maximize"],
         )
 
-    def _update(self, xp: ArrayModule, numbers: Any, p: Array, g: Array, buffers: Any, scratch: Any) -> None:
+    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         rate1, beta2, rate2, size, eps, weight_decay, shrink, maximize = numbers
-        s, t = scratch
-        m, v = buffers[0], buffers[1]
-        g = decayed(xp, p, g, weight_decay, maximize, s, t)
-        if shrink != 1:
-            xp.multiply(p, shrink, out=p)
-        xp.subtract(g, m, out=s)
-        xp.multiply(s, rate1, out=s)
-        xp.add(m, s, out=m)
-        xp.multiply(g, g, out=s)
-        xp.multiply(s, rate2, out=s)
-        xp.multiply(v, beta2, out=v)
-        xp.add(v, s, out=v)
-        if len(buffers) == 3:
-            v = xp.maximum(buffers[2], v, out=buffers[2])
-        xp.sqrt(v, out=s)
-        xp.add(s, eps, out=s)
-        xp.divide(m, s, out=s)
-        xp.multiply(s, size, out=s)
-        xp.subtract(p, s, out=p)
+        m, v, *largest = buffers
+        g = decayed(p, g, weight_decay, maximize)
+        if shrink is not None:
+            p = p * shrink
+        m = m + (g - m) * rate1
+        v = v * beta2 + g * g * rate2
+        largest = [maximum(x, v) for x in largest]
+        p = p - m / (sqrt(largest[0] if largest else v) + eps) * size
+        return p, m, v, *largest
 
 
 class AdamW(Adam):

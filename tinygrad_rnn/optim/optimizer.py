@@ -2,23 +2,27 @@
 files.
 
 An optimiser of this package says three things: which arrays it keeps for a parameter (`_buffers`), the
-numbers of a step (`_coefficients`, Python floats), and the update of a piece of a parameter with them
-(`_update`, whole-array operations into given memory). `step` here does the rest: it goes through the
-parameters in pieces that stay in the processor's cache, so that an update of a dozen array operations reads
-the main memory once.
+numbers of a step (`_coefficients`), and the equation of the update (`_update`, new values from old ones).
+`step` here does the rest. From the equation ops/in_place.py makes code that changes arrays in place: for
+NumPy, operations on pieces that stay in the processor's cache, so that a dozen of them read the main memory
+once; for a GPU one kernel, which changes many parameters at a time.
 
 An optimiser of your own may also override `step` and change `p.data` for the `p` in `self.param_groups`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..backend import Array, ArrayModule, array_module, dtypes
+from ..backend.capture import Stale
 from ..engine import enable_grad, mark_changed
+from ..ops import where
+from ..ops.in_place import InPlace, is_number
 from ..tensor import Tensor
 
 # Elements of a piece: of float32, four arrays and two for scratch are 768 KiB, within a second-level cache.
@@ -38,13 +42,15 @@ class Optimizer:
 
     _ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}  # option: from, up to but without
     _names: ClassVar[frozenset[str] | None] = None  # what a parameter's state may hold; None: anything
-    _n_scratch: ClassVar[int] = 2
+    master_weights = False  # whether float16 parameters have a float32 copy, which is what is updated
+    scaling: tuple[Array, Array] | None = None  # of nn.amp.GradScaler: 1 / scale, and 1 where a step is void
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         self._scratch: dict[tuple[str, Any], list[Array]] = {}
+        self._equations: dict[Any, InPlace] = {}
         name = self._name
         if isinstance(params, (Tensor, Mapping, str)):
             what = "a single tensor" if isinstance(params, Tensor) else f"a {type(params).__name__}"
@@ -148,10 +154,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step_parameter(p, group)
+        for i, group in enumerate(self.param_groups):
+            self._step_group(i, group, [p for p in group["params"] if p.grad is not None])
         return loss
 
     def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
@@ -165,46 +169,139 @@ class Optimizer:
         return 0.0
 
     def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
-        """The numbers of this step for one parameter, as Python floats. Counts the step in `state` where one
-        does.
+        """The numbers of this step for one parameter: Python floats; None for one that is not needed, and
+        booleans, are part of the equation. Counts the step in `state` where one does.
         """
         raise NotImplementedError(f"{self._name} must define _coefficients and _update, or step")
 
-    def _update(self, xp: ArrayModule, numbers: Any, p: Array, g: Array, buffers: Any, scratch: Any) -> None:
-        """Changes a piece of a parameter p and of its buffers in place, and g not at all. `scratch` is free
-        memory.
+    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+        """The new values of a parameter and its buffers: arithmetic and the functions of ops/elementwise.py.
+
+        `numbers` are those of `_coefficients`; numbers are not combined with each other here.
         """
         raise NotImplementedError(f"{self._name} must define _coefficients and _update, or step")
 
-    def _step_parameter(self, p: Tensor, group: dict[str, Any]) -> None:
-        array, g = p.array, p.grad.array
-        xp = array_module(array)
-        if array_module(g) is not xp:
+    def _step_group(self, i: int, group: dict[str, Any], params: Sequence[Tensor]) -> None:
+        """Changes parameters of the i-th group: on a GPU those that are alike together."""
+        names = self._buffers(group)
+        together: dict[Any, list[tuple[Tensor, list[Array]]]] = {}
+        update, of_numbers = None, None
+        for p in params:
+            xp, state = self._module(p), self.state[p]
+            if xp.capturing is not None:
+                xp.capturing.on_failure(functools.partial(_put_back, state, dict(state)))
+            numbers = self._coefficients(group, state)
+            array, kind = p.array, _working_type(p.array)
+            arrays = [array, p.grad.array]
+            arrays += [self._buffer(xp, p, state, kind, self._start(group), name) for name in names]
+            if self._keeps_master(array):
+                arrays.append(self._buffer(xp, p, state, kind, None, "master"))
+            if xp.language == "cuda":
+                together.setdefault((xp, numbers, *[a.dtype for a in arrays]), []).append((p, arrays))
+            elif self.scaling is not None or xp.capturing is not None:
+                again = functools.partial(self._numbers_again, i, [(p, arrays)])
+                self._run_with_arrays(xp, xp.numbers(numbers, again), arrays, len(names))
+            else:
+                if numbers != of_numbers:  # as a rule the same for all of a group
+                    update, of_numbers = self._equation(numbers, len(names), 2 + len(names)).run, numbers
+                self._run_in_pieces(xp, update, numbers, arrays, kind)
+            mark_changed(array)
+        for (xp, numbers, *_), members in together.items():
+            lists = [arrays for _, arrays in members]
+            if self._keeps_master(lists[0][0]):  # it is what is updated, and the parameter its copy
+                lists = [[master, g, *buffers, p] for p, g, *buffers, master in lists]
+            all_numbers = xp.numbers(numbers, functools.partial(self._numbers_again, i, members))
+            all_numbers = (*all_numbers, *(self.scaling or ()))
+            self._equation(all_numbers, len(names), len(lists[0])).launch(xp, lists, all_numbers)
+
+    def _module(self, p: Tensor) -> ArrayModule:
+        xp = array_module(p.array)
+        if array_module(p.grad.array) is not xp:
             raise TypeError(
                 f"{self._name}: a parameter of shape {p.shape} is on {xp.name}, its gradient on "
-                f"{array_module(g).name}; call zero_grad() after moving a model"
+                f"{array_module(p.grad.array).name}; call zero_grad() after moving a model"
             )
-        state = self.state[p]
-        numbers = self._coefficients(group, state)
-        kind = _working_type(array)
-        buffers = [self._buffer(xp, p, kind, group, name) for name in self._buffers(group)]
-        half = kind != array.dtype
-        for p_part, g_part, *parts in _blocks(xp, [array, g, *buffers]):
-            scratch = self._scratch_like(xp, kind, p_part)
-            if half:
-                *scratch, wide, g_wide = scratch
-                wide[...], g_wide[...] = p_part, g_part
-                self._update(xp, numbers, wide, g_wide, parts, scratch)
-                p_part[...] = wide
-            else:
-                self._update(xp, numbers, p_part, g_part, parts, scratch)
-        mark_changed(array)
+        return xp
 
-    def _buffer(self, xp: ArrayModule, p: Tensor, kind: Any, group: dict[str, Any], name: str) -> Array:
-        """The array kept under `name`: made at first, and moved or cast when the parameter has been."""
-        state = self.state[p]
+    def _numbers_again(self, i: int, members: Sequence[tuple[Tensor, list[Array]]]) -> tuple[Any, ...]:
+        """The numbers of one more step of a captured graph; Stale if it works on arrays no longer in use."""
+        numbers: tuple[Any, ...] = ()
+        group = self.param_groups[i]
+        for p, arrays in members:
+            state = self.state[p]
+            kept = [state[n].array for n in self._buffers(group) if n in state]
+            if p.array is not arrays[0] or any(a is not b for a, b in zip(kept, arrays[2:], strict=False)):
+                raise Stale
+            numbers = self._coefficients(group, state)
+        return numbers
+
+    def _keeps_master(self, array: Array) -> bool:
+        return self.master_weights and array.dtype.itemsize == 2
+
+    def _equation(self, numbers: Sequence[Any], n_buffers: int, n_arrays: int) -> InPlace:
+        """The code of the update for numbers of this pattern."""
+        key = tuple([0.0 if is_number(x) else x for x in numbers]), n_arrays
+        found = self._equations.get(key)
+        if found is None:
+            scaled = self.scaling is not None
+
+            def equation(numbers: Any, p: Any, g: Any, *rest: Any) -> tuple[Any, ...]:
+                inverse, void = numbers[-2:] if scaled else (None, None)
+                own = numbers[:-2] if scaled else numbers
+                buffers = rest[:n_buffers]
+                new = self._update(own, p, g if inverse is None else g * inverse, *buffers)
+                if void is not None:
+                    new = tuple(where(void, old, x) for old, x in zip((p, *buffers), new, strict=True))
+                return (*new, *(new[:1] * (n_arrays - 2 - n_buffers)))  # the copy of master weights
+
+            found = self._equations[key] = InPlace(self._name, equation, numbers, n_arrays)
+        return found
+
+    def _run_with_arrays(
+        self, xp: ArrayModule, numbers: Sequence[Any], arrays: Sequence[Array], n_buffers: int
+    ) -> None:
+        """Changes one parameter where arrays without axes are among the numbers."""
+        kind = _working_type(arrays[0])
+        scaling = tuple(map(xp.scalar, self.scaling or ()))
+        if scaling and type(scaling[1]) is float:  # a number, where the host can read it
+            if scaling[1]:
+                return
+            scaling = (scaling[0], None)
+        numbers = [x.astype(kind) if hasattr(x, "dtype") else x for x in (*numbers, *scaling)]
+        run = self._equation(numbers, n_buffers, 2 + n_buffers).run
+        self._run_in_pieces(xp, run, numbers, arrays, kind)
+
+    def _run_in_pieces(
+        self, xp: ArrayModule, run: Any, numbers: Sequence[Any], arrays: Sequence[Array], kind: Any
+    ) -> None:
+        """Changes one parameter by operations on whole arrays, piece by piece."""
+        if arrays[0].dtype == kind:
+            for part in _blocks(xp, arrays):
+                run(xp, part, numbers, functools.partial(self._scratch_like, xp, kind, part[0]))
+            return
+        master = self._keeps_master(arrays[0])  # float16, worked on in float32
+        for p, g, *rest in _blocks(xp, arrays):
+            g_wide, wide = self._scratch_like(xp, kind, p, 2)
+            g_wide[...] = g
+            if master:
+                wide = rest.pop()
+            else:
+                wide[...] = p
+
+            def scratch(n: int, like: Array = p) -> list[Array]:
+                return self._scratch_like(xp, kind, like, n + 2)[2:]
+
+            run(xp, (wide, g_wide, *rest), numbers, scratch)
+            p[...] = wide
+
+    def _buffer(
+        self, xp: ArrayModule, p: Tensor, state: dict[str, Any], kind: Any, start: float | None, name: str
+    ) -> Array:
+        """The array kept under `name`: made at first, of `start` or for None of the parameter; and moved or
+        cast when the parameter has been.
+        """
         if name not in state:
-            state[name] = Tensor._of(xp.full(p.shape, self._start(group), kind))
+            state[name] = Tensor._of(p.array.astype(kind) if start is None else xp.full(p.shape, start, kind))
         array = state[name].array
         if array_module(array) is not xp or array.dtype != kind:
             state[name] = Tensor(array, kind, p.device)
@@ -215,11 +312,8 @@ class Optimizer:
             )
         return array
 
-    def _scratch_like(self, xp: ArrayModule, kind: Any, part: Array) -> list[Array]:
-        """Arrays of a piece's shape over memory that is kept from step to step."""
-        n = self._n_scratch + (
-            2 if part.dtype != kind else 0
-        )  # of float16: the piece and its gradient, widened
+    def _scratch_like(self, xp: ArrayModule, kind: Any, part: Array, n: int) -> list[Array]:
+        """`n` arrays of a piece's shape over memory that is kept from step to step."""
         memory = self._scratch.setdefault((xp.name, kind), [])
         if memory and memory[0].size < part.size:
             memory.clear()
@@ -292,7 +386,7 @@ class Optimizer:
                     f"{name}: there is state for a parameter {key}, and none of the groups has it"
                 )
             for what, value in kept.items():
-                if self._names is not None and what not in self._names:
+                if self._names is not None and what not in self._names | {"master"}:
                     raise ValueError(
                         f"{name}: parameter {key} has state {what!r}; is it the state of another optimiser?"
                     )
@@ -311,6 +405,11 @@ class Optimizer:
                 f"{p.shape}"
             )
         return Tensor(value, _working_type(p.array), p.device)
+
+
+def _put_back(state: dict[str, Any], before: dict[str, Any]) -> None:
+    state.clear()
+    state.update(before)
 
 
 def _working_type(array: Array) -> Any:

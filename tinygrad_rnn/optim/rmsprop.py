@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from ..backend import Array, ArrayModule
+from ..ops import sqrt
 from .optimizer import Optimizer
 from .sgd import decayed
 
@@ -63,35 +64,26 @@ class RMSprop(Optimizer):
 
     def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
         state["step"] = state.get("step", 0) + 1
-        numbers = (float(group[name]) for name in ("lr", "alpha", "eps", "weight_decay", "momentum"))
-        return (*numbers, group["centered"], group["maximize"])
+        lr, alpha = float(group["lr"]), float(group["alpha"])
+        weight_decay, momentum = float(group["weight_decay"]) or None, float(group["momentum"]) or None
+        return (
+            lr, alpha, 1 - alpha, float(group["eps"]), weight_decay, momentum, group["centered"],
+            group["maximize"],
+        )  # fmt: skip
 
-    def _update(self, xp: ArrayModule, numbers: Any, p: Array, g: Array, buffers: Any, scratch: Any) -> None:
-        lr, alpha, eps, weight_decay, momentum, centered, maximize = numbers
-        s, t = scratch
-        v = buffers[0]
-        g = decayed(xp, p, g, weight_decay, maximize, s, t)
-        xp.multiply(g, g, out=s)
-        xp.multiply(s, 1 - alpha, out=s)
-        xp.multiply(v, alpha, out=v)
-        xp.add(v, s, out=v)
+    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+        lr, alpha, rate, eps, weight_decay, momentum, centered, maximize = numbers
+        v, *rest = buffers
+        g = decayed(p, g, weight_decay, maximize)
+        v = v * alpha + g * g * rate
+        new = [v]
+        spread = v
         if centered:
-            mean = buffers[1]
-            xp.subtract(g, mean, out=s)
-            xp.multiply(s, 1 - alpha, out=s)
-            xp.add(mean, s, out=mean)
-            xp.multiply(mean, mean, out=s)
-            xp.subtract(v, s, out=s)
-            xp.sqrt(s, out=s)
-        else:
-            xp.sqrt(v, out=s)
-        xp.add(s, eps, out=s)
-        xp.divide(g, s, out=s)
-        if momentum:
-            b = buffers[-1]
-            xp.multiply(b, momentum, out=b)
-            xp.add(b, s, out=b)
-            xp.multiply(b, lr, out=s)
-        else:
-            xp.multiply(s, lr, out=s)
-        xp.subtract(p, s, out=p)
+            mean = rest[0] + (g - rest[0]) * rate
+            spread = v - mean * mean
+            new.append(mean)
+        step = g / (sqrt(spread) + eps)
+        if momentum is not None:
+            step = rest[-1] * momentum + step
+            new.append(step)
+        return p - step * lr, *new

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from ..backend import Array, ArrayModule
 from .optimizer import Optimizer
 
 
@@ -53,36 +53,27 @@ class SGD(Optimizer):
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
+        dampening = float(group["dampening"])
         return (
             float(group["lr"]),
-            float(group["momentum"]),
-            None if state.get("momentum_buffer") is None else 1 - float(group["dampening"]),
-            float(group["weight_decay"]),
+            float(group["momentum"]) or None,
+            state.get("momentum_buffer") is None,
+            1 - dampening if dampening else None,
+            float(group["weight_decay"]) or None,
             group["nesterov"],
             group["maximize"],
         )
 
-    def _update(self, xp: ArrayModule, numbers: Any, p: Array, g: Array, buffers: Any, scratch: Any) -> None:
-        lr, momentum, share, weight_decay, nesterov, maximize = numbers
-        s, t = scratch
-        g = decayed(xp, p, g, weight_decay, maximize, s, t)
-        if momentum:
-            (b,) = buffers
-            if share is None:
-                b[...] = g
-            else:
-                xp.multiply(b, momentum, out=b)
-                xp.add(b, g if share == 1 else xp.multiply(g, share, out=s), out=b)
-            g = xp.add(g, xp.multiply(b, momentum, out=s), out=t) if nesterov else b
-        xp.subtract(p, xp.multiply(g, lr, out=s), out=p)
+    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+        lr, momentum, first, share, weight_decay, nesterov, maximize = numbers
+        g = decayed(p, g, weight_decay, maximize)
+        if momentum is None:
+            return (p - g * lr,)
+        b = g if first else buffers[0] * momentum + (g if share is None else g * share)
+        return p - (g + b * momentum if nesterov else b) * lr, b
 
 
-def decayed(
-    xp: ArrayModule, p: Array, g: Array, weight_decay: float, maximize: bool, s: Array, t: Array
-) -> Array:
-    """The gradient to go down along: -g to maximize, plus weight_decay * p. In t where it is not g itself; s
-    is used.
-    """
-    if maximize:
-        g = xp.negative(g, out=t)
-    return xp.add(g, xp.multiply(p, weight_decay, out=s), out=t) if weight_decay else g
+def decayed(p: Any, g: Any, weight_decay: Any, maximize: bool) -> Any:
+    """The gradient to go down along: -g to maximize, plus weight_decay * p."""
+    g = -g if maximize else g
+    return g if weight_decay is None else g + p * weight_decay
