@@ -34,6 +34,7 @@ struct Dim { unsigned int x = 1, y = 1, z = 1; };
 static Dim blockIdx, blockDim, threadIdx, gridDim;
 static inline double __longlong_as_double(long long bits) { double x; memcpy(&x, &bits, 8); return x; }
 static inline float load(unsigned short h) { _Float16 x; memcpy(&x, &h, 2); return x; }
+static inline void put(unsigned short* p, float x) { const _Float16 y = x; memcpy(p, &y, 2); }
 static inline unsigned short store_half(float x) {
   const _Float16 y = x; unsigned short h; memcpy(&h, &y, 2); return h;
 }
@@ -45,14 +46,16 @@ static void with_arguments(void (*f)(A...), void** a, index_sequence<K...>) {
   f(*(typename remove_reference<A>::type*)a[K]...);
 }
 template <class... A>
-static void each_thread(void (*f)(A...), unsigned grid, unsigned block, void** a) {
-  gridDim.x = grid; blockDim.x = block;
-  for (blockIdx.x = 0; blockIdx.x < grid; blockIdx.x++)
+static void each_thread(void (*f)(A...), unsigned columns, unsigned rows, unsigned block, void** a) {
+  gridDim.x = columns; gridDim.y = rows; blockDim.x = block;
+  for (blockIdx.y = 0; blockIdx.y < rows; blockIdx.y++) for (blockIdx.x = 0; blockIdx.x < columns; blockIdx.x++)
     for (threadIdx.x = 0; threadIdx.x < block; threadIdx.x++)
       with_arguments(f, a, index_sequence_for<A...>());
 }
 template <class... A> static int count(void (*)(A...)) { return sizeof...(A); }
-extern "C" void run_it(unsigned grid, unsigned block, void** a) { each_thread(NAME, grid, block, a); }
+extern "C" void run_it(unsigned columns, unsigned rows, unsigned block, void** a) {
+  each_thread(NAME, columns, rows, block, a);
+}
 extern "C" int n_parameters() { return count(NAME); }
 """
 
@@ -64,20 +67,16 @@ def compiler() -> str | None:
 
 @functools.cache
 def _library(source: str, name: str) -> Any:
-    text = _BEFORE
-    if "unsigned short S;" in source:  # float16: the conversions above, where a GPU has instructions
-        text += "#define store store_half\n"
+    # float16 is stored by the function above, where a GPU has an instruction
+    text = "#define store store_half\n" if "unsigned short S;" in source else ""
     text += source + _AFTER.replace("NAME", name)
-    folder = Path(tempfile.gettempdir()) / f"tinygrad_rnn_kernels_{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
+    folder = _folder()
+    path = folder / f"{hashlib.sha256((_BEFORE + text).encode()).hexdigest()[:32]}.so"
     if not path.exists():
-        found = compiler()
-        if found is None:
-            raise RuntimeError("cpu_kernels: no C++ compiler is installed (g++, or the one named by CXX)")
+        (header, flags) = _header(folder)
         with tempfile.TemporaryDirectory(dir=folder) as own:
             (Path(own) / "kernel.cpp").write_text(text)
-            command = [found, "-std=c++17", "-O1", "-shared", "-fPIC", "-w", "kernel.cpp", "-o", "kernel.so"]
+            command = [*flags, "-shared", "-include", str(header), "kernel.cpp", "-o", "kernel.so"]
             done = subprocess.run(command, cwd=own, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"cpu_kernels: {name} does not compile:\n{done.stderr}\n{source}")
@@ -85,8 +84,34 @@ def _library(source: str, name: str) -> Any:
     return ctypes.CDLL(str(path))
 
 
+def _folder() -> Path:
+    """Where what was compiled is kept for the next run: by the user, in the folder for temporary files."""
+    folder = Path(tempfile.gettempdir()) / f"tinygrad_rnn_kernels_{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@functools.cache
+def _header(folder: Path) -> tuple[Path, list[str]]:
+    """What goes before each kernel, compiled once, because that takes longer than a kernel; and the flags."""
+    found = compiler()
+    if found is None:
+        raise RuntimeError("cpu_kernels: no C++ compiler is installed (g++, or the one named by CXX)")
+    flags = [found, "-std=c++17", "-O0", "-fPIC", "-w"]
+    header = folder / f"{hashlib.sha256((_BEFORE + found).encode()).hexdigest()[:32]}.h"
+    made = Path(f"{header}.gch")
+    if not made.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            (Path(own) / "before.h").write_text(_BEFORE)
+            command = [*flags, "-x", "c++-header", "before.h", "-o", "before.gch"]
+            subprocess.run(command, cwd=own, check=True)
+            os.replace(Path(own) / "before.h", header)
+            os.replace(Path(own) / "before.gch", made)
+    return header, flags
+
+
 class CpuKernel:
-    """A kernel, called with (grid, block, arguments); arguments are arrays, integers and floats."""
+    """A kernel, called with (grid, block, arguments): a grid of one or two axes, and blocks of one."""
 
     def __init__(self, source: str, name: str) -> None:
         self.source, self.name = source, name
@@ -99,7 +124,8 @@ class CpuKernel:
             )
         kept = [_by_value(a) for a in arguments]
         pointers = (ctypes.c_void_p * len(kept))(*(ctypes.addressof(k) for k in kept))
-        library.run_it(*grid, *block, pointers)
+        columns, rows = (*grid, 1)[:2]
+        library.run_it(columns, rows, block[0], pointers)
 
 
 def _by_value(argument: Any) -> Any:
