@@ -30,6 +30,7 @@ class Capture:
         self._feeds: list[tuple[Any, Callable[[], np.ndarray[Any, Any]] | None]] = []
         self._first: list[np.ndarray[Any, Any]] | None = []
         self._undo: list[Callable[[], None]] = []
+        self._checks: list[Callable[[], None]] = []
 
     def feed(self, make: Callable[[], Any], constant: bool = False) -> Any:
         """The memory for what `make` gives: now, and unless it is constant, at each replay anew."""
@@ -54,6 +55,10 @@ class Capture:
             numbers[i] = memory[k]
         return numbers
 
+    def check(self, still_valid: Callable[[], None]) -> None:
+        """What is called before each replay, and raises Stale where the step must be captured again."""
+        self._checks.append(still_valid)
+
     def on_failure(self, undo: Callable[[], None]) -> None:
         """What takes back a change on the host that was made while capturing."""
         self._undo.append(undo)
@@ -65,6 +70,8 @@ class Capture:
 
     def refill(self) -> None:
         """Writes what the next replay reads. The first runs on what was made while capturing."""
+        for still_valid in self._checks:
+            still_valid()
         first, self._first = self._first, None
         if first is not None:
             self._undo.clear()

@@ -59,6 +59,20 @@ class CuPyModule(ArrayModule):
             raise CannotCapture("deterministic(True) sorts indices, which no graph can hold")
         segments.scatter_add(self, target, index, values)
 
+    def synchronize(self) -> None:
+        cupy.cuda.get_current_stream().synchronize()
+
+    def memory_allocated(self) -> int:
+        return int(cupy.get_default_memory_pool().used_bytes())
+
+    def empty_cache(self) -> None:
+        cupy.get_default_memory_pool().free_all_blocks()
+        cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+    def device_name(self) -> str:
+        name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())["name"]
+        return name.decode() if isinstance(name, bytes) else str(name)
+
     def erf(self, x: Array) -> Array:
         # CuPy has it as one kernel, in a module that costs time to import.
         from cupyx.scipy.special import erf

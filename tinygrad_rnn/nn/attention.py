@@ -288,8 +288,9 @@ class AttentionDecoder(Module):
         """The embeddings x of the right tokens, or by chance those of what the decoder would have written."""
         with no_grad():
             own = self.out(feature).argmax(-1)
-        drawn = default_rng(self._rng).random((x.shape[0], 1)) < teacher_forcing
-        mixed: Tensor = where(array_module(x.array).from_numpy(drawn), x, self.embedding(own))
+        n, xp = x.shape[0], array_module(x.array)
+        drawn = xp.fed(lambda: default_rng(self._rng).random((n, 1)) < teacher_forcing)
+        mixed: Tensor = where(drawn, x, self.embedding(own))
         return mixed
 
     def step(self, token: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState]:

@@ -97,8 +97,9 @@ def dropout(
         return input
     if not isinstance(input, Tensor) or not input.is_floating_point():
         raise TypeError(f"dropout: expected a floating tensor, got {describe(input)}")
-    kept = default_rng(rng).random(input.shape, dtype="float32") >= p
-    mask = array_module(input.array).from_numpy(kept).astype(input.dtype)
+    rng = None if rng is None else default_rng(rng)
+    kept = array_module(input.array).fed(lambda: default_rng(rng).random(input.shape, dtype="float32") >= p)
+    mask = kept.astype(input.dtype)
     if p < 1:
         mask *= 1 / (1 - p)
     return input * mask

@@ -17,10 +17,10 @@ from typing import Any
 from ..backend import Array
 from ..backend.segments import COMPUTED, STORED
 from .codegen import Program, _code
-from .cuda_source import BLOCK, kinds_of, literal, statement, used_helpers
 from .pointwise import Symbol
 
 LIST = 16  # parameters that one kernel changes
+_BLOCK = 256  # threads in a block
 _MAX_BLOCKS = 1024  # for each of them
 READ_ONLY = 1  # the place of the gradient among the arrays
 
@@ -132,8 +132,8 @@ class InPlace:
                 lists += [*own, own[0].size]
             most = max(arrays[0].size for arrays in part)
             if most:
-                grid = (min(-(-most // BLOCK), _MAX_BLOCKS), len(part))
-                kernel(grid, (BLOCK,), (*lists, *given))
+                grid = (min(-(-most // _BLOCK), _MAX_BLOCKS), len(part))
+                kernel(grid, (_BLOCK,), (*lists, *given))
             for array, changed in copied:
                 array[...] = changed
 
@@ -145,6 +145,8 @@ class InPlace:
         """The kernel for `count` parameters whose arrays have elements of these sizes; a number comes by
         value or from memory.
         """
+        from .cuda_source import kinds_of, literal, statement, used_helpers  # only where there is a GPU
+
         kinds = kinds_of(self.program)
         stored = [STORED[n] for n in itemsizes]
         constant = ["const " if i == READ_ONLY else "" for i in range(len(stored))]

@@ -196,10 +196,12 @@ class Optimizer:
             arrays += [self._buffer(xp, p, state, kind, self._start(group), name) for name in names]
             if self._keeps_master(array):
                 arrays.append(self._buffer(xp, p, state, kind, None, "master"))
+            if xp.capturing is not None:
+                xp.capturing.check(functools.partial(self._check_arrays, i, p, arrays))
             if xp.language == "cuda":
                 together.setdefault((xp, numbers, *[a.dtype for a in arrays]), []).append((p, arrays))
             elif self.scaling is not None or xp.capturing is not None:
-                again = functools.partial(self._numbers_again, i, [(p, arrays)])
+                again = functools.partial(self._numbers_again, i, [p])
                 self._run_with_arrays(xp, xp.numbers(numbers, again), arrays, len(names))
             else:
                 if numbers != of_numbers:  # as a rule the same for all of a group
@@ -210,7 +212,8 @@ class Optimizer:
             lists = [arrays for _, arrays in members]
             if self._keeps_master(lists[0][0]):  # it is what is updated, and the parameter its copy
                 lists = [[master, g, *buffers, p] for p, g, *buffers, master in lists]
-            all_numbers = xp.numbers(numbers, functools.partial(self._numbers_again, i, members))
+            again = functools.partial(self._numbers_again, i, [p for p, _ in members])
+            all_numbers = xp.numbers(numbers, again)
             all_numbers = (*all_numbers, *(self.scaling or ()))
             self._equation(all_numbers, len(names), len(lists[0])).launch(xp, lists, all_numbers)
 
@@ -223,17 +226,19 @@ class Optimizer:
             )
         return xp
 
-    def _numbers_again(self, i: int, members: Sequence[tuple[Tensor, list[Array]]]) -> tuple[Any, ...]:
-        """The numbers of one more step of a captured graph; Stale if it works on arrays no longer in use."""
+    def _numbers_again(self, i: int, params: Sequence[Tensor]) -> tuple[Any, ...]:
+        """The numbers of one more step of a captured graph."""
         numbers: tuple[Any, ...] = ()
-        group = self.param_groups[i]
-        for p, arrays in members:
-            state = self.state[p]
-            kept = [state[n].array for n in self._buffers(group) if n in state]
-            if p.array is not arrays[0] or any(a is not b for a, b in zip(kept, arrays[2:], strict=False)):
-                raise Stale
-            numbers = self._coefficients(group, state)
+        for p in params:  # each counts its own steps; the numbers are the same for all
+            numbers = self._coefficients(self.param_groups[i], self.state[p])
         return numbers
+
+    def _check_arrays(self, i: int, p: Tensor, arrays: Sequence[Array]) -> None:
+        """Raises Stale where a captured step works on arrays that are no longer the parameter's."""
+        names = [*self._buffers(self.param_groups[i]), "master"]
+        kept = [self.state[p][name].array for name in names if name in self.state[p]]
+        if p.array is not arrays[0] or [*map(id, kept)] != [*map(id, arrays[2:])]:
+            raise Stale
 
     def _keeps_master(self, array: Array) -> bool:
         return self.master_weights and array.dtype.itemsize == 2

@@ -48,7 +48,8 @@ static void with_arguments(void (*f)(A...), void** a, index_sequence<K...>) {
 template <class... A>
 static void each_thread(void (*f)(A...), unsigned columns, unsigned rows, unsigned block, void** a) {
   gridDim.x = columns; gridDim.y = rows; blockDim.x = block;
-  for (blockIdx.y = 0; blockIdx.y < rows; blockIdx.y++) for (blockIdx.x = 0; blockIdx.x < columns; blockIdx.x++)
+  for (blockIdx.y = 0; blockIdx.y < rows; blockIdx.y++)
+   for (blockIdx.x = 0; blockIdx.x < columns; blockIdx.x++)
     for (threadIdx.x = 0; threadIdx.x < block; threadIdx.x++)
       with_arguments(f, a, index_sequence_for<A...>());
 }

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,9 @@ import numpy as np
 from .. import backend
 from ..backend import segments
 from ..backend.base import ArrayModule
+from ..backend.capture import CannotCapture, Capture, capturing
 from .cpu_kernels import CpuKernel
+from .recording import Recording, root
 
 # Keywords that NumPy takes and CuPy does not.
 REFUSED_KEYWORDS = {"where", "order", "initial", "mode", "correction", "min", "max", "subok", "like"}
@@ -36,6 +38,7 @@ CREATION = {"array", "asarray", "ascontiguousarray"}
 JOINING = {"concatenate", "stack", "vstack", "hstack", "column_stack"}
 
 _waiting_allowed = True
+_recording: Recording | None = None  # of the step that is being captured
 
 
 @contextlib.contextmanager
@@ -49,7 +52,13 @@ def no_waits() -> Iterator[None]:
         _waiting_allowed = before
 
 
+def _nothing(_: Any) -> None:
+    """What a computation gives that changes an array in place."""
+
+
 def _wait(what: str) -> None:
+    if _recording is not None:
+        raise CannotCapture(f"{what} makes the host wait for the GPU")
     if not _waiting_allowed:
         raise RuntimeError(f"strict: {what} makes the host wait for the GPU")
 
@@ -109,7 +118,7 @@ class StrictArray:
         return self._host.tolist()
 
     def __getitem__(self, index: Any) -> StrictArray:
-        return _wrapped(self._host[_host_index(index, self.shape)], [self])
+        return _perform(lambda: self._host[_host_index(index, self.shape)], [self])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         _refuse_host("an assignment", value)
@@ -117,7 +126,7 @@ class StrictArray:
         rows = host_index if isinstance(host_index, np.ndarray) and host_index.dtype.kind in "iu" else None
         if rows is not None and len(np.unique(rows)) != rows.size:
             raise ValueError("strict: assigning twice to one place is undefined")
-        self._host[host_index] = value._host if isinstance(value, StrictArray) else value
+        _perform(lambda: self._host.__setitem__(_host_index(index, self.shape), _to_host(value)), [], [self])
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in METHODS:
@@ -170,10 +179,18 @@ def _refuse_host(where: str, *values: Any) -> None:
             raise TypeError(f"strict: {where} is given a NumPy array")
 
 
-def _root(host: np.ndarray[Any, Any]) -> Any:
-    while isinstance(host.base, np.ndarray):
-        host = host.base
-    return host
+def _perform(compute: Callable[[], Any], inputs: list[Any], changed: Iterable[StrictArray] = ()) -> Any:
+    """Runs a computation on NumPy arrays, and wraps what it gives. Every operation comes by here, so that it
+    can be recorded.
+    """
+    if _recording is not None:
+        _recording.changes(x._host for x in changed)
+    result = _wrapped(compute(), inputs)
+    if _recording is not None:
+        parts = result if isinstance(result, (tuple, list)) else (result,)
+        hosts = [r._host for r in parts if isinstance(r, StrictArray)]
+        _recording.note(compute, hosts, [x._host for x in inputs if isinstance(x, StrictArray)])
+    return result
 
 
 def _wrapped(result: Any, inputs: list[Any]) -> Any:
@@ -184,9 +201,9 @@ def _wrapped(result: Any, inputs: list[Any]) -> Any:
         result = np.asarray(result)
     if not isinstance(result, np.ndarray):
         return result
-    root = _root(result)
+    whole = root(result)
     for x in inputs:
-        if isinstance(x, StrictArray) and _root(x._host) is root:
+        if isinstance(x, StrictArray) and root(x._host) is whole:
             return x if x._host is result else StrictArray(result, x if x.base is None else x.base)
     return StrictArray(result)
 
@@ -211,9 +228,16 @@ def _guarded(name: str, function: Callable[..., Any], owners: list[Any]) -> Call
             elif isinstance(value, list) and name not in CREATION and name not in METHODS:
                 raise TypeError(f"strict: {name} is given a list")
             inputs.append(value)
+        keywords = {k: _to_host(v) for k, v in kwargs.items()}
         with np.errstate(all="ignore"):  # a GPU warns of nothing
-            result = function(*map(_to_host, args), **{k: _to_host(v) for k, v in kwargs.items()})
-        return out if out is not None else _wrapped(result, inputs)
+            if out is not None or name == "fill":
+                _perform(
+                    lambda: _nothing(function(*map(_to_host, args), **keywords)),
+                    [],
+                    owners if out is None else [out],
+                )
+                return out
+            return _perform(lambda: function(*map(_to_host, args), **keywords), inputs)
 
     return call
 
@@ -237,10 +261,10 @@ def _operator(name: str) -> Callable[..., Any]:
             if not isinstance(other, (StrictArray, int, float, bool, np.generic)):
                 return NotImplemented
         with np.errstate(all="ignore"):
-            result = function(self._host, *map(_to_host, others))
-        if name.startswith("__i") and name not in ("__invert__",):
-            return self
-        return result if result is NotImplemented else _wrapped(result, [])
+            if name.startswith("__i") and name not in ("__invert__",):
+                _perform(lambda: _nothing(function(self._host, *map(_to_host, others))), [], [self])
+                return self
+            return _perform(lambda: function(self._host, *map(_to_host, others)), [])
 
     return apply
 
@@ -276,14 +300,54 @@ class StrictModule(ArrayModule):
         return array._host.copy()
 
     def from_numpy(self, array: np.ndarray[Any, Any]) -> Any:
+        if self.capturing is not None:
+            raise CannotCapture("an array comes from the host; give it to the step as an argument")
         return StrictArray(np.array(array))
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         _refuse_host("scatter_add", target, values)
-        np.add.at(target._host, _host_index(index, target.shape), values._host)
+        _perform(
+            lambda: np.add.at(target._host, _host_index(index, target.shape), values._host), [], [target]
+        )
 
     def erf(self, x: Any) -> Any:
-        return StrictArray(backend.find("numpy").erf(x._host))
+        return _perform(lambda: backend.find("numpy").erf(x._host), [])
+
+    def fed(self, make: Callable[[], Any]) -> Any:
+        return self.from_numpy(make()) if self.capturing is None else self.capturing.feed(make)
+
+    def numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+        return now if self.capturing is None else self.capturing.feed_numbers(now, again)
+
+    def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        global _recording
+        recording = _recording = Recording()
+
+        def static(value: np.ndarray[Any, Any]) -> StrictArray:
+            array = StrictArray(value.copy())
+            recording.makes(array._host)
+            return array
+
+        def write(memory: StrictArray, value: np.ndarray[Any, Any]) -> None:
+            memory._host[...] = value
+
+        capture = Capture(static, write)
+        token = capturing.set(capture)
+        try:
+            result = run()
+        except Exception as error:
+            capture.fail()
+            raise CannotCapture(str(error).split("\n")[0]) from error
+        finally:
+            capturing.reset(token)
+            _recording = None
+            recording.undo()
+
+        def replay() -> None:
+            capture.refill()
+            recording.replay()
+
+        return result, replay
 
 
 class KernelModule(StrictModule):
@@ -299,7 +363,8 @@ class KernelModule(StrictModule):
 
         def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
             self.launched[name] += 1
-            kernel(grid, block, arguments)
+            arrays = [a for a in arguments if isinstance(a, StrictArray)]
+            _perform(lambda: kernel(grid, block, arguments), [], arrays)
 
         return launch
 

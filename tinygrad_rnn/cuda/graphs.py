@@ -1,0 +1,174 @@
+"""A training step as one CUDA graph: what the host said once is done again at a single word of it.
+
+An eager step of a recurrent net is a few hundred calls, each of which costs the host more than the GPU. A
+graph holds them all. It works on fixed memory: what the step is given is copied into it, and what it returns
+is copied out.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from .. import backend
+from ..backend import CannotCapture, allow_tf32, array_module, deterministic
+from ..backend.capture import Stale, capturing
+from ..engine import graph as engine
+from ..engine import mark_changed, mode
+from ..tensor import Tensor
+
+_SEEN, _EAGER = "seen", "eager"
+
+
+class Graphed:
+    """A step that runs as a CUDA graph. Made by `graphed`."""
+
+    def __init__(self, step: Callable[..., Any], max_graphs: int = 8) -> None:
+        functools.update_wrapper(self, step)
+        if not callable(step):
+            raise TypeError(f"graphed: expected a function, got a {type(step).__name__}")
+        if not isinstance(max_graphs, int) or max_graphs < 1:
+            raise ValueError(f"graphed: max_graphs must be a positive integer, got {max_graphs!r}")
+        self.step, self.max_graphs = step, max_graphs
+        self._graphs: dict[Any, Any] = {}  # by shapes: a _Graph, or how far it has come
+        self._said: set[str] = set()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        tensors: list[Tensor] = []
+        key = _flatten((args, kwargs), tensors)
+        modules = {array_module(t.array) for t in tensors} or {backend.current()}
+        if len(modules) > 1 or capturing.get() is not None:  # mixed devices, or inside of another
+            return self.step(*args, **kwargs)
+        problem = self._problem(key, tensors)
+        if problem:
+            return self._eagerly(problem, args, kwargs)
+        key = key, modules.pop(), mode.current(), allow_tf32.on, deterministic.on
+        found = self._graphs.get(key)
+        if found is None:
+            if len(self._graphs) >= self.max_graphs:
+                return self._eagerly(
+                    f"there are graphs for {self.max_graphs} shapes already (max_graphs)", args, kwargs
+                )
+            self._graphs[key] = _SEEN  # the first time it runs as it is: kernels are compiled, buffers made
+            return self.step(*args, **kwargs)
+        if found is _EAGER:
+            return self.step(*args, **kwargs)
+        if type(found) is _Graph:
+            try:
+                return found(tensors)
+            except Stale:
+                pass  # parameters or their buffers are other arrays now
+        try:
+            found = self._graphs[key] = _Graph(key[1], self.step, args, kwargs, tensors)
+        except CannotCapture as reason:
+            self._graphs[key] = _EAGER
+            return self._eagerly(str(reason), args, kwargs)
+        return found(tensors)
+
+    def _problem(self, key: Any, tensors: list[Tensor]) -> str:
+        try:
+            hash(key)
+        except TypeError:
+            return "an argument is neither a tensor nor a value that can be compared"
+        if any(t.requires_grad for t in tensors):
+            return "an argument requires a gradient"
+        return ""
+
+    def _eagerly(self, reason: str, args: Any, kwargs: Any) -> Any:
+        if reason not in self._said:
+            self._said.add(reason)
+            name = getattr(self, "__name__", "the step")
+            warnings.warn(f"graphed: {name} runs eagerly: {reason}", stacklevel=3)
+        return self.step(*args, **kwargs)
+
+    @property
+    def n_graphs(self) -> int:
+        """How many graphs there are."""
+        return sum(type(g) is _Graph for g in self._graphs.values())
+
+
+class _Graph:
+    """One captured step: the memory of its arguments and results, and what replays it."""
+
+    def __init__(self, xp: Any, step: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
+        self._inputs = [t.array.copy() for t in tensors]
+        own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
+        state, start = backend.get_rng_state(), next(engine._clock)
+
+        def run() -> Any:
+            current = capturing.get()
+            if current is not None:
+                current.on_failure(lambda: backend.set_rng_state(state))
+            return step(*own_args, **own_kwargs)
+
+        self._result, self._replay = xp.capture(run)
+        # What it changes in place it changes at each replay.
+        self._changed = [array for time, array in [*engine._changes.values()] if time > start]
+
+    def __call__(self, tensors: list[Tensor]) -> Any:
+        for place, t in zip(self._inputs, tensors, strict=True):
+            place[...] = t.array
+        self._replay()
+        for reference in self._changed:
+            array = reference()
+            if array is not None:
+                mark_changed(array)
+        results: list[Tensor] = []
+        _flatten(self._result, results)
+        return _rebuilt(self._result, iter([Tensor._of(t.array.copy()) for t in results]))
+
+
+def graphed(step: Callable[..., Any] | None = None, *, max_graphs: int = 8) -> Any:
+    """Makes a CUDA graph of a training step; also a decorator.
+
+        @tg.cuda.graphed
+        def step(x, y):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            return loss
+
+    Tensors among the arguments (in tuples, lists and dicts too) are copied into the graph's memory at each
+    call, tensors in the result out of it. For each combination of their shapes and types and of the other
+    arguments' values, the first call runs the step as it is, the second captures it, and later ones replay
+    it: nothing of its Python is run then, except that optimisers count their steps and read their options
+    (a schedule works; call it outside), and that masks of dropout are drawn. At most `max_graphs`
+    combinations are captured; more run as they are.
+
+    What cannot be captured runs as it is, and a warning says why, once: reading values on the host (`item()`,
+    `float(loss)`, a mask as an index), data from the host inside the step, and everything on NumPy.
+    A graph goes on using the arrays of parameters and of the optimiser; where these are replaced
+    (`load_state_dict` of the optimiser), it is captured anew. A model in training and in evaluation are two
+    steps: make a graph of each.
+    """
+    if step is None:
+        return functools.partial(graphed, max_graphs=max_graphs)
+    return Graphed(step, max_graphs)
+
+
+def _flatten(tree: Any, tensors: list[Tensor]) -> Any:
+    """Collects the tensors of a tree, and returns what can be compared: its structure, shapes and values."""
+    if isinstance(tree, Tensor):
+        tensors.append(tree)
+        return Tensor, tree.shape, tree.dtype
+    if isinstance(tree, (tuple, list)):
+        return type(tree), tuple([_flatten(part, tensors) for part in tree])
+    if isinstance(tree, dict):
+        return dict, tuple([(name, _flatten(part, tensors)) for name, part in tree.items()])
+    return type(tree), tree
+
+
+def _rebuilt(tree: Any, tensors: Any) -> Any:
+    """The tree with other tensors in the places of its own."""
+    if isinstance(tree, Tensor):
+        return next(tensors)
+    if isinstance(tree, (tuple, list)):
+        parts = [_rebuilt(part, tensors) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    if isinstance(tree, dict):
+        return {name: _rebuilt(part, tensors) for name, part in tree.items()}
+    return tree
