@@ -1,0 +1,306 @@
+"""tg.cuda: what a script asks, and steps as graphs, on the stand-in that records and replays."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tests.cuda_tools import needs_compiler
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.testing import strict
+
+pytestmark = pytest.mark.host  # brings its own backend
+
+
+@pytest.fixture(autouse=True)
+def _on_the_stand_in():
+    with tg.use("strict"):
+        yield
+
+
+OPTIMISERS = {
+    "Adam": lambda p: optim.Adam(p, lr=0.05),
+    "AdamW": lambda p: optim.AdamW(p, lr=0.05, amsgrad=True),
+    "SGD": lambda p: optim.SGD(p, lr=0.05, momentum=0.9),
+    "RMSprop": lambda p: optim.RMSprop(p, lr=0.01),
+    "Adagrad": lambda p: optim.Adagrad(p, lr=0.05, lr_decay=0.1),
+}
+
+
+class Training:
+    """A small net and its training step; dropout, clipping and a schedule among what changes over time."""
+
+    def __init__(self, make_optimiser=OPTIMISERS["Adam"], graph=True, **settings):
+        tg.manual_seed(0)
+        self.lstm, self.head = nn.LSTM(3, 4, num_layers=2, dropout=0.3), nn.Linear(4, 2)
+        self.parameters = [*self.lstm.parameters(), *self.head.parameters()]
+        self.optimiser = make_optimiser(self.parameters)
+        self.schedule = optim.lr_scheduler.StepLR(self.optimiser, 3, 0.5)
+        self.n_python = 0  # how often the step's Python is run
+        self.run = tg.cuda.graphed(self.step, **settings) if graph else self.step
+
+    def step(self, x, y):
+        self.n_python += 1
+        self.optimiser.zero_grad()
+        output, _ = self.lstm(x)
+        loss = ((self.head(output) - y) ** 2).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 0.5)
+        self.optimiser.step()
+        return loss
+
+    def train(self, n, length=5):
+        losses = []
+        for _ in range(n):
+            x, y = tg.randn(length, 2, 3), tg.randn(length, 2, 2)
+            with strict.no_waits():
+                loss = self.run(x, y)
+                self.schedule.step()
+            losses.append(loss.item())
+        return losses
+
+    def values(self):
+        return [p.numpy() for p in self.parameters] + [p.grad.numpy() for p in self.parameters]
+
+
+def assert_same(one, other):
+    for a, b in zip(one.values(), other.values(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_replay_is_the_eager_step_bit_for_bit(name):
+    graph, found = trained(OPTIMISERS[name])
+    eager, expected = trained(OPTIMISERS[name], graph=False)
+    assert found == expected
+    assert_same(graph, eager)
+    assert graph.n_python == 2  # once as it is, once to capture it
+    assert graph.run.n_graphs == 1
+    assert [s["step"] for s in graph.optimiser.state.values() if "step" in s] in ([], [8] * 10)
+    assert graph.optimiser.param_groups[0]["lr"] == eager.optimiser.param_groups[0]["lr"]
+
+
+def trained(*args, **settings):
+    training = Training(*args, **settings)
+    return training, training.train(8)
+
+
+@needs_compiler
+def test_with_the_kernels_of_a_gpu():
+    with strict.kernels() as xp:
+        graph, found = trained()
+        before = sum(xp.launched.values())
+        graph.train(1)
+        assert sum(xp.launched.values()) == before  # replayed, none of it called by Python
+        assert found == trained(graph=False)[1]
+
+
+def test_shapes_are_keyed_up_to_a_limit():
+    training = Training(max_graphs=2)
+    for length in (5, 6, 5, 6, 5, 6):
+        training.train(1, length)
+    assert (training.n_python, training.run.n_graphs) == (4, 2)
+    with pytest.warns(UserWarning, match=r"step runs eagerly: there are graphs for 2 shapes already"):
+        training.train(1, length=7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training.train(2, length=7)  # it has been said
+    assert (training.n_python, training.run.n_graphs) == (7, 2)
+
+
+def test_values_of_other_arguments_are_keyed_too():
+    calls = []
+
+    @tg.cuda.graphed
+    def scaled(x, factor, *, shift=None):
+        calls.append(factor)
+        return x * factor + (0 if shift is None else shift)
+
+    x = tg.ones(2)
+    for factor in (2.0, 3.0, 2.0, 3.0, 2.0, 3.0, 2):
+        assert scaled(x, factor).tolist() == [factor] * 2
+    assert calls == [2.0, 3.0, 2.0, 3.0, 2]
+    for _ in range(3):
+        assert scaled(x, 2.0, shift=tg.ones(2)).tolist() == [3.0, 3.0]
+
+
+class Pair(NamedTuple):
+    a: tg.Tensor
+    b: tg.Tensor
+
+
+def test_arguments_and_results_in_any_structure():
+    @tg.cuda.graphed
+    def turned(state, *, also):
+        return Pair(state.b * 2, state.a), [also["x"] + 1, "text", None], {"n": 3}
+
+    for k in range(4):
+        pair = Pair(tg.full((2,), float(k)), tg.zeros(1))
+        (a, b), (x, text, nothing), rest = turned(pair, also={"x": tg.ones(1) * k})
+        assert (a.tolist(), b.tolist(), x.tolist()) == ([0.0], [k, k], [k + 1])
+        assert (text, nothing, rest) == ("text", None, {"n": 3})
+    assert turned.n_graphs == 1
+
+
+def test_what_comes_out_is_a_copy():
+    doubled = tg.cuda.graphed(lambda x: x * 2)
+    kept = [doubled(tg.full((1,), float(k))) for k in range(4)]
+    assert [x.item() for x in kept] == [0.0, 2.0, 4.0, 6.0]
+
+
+def test_carried_states_go_round():
+    cell = nn.LSTMCell(2, 3)
+    step = tg.cuda.graphed(lambda x, h, c: cell(x, (h, c)))
+    x = tg.randn(4, 2)
+    here = there = (tg.zeros(4, 3), tg.zeros(4, 3))
+    with tg.no_grad():
+        for _ in range(5):
+            here, there = cell(x, here), step(x, *there)
+    np.testing.assert_array_equal(here[0].numpy(), there[0].numpy())
+    assert step.n_graphs == 1
+
+
+REASONS = [
+    (lambda x: x * x.sum().item(), "makes the host wait"),
+    (lambda x: x if float(x.sum()) > 0 else -x, "makes the host wait"),
+    (lambda x: x[x > 0], "makes the host wait"),
+    (lambda x: x + tg.tensor([1.0, 2.0]), "comes from the host; give it to the step as an argument"),
+    (lambda x: x + tg.randn(2), "comes from the host"),
+]
+
+
+@pytest.mark.parametrize(("step", "reason"), REASONS)
+def test_what_cannot_be_captured_says_so_and_runs_eagerly(step, reason):
+    run, x = tg.cuda.graphed(step), tg.tensor([1.0, 2.0])
+    tg.manual_seed(1)
+    expected = [step(x).tolist() for _ in range(3)]
+    tg.manual_seed(1)
+    found = [run(x).tolist()]
+    with pytest.warns(UserWarning, match=reason):
+        found.append(run(x).tolist())
+    found.append(run(x).tolist())
+    assert found == expected
+    assert run.n_graphs == 0
+
+
+def test_a_failed_capture_leaves_no_trace():
+    """Counters of the optimiser and random numbers are as if the capture had not been tried."""
+
+    def counted(graph):
+        tg.manual_seed(0)
+        p = tg.ones(3, requires_grad=True)
+        optimiser = optim.Adam([p], lr=0.1)
+
+        def step(x):
+            optimiser.zero_grad()
+            (nn.functional.dropout(p * x, 0.5)).sum().backward()
+            optimiser.step()
+            return p.sum().item()  # at the end, when all has been done
+
+        run = tg.cuda.graphed(step) if graph else step
+        return [run(tg.ones(3)) for _ in range(4)], optimiser.state[p]["step"]
+
+    with pytest.warns(UserWarning, match="makes the host wait"):
+        assert counted(True) == counted(False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (([1.0], {1, 2}), "neither a tensor nor a value that can be compared"),
+        ((tg.ones(2, requires_grad=True, device="cpu").detach(),), "computed at once; there is nothing"),
+    ],
+)
+def test_arguments_that_cannot_be(arguments, reason):
+    run = tg.cuda.graphed(lambda *a: len(a))
+    run(*arguments) if "computed" in reason else None
+    with pytest.warns(UserWarning, match=reason):
+        assert run(*arguments) == len(arguments)
+
+
+def test_an_argument_that_requires_a_gradient():
+    x = tg.ones(2, requires_grad=True)
+    with pytest.warns(UserWarning, match="an argument requires a gradient"):
+        tg.cuda.graphed(lambda x: (x * x).sum().backward())(x)
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
+def test_on_numpy_it_is_the_step_itself():
+    with tg.use("numpy"):
+        training = Training()
+        training.train(1)
+        with pytest.warns(UserWarning, match="arrays of numpy are computed at once"):
+            training.train(1)
+        training.train(1)
+        assert training.n_python == 3
+
+
+def test_loaded_states_are_captured_anew():
+    graph, eager = Training(), Training(graph=False)
+    losses = []
+    for training in (graph, eager):
+        tg.manual_seed(5)
+        found = training.train(3)
+        saved = training.optimiser.state_dict()
+        training.optimiser.load_state_dict(
+            {"state": {k: dict(v) for k, v in saved["state"].items()}, "param_groups": saved["param_groups"]}
+        )
+        training.schedule = optim.lr_scheduler.StepLR(training.optimiser, 2, 0.1)
+        losses.append(found + training.train(3))
+    assert losses[0] == losses[1]
+    assert_same(graph, eager)
+    assert graph.n_python == 3
+    assert [s["step"] for s in graph.optimiser.state.values()] == [6] * len(graph.parameters)
+
+
+def test_a_replay_counts_as_a_change_in_place():
+    p = tg.ones(2, requires_grad=True)
+
+    @tg.cuda.graphed
+    def change(x):
+        p.data.add_(x)
+
+    change(tg.ones(2)), change(tg.ones(2))
+    y = (p * p).sum()
+    change(tg.ones(2))
+    with pytest.raises(tg.GraphError, match="changed in place since"):
+        y.backward()
+
+
+def test_evaluation_and_training_modes_of_the_engine_are_told_apart():
+    p = tg.ones(1, requires_grad=True)
+    run = tg.cuda.graphed(lambda x: (p * x).requires_grad)
+    for _ in range(3):
+        assert run(tg.ones(1))
+        with tg.no_grad():
+            assert not run(tg.ones(1))
+
+
+def test_errors():
+    with pytest.raises(TypeError, match="expected a function, got a int"):
+        tg.cuda.graphed(3)
+    with pytest.raises(ValueError, match="max_graphs must be a positive integer, got 0"):
+        tg.cuda.graphed(lambda: None, max_graphs=0)
+    failing = tg.cuda.graphed(lambda x: x.reshape(7))
+    with pytest.raises(ValueError, match="do not fit shape"):
+        failing(tg.ones(2))
+    assert tg.cuda.graphed(max_graphs=3)(lambda x: x).max_graphs == 3
+
+
+def test_questions_without_a_gpu():
+    if tg.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert tg.cuda.device_count() == tg.cuda.memory_allocated() == 0
+    tg.cuda.synchronize()
+    tg.cuda.empty_cache()
+    with pytest.raises(RuntimeError, match="cupy"):
+        tg.cuda.get_device_name()
+
+
+def test_tf32_is_a_switch():
+    before = tg.cuda.allow_tf32.on
+    with tg.cuda.allow_tf32(not before):
+        assert tg.cuda.allow_tf32.on is not before
+    assert tg.cuda.allow_tf32.on is before
