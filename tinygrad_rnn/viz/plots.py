@@ -1,4 +1,4 @@
-"""Line plots, written to files. matplotlib is imported when one is drawn, and opens no window."""
+"""Plots, written to files. matplotlib is imported when one is drawn, and opens no window."""
 
 from __future__ import annotations
 
@@ -59,4 +59,24 @@ def gradient_through_time(
     for name, values in norms.items():
         axes.semilogy(range(first, first + len(values)), values, "o-", ms=3, label=name)
     axes.legend()
+    figure.savefig(path)
+
+
+def attention_map(
+    path: Any, maps: Sequence[tuple[Any, Sequence[str], Sequence[str]]], *, title: str = "Attention"
+) -> None:
+    """Where a decoder looked: one panel for each (weights, read, written), weights (len(written), len(read)).
+
+    Each row is what was written at one step; the darker a field, the more that step counted.
+    """
+    figure, axes = _axes("read", "written", title)
+    axes.remove()
+    figure.set_size_inches(1.5 + 3.6 * min(2, len(maps)), 0.8 + 3.1 * -(-len(maps) // 2))
+    figure.suptitle(title)
+    for k, (weights, read, written) in enumerate(maps):
+        axes = figure.add_subplot(-(-len(maps) // 2), min(2, len(maps)), k + 1)
+        axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        axes.set_xticks(range(len(read)), read, fontsize=8)
+        axes.set_yticks(range(len(written)), written, fontsize=8)
+        axes.tick_params(length=0)
     figure.savefig(path)
