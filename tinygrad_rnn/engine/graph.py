@@ -279,11 +279,15 @@ def primitive(
                 node = Node(spec, parents, values, y)
                 if now.debug:
                     node.line = errors.caller()
+            out: Any
             if several:
-                return tuple([_wrap(part, node and Output(node, k, part)) for k, part in enumerate(y)])
-            out = new(Value.result)
-            out.array = y
-            out.vertex = node
+                out = tuple([_wrap(part, node and Output(node, k, part)) for k, part in enumerate(y)])
+            else:
+                out = new(Value.result)
+                out.array = y
+                out.vertex = node
+            if now.record is not None:
+                now.record(spec, args, settings, out)
             return out
 
         op.__name__ = op.__qualname__ = spec.name
@@ -380,7 +384,7 @@ def backward(
                     place = (parent.node, parent.k) if type(parent) is Output else parent
                     if not isinstance(gp, Summand):
                         if gp.shape != parent.shape:
-                            gp = _sum_to(gp, parent.shape, node.op.name)
+                            gp = sum_to(gp, parent.shape, node.op.name)
                         if gp.dtype is not parent.dtype and gp.dtype != parent.dtype:
                             gp = gp.astype(parent.dtype)
                         before = sums.get(place)
@@ -496,6 +500,7 @@ def _make_tensors(node: Node, values: list[Any]) -> None:
     """Under create_graph: puts tensors, at their place in the graph, where the rules would read arrays."""
     y = values[1]
     if type(y) is tuple:
+        node.outputs = len(y)  # from here on also the hidden ones, of fused functions and loops
         values[1] = tuple(_wrap(part, Output(node, k, part)) for k, part in enumerate(y))
     elif y is not None:
         values[1] = _wrap(y, node)
@@ -508,7 +513,7 @@ def _make_tensors(node: Node, values: list[Any]) -> None:
             values[i] = _wrap(values[i], parent)
 
 
-def _sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:
+def sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:
     """The gradient of what was broadcast from `shape`: the sum over the axes that broadcasting added or
     stretched.
     """

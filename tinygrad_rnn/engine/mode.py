@@ -14,11 +14,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Mode(NamedTuple):
     grad: bool = True  # results remember how they were made
     debug: bool = False  # every result is checked for NaN and infinity
-    fused: bool = True  # pointwise functions run as one node
+    fused: bool = True  # pointwise functions run as one node, and so do loops
+    record: Callable[..., None] | None = None  # is told of every op that is given tensors
 
 
 _mode: ContextVar[Mode] = ContextVar("tinygrad_rnn_mode", default=Mode())  # noqa: B039 - Mode is immutable
 current = _mode.get
+
+
+def start_recording(record: Callable[..., None]) -> Token[Mode]:
+    """From here on `record(op, args, settings, results)` is called for every op, which builds a graph."""
+    return _mode.set(_mode.get()._replace(grad=True, record=record))
+
+
+def stop_recording(token: Token[Mode]) -> None:
+    """Back to what was before."""
+    _mode.reset(token)
 
 
 class _Switch:
@@ -37,7 +48,7 @@ class _Switch:
         return super().__new__(cls)
 
     def __enter__(self) -> None:
-        self._tokens.append(_mode.set(_mode.get()._replace(**{self.field: self.value})))
+        self._tokens.append(_mode.set(_mode.get()._replace(**{self.field: self.value}))  # type: ignore[arg-type])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None

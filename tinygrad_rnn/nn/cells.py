@@ -88,8 +88,16 @@ class Cell(Module):
     layer sees.
     """
 
+    static = (
+        False  # whether step does the same at every time step: Recurrent then reads it once, see ops/loop.py
+    )
     init = "default"  # how reset_parameters fills the weights; "torch" is the other way
     _fitting: Any = None  # batch size and shapes of the last state that was checked
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if "step" in vars(cls) and "static" not in vars(cls):
+            cls.static = False  # what was promised of the step before does not hold for this one
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -172,6 +180,8 @@ class RNNCell(Cell):
     `cell(x, h)`: x (batch, input_size), h (batch, hidden_size) -> (batch, hidden_size).
     """
 
+    static = True
+
     def __init__(
         self,
         input_size: int,
@@ -210,6 +220,8 @@ class LSTMCell(Cell):
     `cell(x, (h, c))`: x (batch, input_size), h and c (batch, hidden_size) -> LSTMState(h, c). Gate blocks: i,
     f, g, o.
     """
+
+    static = True
 
     def __init__(
         self,
@@ -255,6 +267,8 @@ class GRUCell(Cell):
     `cell(x, h)`: x (batch, input_size), h (batch, hidden_size) -> (batch, hidden_size). Gate blocks: r, z, n;
     without `reset_after` w_h has r and z, and w_n is the weight of r * h.
     """
+
+    static = True
 
     def __init__(
         self,

@@ -14,14 +14,17 @@ and rows join in at their own end.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from .. import ops
 from ..backend import array_module, default_rng
+from ..engine import mode
 from ..ops import concat, split, stack
 from ..ops.index import place_rows, take_rows
+from ..ops.loop import loop
 from ..tensor import Tensor
 from . import functional as F
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, map_state, match_state
@@ -85,44 +88,71 @@ def scan(cell: Cell, x: Tensor, state: State, rows: Sequence[int], reverse: bool
     """
     if not rows or not rows[0]:  # every sequence is empty
         return cell.output(state)[:0], state
-    steps = split(cell.project(x), list(rows))
-    outputs, final = (_backwards if reverse else _forwards)(cell, steps, state, rows)
+    stretches = [(n, len([*same])) for n, same in itertools.groupby(rows)]  # rows, and for how many steps
+    projected = split(cell.project(x), [n * n_steps for n, n_steps in stretches])
+    outputs, final = (_backwards if reverse else _forwards)(cell, projected, state, stretches)
     return concat(outputs), final
 
 
-def _forwards(cell: Cell, steps: Any, state: State, rows: Sequence[int]) -> tuple[list[Tensor], State]:
+def _forwards(cell: Cell, projected: Any, state: State, stretches: Any) -> tuple[list[Tensor], State]:
     outputs, ended = [], []
-    n_before = None
-    for px, n in zip(steps, rows, strict=True):
-        if n != n_before:
-            rest = map_state(lambda s, n=n: s[n:], state) if _height(state) != n else None
-            if rest is not None:
-                ended.append(rest)
-                state = map_state(lambda s, n=n: s[:n], state)
-            n_before = n
-        state = cell.step(px, state)
-        outputs.append(cell.output(state))
+    for px, (n, n_steps) in zip(projected, stretches, strict=True):
+        if _height(state) != n:
+            ended.append(map_state(lambda s, n=n: s[n:], state))
+            state = map_state(lambda s, n=n: s[:n], state)
+        output, state = _stretch(cell, px, state, n_steps, reverse=False)
+        outputs.append(output)
     return outputs, _below(state, *reversed(ended))
 
 
-def _backwards(cell: Cell, steps: Any, state: State, rows: Sequence[int]) -> tuple[list[Tensor], State]:
+def _backwards(cell: Cell, projected: Any, state: State, stretches: Any) -> tuple[list[Tensor], State]:
     outputs: list[Tensor] = []
     start, n_before = state, 0
     state = None
-    for px, n in zip(reversed(steps), reversed(rows), strict=True):
-        if n != n_before:  # rows whose end is here join in
-            joining = (
-                map_state(lambda s, a=n_before, b=n: s[a:b], start)
-                if n - n_before != _height(start)
-                else start
-            )
-            state = joining if state is None else _below(state, joining)
-            n_before = n
-        state = cell.step(px, state)
-        outputs.append(cell.output(state))
+    for px, (n, n_steps) in zip(reversed(projected), reversed(stretches), strict=True):
+        joining = start  # rows whose end is here join in
+        if n - n_before != _height(start):
+            joining = map_state(lambda s, a=n_before, b=n: s[a:b], start)
+        state = joining if state is None else _below(state, joining)
+        n_before = n
+        output, state = _stretch(cell, px, state, n_steps, reverse=True)
+        outputs.append(output)
     if n_before != _height(start):
         state = _below(state, map_state(lambda s: s[n_before:], start))
     return outputs[::-1], state
+
+
+def _stretch(cell: Cell, px: Tensor, state: State, n_steps: int, reverse: bool) -> tuple[Tensor, State]:
+    """Some steps of equal size: as one node where the cell allows it, else one by one."""
+    now = mode.current()
+    if cell.static and now.fused and not now.debug and n_steps > 3:
+
+        def step(x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+            new = cell.step(x, _unflattened(state, states))
+            return cell.output(new), _flattened(new)
+
+        done = loop(step, px, _flattened(state), n_steps, reverse)
+        if done is not None:
+            return done[0], _unflattened(state, done[1])  # type: ignore[return-value]
+    outputs = []
+    steps = split(px, px.shape[0] // n_steps)
+    for x in reversed(steps) if reverse else steps:
+        state = cell.step(x, state)
+        outputs.append(cell.output(state))
+    return concat(outputs[::-1] if reverse else outputs), state
+
+
+def _flattened(state: State) -> list[Tensor]:
+    """The tensors of a state, in order."""
+    tensors: list[Tensor] = []
+    map_state(tensors.append, state)
+    return tensors
+
+
+def _unflattened(like: State, tensors: Sequence[Any]) -> State:
+    """The tensors in the structure of `like`."""
+    following = iter(tensors)
+    return map_state(lambda _: next(following), like)
 
 
 def _height(state: State) -> int:

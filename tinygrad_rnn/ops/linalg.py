@@ -49,7 +49,8 @@ def _left_gradient(g: Array, a: Array, b: Array) -> Any:
     if a.ndim == 1:
         return matmul(b, g[..., None])[..., 0]
     if a.ndim == 2 and b.ndim == 2:  # sum over uses of g @ b^T = (g^T)^T @ b^T
-        return Product(g.T, b.T)
+        uses = Product(g.T, b.T)
+        return uses if _stacking_pays(uses) else matmul(g, b.T)
     return matmul(g, swapaxes(b, -1, -2))
 
 

@@ -212,21 +212,28 @@ class Fused:
         if not now.grad:
             mask = 0
         xp = array_module(first)
-        key = (mask, rows, xp)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = Plan(self, mask, rows, xp.language)
+        plan = self.plan(mask, rows, xp)
         if not plan.fits:
             return self.function(*args)
         values = tuple(plan.forward(xp, pieces))
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
-            node = Node(plan, parents, [values, *plan.kept(arrays)], values)  # type: ignore[arg-type]
+            node = Node(plan, parents, [values, *plan.kept(arrays)], results)  # type: ignore[arg-type]
             outs = [new(v, Output(node, k, v)) for k, v in enumerate(results)]
         else:
             outs = [new(v) for v in results]
+        if now.record is not None:
+            now.record(self, args, {"rows": rows, "xp": xp}, tuple(outs))
         return outs[0] if self.program.one_result else tuple(outs)
+
+    def plan(self, mask: int, rows: int, xp: Any) -> Plan:
+        """The plan for the arguments that need a gradient and the pieces that are rows, bit by bit."""
+        key = (mask, rows, xp)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = Plan(self, mask, rows, xp.language)
+        return plan
 
     def source(self, language: str = "python") -> str:
         """What was made of the function: "program", the operations forward and back; "python", the code for
@@ -234,7 +241,7 @@ class Fused:
         """
         made = language if language == "cuda" else "python"
         plan = Plan(self, (1 << len(self.arguments)) - 1, 0, made)
-        present = tuple(k < plan.n_results for k in range(len(plan.outputs)))
+        present = (True,) * plan.n_results
         back, _, run = plan.reverse_of(present, (True,) * len(self.arguments))
         if language == "program":
             return "\n\n".join(f"{', '.join(p.inputs)}:\n{p}" for p in (self.program, back))
@@ -305,6 +312,13 @@ class Plan:
     def _of_pieces(self, of_arguments: Sequence[Any]) -> tuple[bool, ...]:
         return tuple(bool(x) for x, n in zip(of_arguments, self.pieces, strict=True) for _ in range(n))
 
+    def run(self, xp: Any, arrays: Sequence[Array]) -> list[Array]:
+        """The results, the hidden ones last."""
+        pieces: list[Array] = []
+        for array, n in zip(arrays, self.pieces, strict=True):
+            pieces += [array] if n == 1 else _pieces(array, n)
+        return self.forward(xp, pieces)
+
     def kept(self, arrays: list[Array]) -> list[Array | None]:
         """The arguments, without those that no rule reads."""
         return [a if keep else None for a, keep in zip(arrays, self.saved, strict=True)]
@@ -316,7 +330,7 @@ class Plan:
         """
         key = (present, needs)
         if key not in self._reverses:
-            outputs = tuple(name for name, there in zip(self.outputs, present, strict=True) if there)
+            outputs = tuple(name for name, there in zip(self.outputs, present, strict=False) if there)
             program = self.reverse(outputs, self._of_pieces(needs))
             outside = program.outside()
             wanted = [n for n, need in zip(self.pieces, needs, strict=True) if need]

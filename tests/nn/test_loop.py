@@ -1,0 +1,206 @@
+"""Time steps that are read once and run as one node, against the same steps one by one."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.nn.cells import Cell
+
+quick = settings(max_examples=30, deadline=None, database=None)
+
+
+class Mixing(Cell):
+    """A state of three tensors, of which one is handed on and one does not reach the output; rules that read
+    x; a weight used twice; an op with several results, one that takes several tensors, settings, shapes.
+    """
+
+    static = True
+
+    def __init__(self, input_size, hidden_size, dtype="float64"):
+        super().__init__(input_size, hidden_size)
+        self.w = nn.Parameter(tg.randn(hidden_size, hidden_size, dtype=dtype) * 0.5)
+        self.b = nn.Parameter(tg.randn(hidden_size, dtype=dtype))
+        self.scale = tg.randn(hidden_size, dtype=dtype)  # a constant
+
+    def project(self, x):
+        return x[..., : self.hidden_size]
+
+    def step(self, px, state):
+        a, before, count = state
+        new = tg.tanh(a @ self.w + before @ self.w + self.b) * px * self.scale
+        left, right = tg.split(tg.concat([new, a], axis=-1), [self.hidden_size] * 2, axis=-1)
+        mean = (left * right).mean(axis=-1, keepdims=True)
+        return (new - mean.reshape(-1, 1), a, count + 1)
+
+    def initial_state(self, batch_size, like):
+        return tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(3))
+
+
+MAKERS = {
+    "RNN": lambda: nn.RNNCell(3, 2, dtype="float64"),
+    "relu": lambda: nn.RNNCell(3, 2, nonlinearity="relu", dtype="float64"),
+    "LSTM": lambda: nn.LSTMCell(3, 2, dtype="float64"),
+    "GRU": lambda: nn.GRUCell(3, 2, dtype="float64"),
+    "GRU after": lambda: nn.GRUCell(3, 2, reset_after=True, dtype="float64"),
+    "GRU torch": lambda: nn.GRUCell(3, 2, reset_after=True, init="torch", dtype="float64"),
+    "no bias": lambda: nn.GRUCell(3, 2, reset_after=True, bias=False, dtype="float64"),
+    "mixing": lambda: Mixing(3, 2),
+}
+
+
+def everything(layer, x, state, lengths, order):
+    """Outputs, states, gradients; gradients of gradients for order 2."""
+    leaves = [x, *layer.parameters(), *(s for s in tg.nn.recurrent._flattened(state) if s.requires_grad)]
+    output, final = layer(x, state, lengths)
+    results = [output, *tg.nn.recurrent._flattened(final)]
+    rng = np.random.default_rng(1)
+    loss = sum((r * tg.tensor(rng.standard_normal(r.shape))).sum() for r in results)
+    first = tg.grad(loss, leaves, create_graph=order == 2, allow_unused=True)
+    second = []
+    if order == 2:
+        squares = sum((g * g * g).sum() for g in first if g is not None)
+        if getattr(squares, "requires_grad", False):
+            second = tg.grad(squares, leaves, allow_unused=True)
+    return [*results, *first, *second]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", MAKERS)
+@quick
+@given(data=st.data())
+def test_one_node_computes_what_the_steps_do(name, order, data):
+    cell = MAKERS[name]()
+    layer = nn.Recurrent(cell, reverse=data.draw(st.booleans()))
+    n_steps, n = data.draw(st.integers(4, 6)), data.draw(st.integers(1, 3))
+    x = tg.randn(n_steps, n, 3, dtype="float64", requires_grad=data.draw(st.booleans()))
+    lengths = data.draw(st.none() | st.lists(st.integers(0, n_steps), min_size=n, max_size=n))
+    state = nn.cells.map_state(lambda s: tg.randn(1, *s.shape, dtype="float64"), cell.initial_state(n, x))
+    for s in tg.nn.recurrent._flattened(state):
+        s.requires_grad = data.draw(st.booleans())
+    x.requires_grad = True
+    fast = everything(layer, x, state, lengths, order)
+    cell.static = False
+    slow = everything(layer, x, state, lengths, order)
+    for a, b in zip(fast, slow, strict=True):
+        missing = [t for t in (a, b) if t is not None]
+        if len(missing) == 2:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
+        else:
+            assert all(not t.numpy().any() for t in missing)
+
+
+def test_it_is_one_node_and_none_without_gradients():
+    layer, x = nn.LSTM(3, 2), tg.randn(6, 4, 3)
+    output, (h, c) = layer(x)
+    assert h.requires_grad
+    assert c.requires_grad
+    names = set()
+    stack, seen = [output.vertex], set()
+    while stack:
+        vertex = stack.pop()
+        node = getattr(vertex, "node", vertex)
+        if node in seen or not hasattr(node, "op"):
+            continue
+        seen.add(node)
+        names.add(node.op.name)
+        stack += [p for p in node.parents if p is not None]
+    assert "loop" in names
+    assert "lstm" not in names
+    with tg.no_grad():
+        output, (h, c) = layer(x)
+    assert not output.requires_grad
+    assert not h.requires_grad
+    with tg.unfused():
+        np.testing.assert_allclose(layer(x)[0].numpy(), output.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_freed_after_backward_and_no_garbage():
+    layer, x = nn.GRU(3, 2), tg.randn(6, 4, 3)
+    layer(x)[0].sum().backward()
+    gc.collect()
+    gc.disable()
+    try:
+        output, _ = layer(x)
+        loss = output.sum()
+        loss.backward()
+        with pytest.raises(RuntimeError, match="retain_graph=True"):
+            loss.backward()
+        del output, loss
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_retained_graph_gives_the_same_gradients_again():
+    layer, x = nn.LSTM(3, 2), tg.randn(6, 4, 3)
+    loss = layer(x)[0].sum()
+    loss.backward(retain_graph=True)
+    once = [p.grad.numpy().copy() for p in layer.parameters()]
+    loss.backward()
+    for p, g in zip(layer.parameters(), once, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), 2 * g, rtol=1e-6)
+
+
+def test_the_last_state_is_not_a_view_of_the_outputs():
+    layer, x = nn.RNN(3, 2), tg.randn(6, 4, 3)
+    with tg.no_grad():
+        output, h = layer(x)
+        before = h.numpy().copy()
+        output.zero_()
+    np.testing.assert_array_equal(h.numpy(), before)
+
+
+class Detaching(Cell):
+    static = True
+
+    def step(self, px, h):
+        return 0.5 * h.detach() + px
+
+
+class Growing(Cell):
+    static = True
+
+    def step(self, px, h):
+        return (h.double() if h.dtype == np.float32 else h) * 0.5 + px
+
+
+class Counting(nn.RNNCell):
+    def step(self, px, h):
+        self.n = getattr(self, "n", 0) + 1
+        return super().step(px, h) * self.n
+
+
+def test_what_a_step_read_once_may_not_do():
+    x = tg.randn(5, 2, 3)
+    with pytest.raises(TypeError, match=r"may not detach.*static = False"):
+        nn.Recurrent(Detaching(3, 3))(x)
+    _, h = nn.Recurrent(Growing(3, 3))(x)  # not all steps alike: one by one
+    assert h.dtype == np.float64
+    layer = nn.Recurrent(Counting(3, 3))  # its step is its own, and it promises nothing
+    assert not layer.cells[0].static
+    layer(x)
+    assert layer.cells[0].n == 5
+    assert nn.LSTMCell(3, 3).static
+
+
+def test_a_changed_weight_counts_at_once():
+    layer, x = nn.RNN(3, 2), tg.randn(5, 2, 3)
+    before = layer(x)[0].numpy().copy()
+    layer.cells[0].w_h.data *= 2
+    assert abs(layer(x)[0].numpy() - before).max() > 1e-3
+
+
+def test_an_array_changed_before_backward_is_noticed():
+    layer, x = nn.RNN(3, 2), tg.randn(5, 2, 3)
+    loss = layer(x)[0].sum()
+    with tg.no_grad():
+        layer.cells[0].w_h.mul_(2)
+    with pytest.raises(RuntimeError, match=r"changed in place|has changed"):
+        loss.backward()
