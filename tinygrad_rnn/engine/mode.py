@@ -48,7 +48,8 @@ class _Switch:
         return super().__new__(cls)
 
     def __enter__(self) -> None:
-        self._tokens.append(_mode.set(_mode.get()._replace(**{self.field: self.value}))  # type: ignore[arg-type])
+        changed = _mode.get()._replace(**{self.field: self.value})  # type: ignore[arg-type]
+        self._tokens.append(_mode.set(changed))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
