@@ -183,6 +183,7 @@ from .ops import (
 )  # fmt: skip
 from .ops.pointwise import pointwise
 from .tensor import Size, Tensor, grad, is_floating_point, is_tensor, numel
+from .training import fit
 from .version import __version__
 
 mm = bmm = dot = mv = matmul

@@ -1,0 +1,140 @@
+"""What a training writes and reads: checkpoint and log, and everything that exact resume needs."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ..backend import get_rng_state, set_rng_state
+from ..io import load, save
+from .mean import Mean
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def state_of(thing: Any) -> Any:
+    """Its state dict, or None where it has none."""
+    return thing.state_dict() if hasattr(thing, "state_dict") else None
+
+
+def random_state(run: Run) -> dict[str, Any]:
+    """Where all random numbers stand: the package's generator, and those of the model's layers."""
+    own = [dict(generator.bit_generator.state) for generator in run.generators]
+    return {"package": get_rng_state(), "layers": own}
+
+
+def set_random_state(run: Run, state: dict[str, Any]) -> None:
+    """Puts them back."""
+    set_rng_state(state["package"])
+    for generator, own in zip(run.generators, state["layers"], strict=True):
+        generator.bit_generator.state = own
+
+
+class Files:
+    """The checkpoint and the log of a run.
+
+    Each is written so often as takes at most a twentieth of the time. What cannot be written is a warning:
+    hours of training are worth more than a stop, the older file is still there, and space may be made.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.settings = run, run.settings
+        self._due = {"checkpoint": 0.0, "log": 0.0}
+
+    def write(self, always: bool = False) -> None:
+        """Writes what it is time for; with `always`, both."""
+        for what, path in (("checkpoint", self.settings.checkpoint), ("log", self.settings.log)):
+            begin = time.perf_counter()
+            if path is None or not (always or begin >= self._due[what]):
+                continue
+            try:
+                getattr(self, f"write_{what}")()
+            except OSError as error:
+                warnings.warn(
+                    f"fit: the {what} {os.fspath(path)!r} could not be written ({error.strerror or error}); "
+                    "the older file is as it was, and training goes on",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            end = time.perf_counter()
+            self._due[what] = end + 19 * (end - begin)
+
+    def write_log(self) -> None:
+        """The rows so far."""
+        if self.settings.log is not None and self.run.history.rows:
+            self.run.history.write(self.settings.log)
+
+    def write_checkpoint(self) -> None:
+        """The best weights where anything is monitored, else the latest; under "fit", what `resume` reads."""
+        run = self.run
+        run.read_losses()  # a NaN is found before it is saved
+        weights, best = run.model.state_dict(), run.best_weights
+        progress = {
+            "epoch": run.epoch, "step": run.step, "batch": run.batch, "seconds": run.seconds,
+            "mean": run.mean.state(), "rows": run.history.rows, "best": run.history.best,
+            "best_step": run.best_step, "n_worse": run.n_worse, "monitor": self.settings.monitor,
+            "latest": None if best is None or run.best_step == run.step else weights,
+            "epoch_start": run.epoch_start, "position": run.position,
+            "scheduler": state_of(self.settings.scheduler),
+            "callbacks": [state_of(callback) for callback in self.settings.callbacks],
+        }  # fmt: skip
+        save(
+            self.settings.checkpoint,
+            best or weights,
+            run.optimizer,
+            **{**self.settings.extras, "fit": progress},
+        )
+
+
+def snapshot(run: Run) -> dict[str, Any]:
+    """The place in the data, and where random numbers stand: with the weights, where a resumed run begins."""
+    return {
+        "random": random_state(run),
+        "batches": state_of(run.settings.batches),
+        "loss": state_of(run.settings.loss),
+    }
+
+
+def resume(run: Run) -> None:
+    """Takes over a checkpoint. Raises ValueError where it is not of such a run."""
+    settings, name = run.settings, repr(os.fspath(run.settings.checkpoint))
+    saved = load(settings.checkpoint)
+    if not isinstance(saved, dict) or not isinstance(saved.get("fit"), dict):
+        raise ValueError(f"fit: {name} was not written by fit; give another file, or resume=False")
+    progress = saved["fit"]
+    if progress["monitor"] != settings.monitor:
+        raise ValueError(
+            f"fit: {name} is of a run that monitored {progress['monitor']!r}, this one monitors "
+            f"{settings.monitor!r}; ask for the same, or give resume=False"
+        )
+    if len(progress["position"]["random"]["layers"]) != len(run.generators):
+        raise ValueError(f"fit: {name} is of a model whose layers have other rngs; give resume=False")
+    latest = progress["latest"]
+    try:
+        run.model.load_state_dict(saved["model"] if latest is None else latest)
+        run.optimizer.load_state_dict(saved["optimizer"])
+    except (ValueError, TypeError, KeyError) as reason:
+        raise ValueError(
+            f"fit: the checkpoint {name} is of another model or optimiser ({reason}); give another file, or "
+            "resume=False"
+        ) from reason
+    for thing, state in (
+        (settings.scheduler, progress["scheduler"]),
+        (settings.batches, progress["position"]["batches"]),
+        (settings.loss, progress["position"]["loss"]),
+        *zip(settings.callbacks, progress["callbacks"], strict=False),
+    ):
+        if state is not None and hasattr(thing, "load_state_dict"):
+            thing.load_state_dict(state)
+    if settings.monitor is not None and progress["best"] is not None:
+        run.best_weights = saved["model"]
+    run.epoch, run.step, run.batch = progress["epoch"], progress["step"], progress["batch"]
+    run.mean = Mean.of(progress["mean"])
+    run.history.rows, run.history.best = progress["rows"], progress["best"]
+    run.best_step, run.n_worse = progress["best_step"], progress["n_worse"]
+    run.epoch_start, run.seconds_before = progress["epoch_start"], progress["seconds"]
+    run.position = run.resumed_at = progress["position"]
+    set_random_state(run, run.position["random"])

@@ -1,0 +1,349 @@
+"""The loop over epochs and batches."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..engine import no_grad
+from ..engine.errors import describe
+from ..nn import Module
+from ..nn.utils import clip_grad_norm_
+from ..optim.lr_scheduler import ReduceLROnPlateau
+from ..tensor import Tensor
+from .files import Files, random_state, set_random_state, snapshot
+from .history import History
+from .mean import Mean
+from .progress import Progress
+from .settings import Settings, is_function
+
+EVENTS = ("on_start", "on_step", "on_epoch", "on_end")
+
+
+class Run:
+    """A training in progress, as callbacks see it.
+
+    model, optimizer: those given. history: the rows so far, `row` the latest of them. epoch: how many are
+    complete. step: how many steps were taken; `loss` reads the latest one's loss. seconds: how long it has
+    been training. `stop()` ends it.
+    """
+
+    def __init__(self, model: Module, optimizer: Any, settings: Settings) -> None:
+        self.model, self.optimizer, self.settings = model, optimizer, settings
+        self.history = History()
+        self.epoch = self.step = 0
+        # The rest is for the loop and its files.
+        self.batch = 0  # how many of this epoch's batches are done
+        self.mean = Mean()  # of this epoch's losses
+        self.n_worse = 0  # epochs since the best one
+        self.best_weights: dict[str, Tensor] | None = None
+        self.best_step = -1
+        self.epoch_start: Any = None  # random numbers before the first batch was drawn
+        self.position: Any = None  # what a resumed run begins with, beside weights and optimiser
+        self.resumed_at: Any = None  # that of the run that this one goes on with, until it has begun
+        self.seconds_before, self._begin = 0.0, time.perf_counter()
+        # Generators of layers' own (`Dropout(rng=...)`); one that two layers share is here twice: no harm.
+        held = [value for module in model.modules() for value in vars(module).values()]
+        self.generators = [value for value in held if hasattr(value, "bit_generator")]
+        self._files, self._bar = Files(self), Progress(False, None, 0)
+        self._signalled = False
+
+    @property
+    def row(self) -> dict[str, Any] | None:
+        """The latest row, None in the first epoch."""
+        return self.history.rows[-1] if self.history.rows else None
+
+    @property
+    def loss(self) -> float:
+        """The latest step's loss. On a GPU this waits for it."""
+        self.read_losses()
+        return self.mean.last
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been training, in all resumed runs together."""
+        return self.seconds_before + time.perf_counter() - self._begin
+
+    def stop(self, reason: str = "callback") -> None:
+        """Ends the training after the step, or the epoch's end, at hand."""
+        self.history.stopped = self.history.stopped or reason
+
+    # ------------------------------------------------------------ epochs
+
+    def train(self) -> History:
+        """The whole of it."""
+        settings, was_training = self.settings, self.model.training
+        length = len(settings.batches) if hasattr(settings.batches, "__len__") else 0
+        n_steps = settings.epochs * length if settings.epochs and length else None
+        self._bar = Progress(settings.progress, n_steps, self.step)
+        if self.step:
+            self._bar.line(f"resumed after step {self.step}, {self.epoch} epochs", always=True)
+        self.model.train()
+        try:
+            with self._interrupts_deferred():
+                self._call("on_start")
+                self._stop_if_done()
+                ahead = self.history.stopped is None
+                while self.history.stopped is None:
+                    self._one_epoch()
+                if ahead:
+                    self._files.write(always=True)
+                self._call("on_end")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._files.write_log()
+            raise
+        finally:
+            if self.history.interrupted:
+                where = settings.checkpoint and os.fspath(settings.checkpoint)
+                kept = f"; {where} is written, and resume=True goes on from it" if where else ""
+                self._bar.line(f"interrupted after step {self.step}{kept}", always=True)
+            self._bar.close()
+            self.model.train(was_training)
+        if settings.restore_best and self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+        return self.history
+
+    def _one_epoch(self) -> None:
+        try:
+            iterator = self._iterator()
+            while True:
+                self.position = snapshot(self)
+                if self.seconds >= self.settings.seconds:
+                    self.stop("minutes")
+                if self.history.stopped == "interrupted":
+                    return
+                if self.history.stopped is not None and self.batch:
+                    break
+                try:
+                    batch = next(iterator)
+                except StopIteration:
+                    break
+                self._take_step(batch)
+            if not self.batch:
+                hint = (
+                    "an iterator can be read only once: give a list, a DataLoader, or a function of the epoch"
+                    if self.epoch
+                    else "is the data set smaller than a batch, with drop_last?"
+                )
+                raise ValueError(f"fit: batches gave nothing in epoch {self.epoch + 1}; {hint}")
+            self._end_epoch(complete=self.history.stopped is None)
+        except KeyboardInterrupt:  # raised by the user's code: `position` is before that step
+            if self._signalled:
+                raise
+            self.stop("interrupted")
+
+    def _iterator(self) -> Iterator[Any]:
+        """This epoch's batches; in a resumed run those that are left of it."""
+        source, at, self.resumed_at = self.settings.batches, self.resumed_at, None
+        skip = 0
+        if at is None or not self.batch:
+            at, self.epoch_start = None, random_state(self)
+        elif not hasattr(source, "load_state_dict"):
+            skip = self.batch  # drawn again from the same random numbers, and left out
+            set_random_state(self, self.epoch_start)
+        iterator = iter(source(self.epoch) if is_function(source) else source)
+        for _ in range(skip):
+            next(iterator, None)
+        if at is not None:
+            set_random_state(self, at["random"])
+        return iterator
+
+    def _end_epoch(self, complete: bool) -> None:
+        """The row, the best weights, the schedule, the files. An epoch that is not `complete` was stopped in
+        its middle, and a resumed run goes on in it.
+        """
+        settings, rows = self.settings, self.history.rows
+        self.read_losses()
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step, "loss": self.mean.value}
+        row.update(self._validated())
+        row["lr"] = float(self.optimizer.param_groups[0]["lr"])
+        row["seconds"] = round(self.seconds, 3)
+        is_best = self._note_best(row, complete)
+        if rows and rows[-1]["epoch"] == row["epoch"]:  # of the part of it that was done before
+            rows.pop()
+        rows.append(row)
+        if complete:
+            if isinstance(settings.scheduler, ReduceLROnPlateau):
+                settings.scheduler.step(self._monitored(row))
+            elif settings.scheduler is not None and settings.scheduler_every == "epoch":
+                settings.scheduler.step()
+            self.epoch, self.batch, self.mean = self.epoch + 1, 0, Mean()
+        self._call("on_epoch")
+        if complete:
+            self.position = snapshot(self)
+        self._stop_if_done()
+        ends = self.history.stopped is not None
+        self._bar.line(self._sentence(row, is_best), always=row["epoch"] == 1 or ends)
+        if not ends:
+            self._files.write()
+
+    def _stop_if_done(self) -> None:
+        settings = self.settings
+        if settings.epochs is not None and self.epoch >= settings.epochs:
+            self.stop("epochs")
+        if settings.patience is not None and self.n_worse >= settings.patience:
+            self.stop("patience")
+        if self.seconds >= settings.seconds:
+            self.stop("minutes")
+
+    def _sentence(self, row: dict[str, Any], is_best: bool) -> str:
+        numbers = [f"{k} {v:.4g}" for k, v in row.items() if k not in ("epoch", "step", "lr", "seconds")]
+        of = f"/{self.settings.epochs}" if self.settings.epochs else ""
+        mark = " (best)" if is_best else ""
+        return f"epoch {row['epoch']}{of}: {', '.join(numbers)}{mark}, {row['seconds']:.0f} s"
+
+    # ------------------------------------------------------------ a step
+
+    def _take_step(self, batch: Any) -> None:
+        settings = self.settings
+        taken: list[tuple[Tensor, float]] = []
+
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            value, weight = _weighted(settings.loss(self.model, batch), "loss")
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise TypeError(
+                    f"fit: loss must return a scalar tensor, got {describe(value)}; take its mean"
+                )
+            if not value.is_cuda:
+                self._check_finite(value.item(), self.step + 1)
+            taken.append((value.detach(), weight))
+            value.backward()
+            if settings.clip is not None:
+                groups = self.optimizer.param_groups
+                clip_grad_norm_([p for group in groups for p in group["params"]], settings.clip)
+            return value
+
+        self.optimizer.step(closure)
+        self.step, self.batch = self.step + 1, self.batch + 1
+        self.mean.add(*taken[0])
+        if settings.scheduler is not None and settings.scheduler_every == "step":
+            settings.scheduler.step()
+        if (
+            not taken[0][0].is_cuda
+            or self.mean.n_waiting >= 256
+            or (self._bar.has_bar and self.mean.age >= 0.5)
+        ):
+            self.read_losses()
+        self._bar.step(self.mean.last)
+        self._call("on_step")
+
+    def read_losses(self) -> None:
+        """Reads the losses that wait on a GPU. Raises FloatingPointError for one that is NaN or infinite."""
+        values = self.mean.read()
+        for i, value in enumerate(values):
+            self._check_finite(value, self.step - (len(values) - i - 1))
+
+    def _check_finite(self, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            batch = self.batch - (self.step - step)
+            raise FloatingPointError(
+                f"fit: the loss is {value} at step {step} (epoch {self.epoch + 1}, batch {batch}); "
+                "`with tg.debug():` around fit names the operation that made it, and a lower learning rate, "
+                "or clip=1.0, may avoid it"
+            )
+
+    # ------------------------------------------------------------ how good it is
+
+    def _validated(self) -> dict[str, float]:
+        """The numbers of `validate`, in eval mode and without a graph."""
+        settings = self.settings
+        if settings.validate is None:
+            return {}
+        self.model.eval()
+        try:
+            with no_grad():
+                if is_function(settings.validate):
+                    found = settings.validate(self.model)
+                    found = found if isinstance(found, Mapping) else {"valid_loss": found}
+                    return {name: float(value) for name, value in found.items()}
+                measures = {"valid_loss": settings.loss, **settings.metrics}
+                means = {name: Mean() for name in measures}
+                for batch in settings.validate:
+                    for name, measure in measures.items():
+                        means[name].add(*_weighted(measure(self.model, batch), name))
+        finally:
+            self.model.train()
+        if not means["valid_loss"].weighs:
+            raise ValueError(
+                f"fit: validate gave no batches in epoch {self.epoch + 1}; an iterator can be read only "
+                "once: give a list or a DataLoader"
+            )
+        return {name: mean.value for name, mean in means.items()}
+
+    def _monitored(self, row: dict[str, Any]) -> float:
+        monitor = self.settings.monitor
+        if monitor not in row:
+            raise ValueError(
+                f"fit: monitor is {monitor!r}, but there is no such column; there are {', '.join(row)}"
+            )
+        return float(row[monitor])
+
+    def _note_best(self, row: dict[str, Any], complete: bool) -> bool:
+        """Whether an epoch is the best so far; then its weights are kept."""
+        if self.settings.monitor is None:
+            self.history.best = row
+            return False
+        sign = -1 if self.settings.mode == "max" else 1
+        value = sign * self._monitored(row)
+        best = math.nan if self.history.best is None else sign * self._monitored(self.history.best)
+        if self.history.best is None or value < best or math.isnan(best) or self.best_step == self.step:
+            self.history.best, self.n_worse, self.best_step = row, 0, self.step
+            self.best_weights = {name: t.clone() for name, t in self.model.state_dict().items()}
+            return True
+        self.n_worse += complete
+        return False
+
+    # ------------------------------------------------------------ others' code
+
+    @contextlib.contextmanager
+    def _interrupts_deferred(self) -> Iterator[None]:
+        """The first Ctrl-C lets the step at hand end. Where others handle it, it is theirs."""
+        import signal
+        import threading
+
+        usual = signal.default_int_handler
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or signal.getsignal(signal.SIGINT) is not usual:
+            yield
+            return
+
+        def on_interrupt(*_: Any) -> None:
+            self._signalled = True
+            self.stop("interrupted")
+            signal.signal(signal.SIGINT, usual)
+
+        signal.signal(signal.SIGINT, on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, usual)
+
+    def _call(self, event: str) -> None:
+        for callback in self.settings.callbacks:
+            method = getattr(callback, event, None)
+            if event == "on_epoch" and not any(hasattr(callback, other) for other in EVENTS):
+                method = callback
+            if method is not None:
+                try:
+                    method(self)
+                except KeyboardInterrupt:  # between two steps: everything is whole
+                    if self._signalled:
+                        raise
+                    self.stop("interrupted")
+
+
+def _weighted(result: Any, name: str) -> tuple[Any, float]:
+    """A value and its weight, from a value or the pair of them."""
+    if isinstance(result, Sequence) and not isinstance(result, str):
+        if len(result) != 2:
+            raise TypeError(
+                f"fit: {name} returned {len(result)} values, expected a scalar or a pair (scalar, weight)"
+            )
+        return result[0], float(result[1])
+    return result, 1.0
