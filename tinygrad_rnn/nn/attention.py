@@ -16,13 +16,14 @@ from ..backend import array_module, default_rng
 from ..creation import empty
 from ..engine import no_grad
 from ..engine.errors import describe
-from ..ops import concat, softmax, stack, tanh, where
+from ..ops import concat, log_softmax, softmax, stack, tanh, where
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
 from .cells import Cell, State, match_state
 from .linear import Linear
 from .module import Module, Parameter
+from .search import Found, beam_search
 from .utils.rnn import read_lengths
 
 SCORES = ("additive", "dot", "scaled_dot", "general")
@@ -229,7 +230,8 @@ class AttentionDecoder(Module):
     teacher_forcing: the probability with which a step reads the right token; else the one that the decoder
     itself holds most probable (scheduled sampling, Bengio et al. 2015). Each token is drawn for itself.
 
-    `logits, state = decoder.step(token, state, memory)` is one step, for searching.
+    `found = decoder.search(memory, state, lengths, bos=0, eos=1, max_length=20, beam_size=5)` writes by itself;
+    `logits, state = decoder.step(token, state, memory)` is one step.
 
     embedding: tokens (...) -> (..., E). cell: a Cell of input_size E + V. attention: an Attention with
     query_size = the cell's hidden_size. out: (..., hidden_size + V) -> (..., vocabulary).
@@ -256,10 +258,7 @@ class AttentionDecoder(Module):
         teacher_forcing: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         F.check_probability("AttentionDecoder", teacher_forcing, "teacher_forcing")
-        if not isinstance(memory, Memory):
-            memory = self.attention.remember(memory, lengths=lengths)
-        elif lengths is not None:
-            raise ValueError("AttentionDecoder: a Memory has its lengths already; leave lengths out")
+        memory = self._remembered(memory, lengths)
         batch = memory.keys.shape[0]
         if not isinstance(tokens, Tensor) or tokens.ndim != 2 or tokens.dtype.kind not in "iu":
             raise ValueError(f"AttentionDecoder: tokens must be 2-D integers, got {describe(tokens)}")
@@ -311,6 +310,43 @@ class AttentionDecoder(Module):
         shown = self.cell.output(cell)
         context, weights = self.attention.attend(shown, memory)
         return DecoderState(cell, context), concat([shown, context], -1), weights
+
+    def search(
+        self,
+        memory: Tensor | Memory,
+        state: State = None,
+        lengths: Any = None,
+        *,
+        bos: int,
+        eos: int,
+        max_length: int,
+        beam_size: int = 5,
+        n_best: int = 1,
+        length_penalty: float = 0.0,
+    ) -> Found:
+        """What it holds most probable to write, from the token `bos` to `eos`: `beam_search` with this
+        decoder's steps. memory, state and lengths as for `decoder(...)`. A model with dropout belongs in eval
+        mode.
+        """
+        remembered = self._remembered(memory, lengths)
+
+        def step(tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+            logits, state = self.step(tokens, state, remembered)
+            return log_softmax(logits, -1), state
+
+        with no_grad():
+            start = self.initial_state(remembered, state)
+            return beam_search(
+                step, start, bos=bos, eos=eos, max_length=max_length, beam_size=beam_size, n_best=n_best,
+                length_penalty=length_penalty,
+            )  # fmt: skip
+
+    def _remembered(self, memory: Tensor | Memory, lengths: Any) -> Memory:
+        if not isinstance(memory, Memory):
+            return self.attention.remember(memory, lengths=lengths)
+        if lengths is not None:
+            raise ValueError("AttentionDecoder: a Memory has its lengths already; leave lengths out")
+        return memory
 
     def initial_state(self, memory: Memory, state: State = None) -> DecoderState:
         """The state before the first step, from the cell's (zeros if not given)."""
