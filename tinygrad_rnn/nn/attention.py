@@ -230,7 +230,7 @@ class AttentionDecoder(Module):
     teacher_forcing: the probability with which a step reads the right token; else the one that the decoder
     itself holds most probable (scheduled sampling, Bengio et al. 2015). Each token is drawn for itself.
 
-    `found = decoder.search(memory, state, lengths, bos=0, eos=1, max_length=20, beam_size=5)` writes by itself;
+    `found = decoder.search(memory, state, lengths, bos=0, eos=1, max_length=20)` writes by itself, and
     `logits, state = decoder.step(token, state, memory)` is one step.
 
     embedding: tokens (...) -> (..., E). cell: a Cell of input_size E + V. attention: an Attention with
