@@ -80,3 +80,47 @@ def attention_map(
         axes.set_yticks(range(len(written)), written, fontsize=8)
         axes.tick_params(length=0)
     figure.savefig(path)
+
+
+def curves(
+    path: Any,
+    runs: dict[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    xlabel: str = "training steps",
+    ylabel: str = "loss",
+    title: str = "Learning curves",
+    lines: dict[str, float] | None = None,
+    log: bool = False,
+) -> None:
+    """Several runs in one plot: (x, y) by name, and `lines`: levels by name. `log`: a logarithmic y axis."""
+    figure, axes = _axes(xlabel, ylabel, title)
+    for name, (x, y) in runs.items():
+        axes.plot(x, y, "o-", ms=2.5, lw=1.2, label=name)
+    for name, level in (lines or {}).items():
+        axes.axhline(level, ls="--", lw=1, color="tab:gray", label=f"{name}: {level:.3g}")
+    if log:
+        axes.set_yscale("log")
+    axes.legend()
+    figure.savefig(path)
+
+
+def forecast(
+    path: Any,
+    times: Sequence[float],
+    series: Sequence[float],
+    forecasts: dict[str, tuple[Sequence[float], Sequence[float]]],
+    band: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None,
+    *,
+    xlabel: str = "time",
+    ylabel: str = "value",
+    title: str = "Forecast",
+) -> None:
+    """A series, forecasts of it as (times, values) by name, and a band (times, low, high) around them."""
+    figure, axes = _axes(xlabel, ylabel, title)
+    axes.plot(times, series, color="black", lw=1, label="observed")
+    for name, (x, y) in forecasts.items():
+        axes.plot(x, y, lw=1.3, label=name)
+    if band is not None:
+        axes.fill_between(*band, alpha=0.25, color="tab:blue", lw=0, label="band")
+    axes.legend()
+    figure.savefig(path)
