@@ -1,6 +1,6 @@
 """Layers and losses; `nn.functional` has them as functions, `nn.init` has starting values."""
 
-from . import functional, init, utils
+from . import amp, functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, DecoderState, Memory
 from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import Array, array_module
+from ..backend import Array, array_module, dtypes
 from ..engine import primitive
 from .arguments import axes_of, axis_of, both_dialects, plain
 from .elementwise import abs as abs_
@@ -30,7 +30,11 @@ def _kept_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array
 
 @primitive(vjp=(lambda g, x_shape, axes: _spread(g, x_shape, axes),))
 def _sum(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
-    return x.sum(axis=axes, keepdims=keepdims)
+    # float16 is added up in float32 (NumPy does so along some axes only), and rounded at the end
+    return x.sum(axis=axes, keepdims=keepdims, dtype=_ADDED_IN.get(x.dtype))
+
+
+_ADDED_IN = {dtypes.float16: dtypes.float32}
 
 
 @both_dialects
@@ -50,6 +54,8 @@ def mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """The arithmetic mean; NaN of no elements."""
     axes = axes_of("mean", axis, x.ndim)
     count = _count(x, axes)
+    if x.dtype == dtypes.float16:  # whose range many a sum leaves
+        return mean(x.astype(dtypes.float32), axes, keepdims).astype(dtypes.float16)
     return _sum(x, axes=axes, keepdims=bool(keepdims)) * (1.0 / count if count else math.nan)
 
 
