@@ -7,6 +7,7 @@ step is written into the memory of an operand that nobody needs any more.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -107,8 +108,71 @@ class Program:
         return "\n".join([*lines, f"return {', '.join(map(str, self.results))}"])
 
 
+@dataclass(frozen=True)
+class Gates:
+    """An argument of which every chunk goes through sigmoid or tanh and nothing else: gates, as a rule.
+
+    That is done to all of them at once: a sigmoid is a tanh, scaled and moved, 0.5 * tanh(0.5 * x) + 0.5, so
+    one tanh over the whole array serves both. The derivatives are y * (1 - y) and 1 - y * y: of the form
+    (b - y) * y, to which 1 is added for a tanh.
+    """
+
+    argument: str
+    values: list[str]  # names of the activated chunks
+    is_sigmoid: list[bool]
+
+    @functools.cached_property
+    def rows(self) -> Callable[..., tuple[Any, Any, Any]]:
+        """A function of (xp, array): scale, shift and b for each column."""
+        known: dict[Any, Any] = {}
+
+        def rows(xp: Any, like: Any) -> Any:
+            key = (xp.name, like.shape[-1], like.dtype)
+            if key not in known:
+                size = like.shape[-1] // len(self.values)
+                shift = [0.5 if s else 0.0 for s in self.is_sigmoid for _ in range(size)]
+                shift = xp.asarray(shift, dtype=like.dtype)
+                known[key] = (1 - shift, shift, shift + shift)
+            return known[key]
+
+        return rows
+
+    def whole(self) -> str:
+        """The name of the array of all activated chunks."""
+        return f"w_{self.argument}"
+
+    def _chunks(self, whole: str, names: Sequence[str]) -> list[str]:
+        lines = [f"n = {whole}.shape[-1] // {len(names)}"]
+        return lines + [f"{name} = {whole}[..., {k} * n:{k + 1} * n]" for k, name in enumerate(names)]
+
+    def forward(self) -> list[str]:
+        """The lines that compute the values from the argument."""
+        w, a = self.whole(), self.argument
+        scaled = [f"scale, shift, _ = rows_{a}(xp, {a})", f"{w} = xp.multiply({a}, scale)"]
+        moved = [f"xp.multiply({w}, scale, out={w})", f"xp.add({w}, shift, out={w})"]
+        tanh = [f"xp.tanh({w}, out={w})"] if any(self.is_sigmoid) else [f"{w} = xp.tanh({a})"]
+        lines = [*scaled, *tanh, *moved] if any(self.is_sigmoid) else tanh
+        return lines + self._chunks(w, self.values)
+
+    def backward(self, d: str) -> list[str]:
+        """The lines that make of the gradients of the values, in the array d, those of the argument."""
+        w, a = self.whole(), self.argument
+        lines = [f"_, _, b = rows_{a}(xp, {w})", f"t = xp.subtract(b, {w})", f"xp.multiply(t, {w}, out=t)"]
+        if not all(self.is_sigmoid):
+            lines.append(f"n = {w}.shape[-1] // {len(self.values)}")
+        for k, sigmoid in enumerate(self.is_sigmoid):
+            if not sigmoid:
+                lines += [f"p = t[..., {k} * n:{k + 1} * n]", "xp.add(p, 1.0, out=p)"]
+        return [*lines, f"xp.multiply({d}, t, out={d})"]
+
+
 def compiled(
-    program: Program, outside: Sequence[str] = (), into: Sequence[int] = (), small: Collection[str] = ()
+    program: Program,
+    outside: Sequence[str] = (),
+    into: Sequence[int] = (),
+    small: Collection[str] = (),
+    activated: Sequence[Gates] = (),
+    differentiated: Sequence[Gates] = (),
 ) -> Callable[..., Any]:
     """The program as a function of (xp, [inputs, outside values]), arrays of one shape and type, to a list of
     results.
@@ -116,12 +180,20 @@ def compiled(
     `into` numbers results for which the function is given arrays, as a third argument, and which it writes
     there. `small` names values of a smaller shape, whose memory holds no result. The function's text is in
     its attribute `source`.
+
+    `activated`: gates to be computed first; the function is given their arguments after the values.
+    `differentiated`: gates whose values' gradients are among `into`; the function is given the activated
+    arrays after the values, and the arrays that the places of `into` are chunks of after those.
     """
     arguments = [*program.inputs, *outside]
+    arguments += [g.argument for g in activated] + [g.whole() for g in differentiated]
     lines = [f"def run(xp, values{', into' if into else ''}):", f"    {', '.join(arguments)}, = values"]
     places = {i: f"d{n}" for n, i in enumerate(into)}
     if into:
-        lines.append(f"    {', '.join(places.values())}, = into")
+        whole = [f"d_{g.argument}" for g in differentiated]
+        lines.append(f"    {', '.join([*places.values(), *whole])}, = into")
+    for gates in activated:
+        lines += [f"    {line}" for line in gates.forward()]
     last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads()}
     floats = {step.name for step in program.steps if step.op.name not in LOGICAL}
     written: dict[str, str] = {}  # steps whose result is written straight to where it belongs
@@ -129,8 +201,8 @@ def compiled(
         name = program.results[i]
         if name is not None and name in floats and program.results.count(name) == 1:
             written[name] = place
-    kept = {*arguments, *program.results}
-    constants: dict[str, Any] = {}
+    kept = {*arguments, *program.results, *(name for g in activated for name in g.values)}
+    constants: dict[str, Any] = {f"rows_{g.argument}": g.rows for g in (*activated, *differentiated)}
     free: set[str] = set()  # names whose memory may be written to
     for i, step in enumerate(program.steps):
         dying = [n for n in dict.fromkeys(step.reads()) if last_read[n] == i and n in free]
@@ -144,6 +216,8 @@ def compiled(
         if results[i] not in written:
             lines.append(f"    {place}[...] = {0 if program.results[i] is None else results[i]}")
         results[i] = place
+    for gates in differentiated:
+        lines += [f"    {line}" for line in gates.backward(f"d_{gates.argument}")]
     lines.append(f"    return [{', '.join(results)}]")
     source = "\n".join(lines)
     scope: dict[str, Any] = constants

@@ -30,7 +30,7 @@ from ..backend import Array, array_module
 from ..engine import Value, mode
 from ..engine.graph import Node, Output, Primitive
 from . import elementwise as e
-from .codegen import Program, compiled
+from .codegen import Gates, Program, compiled
 from .shape import chunk, concat
 
 
@@ -179,8 +179,10 @@ class Fused:
             raise TypeError(
                 f"{self.name}: expected {len(self.arguments)} arguments ({wanted}), got {len(args)}"
             )
-        arrays, pieces, parents = [], [], []
+        arrays, parents = [], []
         mask, bit = 0, 1
+        rows, piece = 0, 1  # pieces that are broadcast, such as a bias: bit i for piece i
+        shape = dtype = kind = None
         for a, n in zip(args, self.pieces, strict=True):
             if not isinstance(a, Value):
                 return self.function(*args)  # plain arrays and numbers: nothing to fuse for
@@ -191,31 +193,29 @@ class Fused:
             parents.append(vertex)
             array = a.array
             arrays.append(array)
-            if n == 1:
-                pieces.append(array)
-            elif not array.shape or array.shape[-1] % n:
-                return self.function(*args)  # chunks of unequal size
-            else:
-                pieces += _pieces(array, n)
-        first = pieces[0]
-        shape, dtype, kind = first.shape, first.dtype, type(first)
-        rows = 0  # pieces that are broadcast, such as a bias: bit i for piece i
-        for i, a in enumerate(pieces):
-            if a.shape != shape:
-                if a.shape != shape[1:] or not a.shape:
+            own = array.shape
+            if n > 1:
+                if not own or own[-1] % n:
+                    return self.function(*args)  # chunks of unequal size
+                own = (*own[:-1], own[-1] // n)
+            if shape is None:
+                shape, dtype, kind = own, array.dtype, type(array)
+            elif own != shape:
+                if own != shape[1:] or not own:
                     return self.function(*args)  # other broadcasting: the rare case, op by op
-                rows |= 1 << i
-            if a.dtype is not dtype or type(a) is not kind:
+                rows |= ((1 << n) - 1) * piece
+            if array.dtype is not dtype or type(array) is not kind:
                 return self.function(*args)
-        if not shape or dtype.kind != "f":
+            piece <<= n
+        if not shape or dtype.kind != "f":  # type: ignore[union-attr]
             return self.function(*args)
         if not now.grad:
             mask = 0
-        xp = array_module(first)
+        xp = array_module(arrays[0])
         plan = self.plan(mask, rows, xp)
         if not plan.fits:
             return self.function(*args)
-        values = tuple(plan.forward(xp, pieces))
+        values = tuple(plan.run(xp, arrays))
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
@@ -242,7 +242,7 @@ class Fused:
         made = language if language == "cuda" else "python"
         plan = Plan(self, (1 << len(self.arguments)) - 1, 0, made)
         present = (True,) * plan.n_results
-        back, _, run = plan.reverse_of(present, (True,) * len(self.arguments))
+        back, _, run, _ = plan.reverse_of(present, (True,) * len(self.arguments))
         if language == "program":
             return "\n\n".join(f"{', '.join(p.inputs)}:\n{p}" for p in (self.program, back))
         if language in ("python", "cuda"):
@@ -254,6 +254,26 @@ def _pieces(array: Array, n: int) -> list[Array]:
     """Views of `n` equal parts along the last axis."""
     size = array.shape[-1] // n
     return [array[..., k * size : (k + 1) * size] for k in range(n)]
+
+
+def _find_gates(program: Program, small: set[str]) -> dict[int, Gates]:
+    """The arguments of whose chunks each goes through one sigmoid or tanh and nothing else, by number."""
+    found = {}
+    for argument, pieces in program.packs.items():
+        readers = [[step for step in program.steps if piece in step.reads()] for piece in pieces]
+        if any(len(steps) != 1 or steps[0].op.name not in ("sigmoid", "tanh") for steps in readers):
+            continue
+        values = [steps[0].name for steps in readers]
+        if small.isdisjoint(pieces) and not {*values, *pieces}.intersection(program.results):
+            found[int(argument[1:])] = Gates(argument, values, [s[0].op.name == "sigmoid" for s in readers])
+    return found
+
+
+def _after(gates: dict[int, Gates], program: Program) -> Program:
+    """The program from the values of the gates on: they are inputs instead of the chunks."""
+    values = {p: v for g in gates.values() for p, v in zip(program.packs[g.argument], g.values, strict=True)}
+    steps = [step for step in program.steps if step.name not in values.values()]
+    return Program([values.get(name, name) for name in program.inputs], "v", steps, program.results)
 
 
 def _generator(language: str, name: str) -> tuple[bool, Callable[..., Any]]:
@@ -289,13 +309,16 @@ class Plan:
                 self.known = {*program.outputs()}
         hidden = [name for name in read if name not in program.inputs and name not in program.results]
         self.n_results = len(program.results)
-        self.outputs = (*program.outputs(), *hidden)
         names = iter(program.inputs)
         own = [[next(names) for _ in range(n)] for n in self.pieces]
         self.saved = [not set(read).isdisjoint(names_of) for names_of in own]
+        self.gates = _find_gates(program, self.small) if language == "python" else {}
+        self.outputs = (*program.outputs(), *hidden, *(g.whole() for g in self.gates.values() if mask))
+        self.rest = _after(self.gates, program)
         self.forward = self.compiled(
-            Program(program.inputs, "v", program.steps, [*self.outputs]).without_dead_steps(),
+            Program(program.inputs, "v", self.rest.steps, [*self.outputs]).without_dead_steps(),
             small=self.small,
+            **({"activated": [*self.gates.values()]} if self.gates else {}),
         )
         self._reverses: dict[Any, Any] = {}
 
@@ -314,31 +337,42 @@ class Plan:
 
     def run(self, xp: Any, arrays: Sequence[Array]) -> list[Array]:
         """The results, the hidden ones last."""
-        pieces: list[Array] = []
-        for array, n in zip(arrays, self.pieces, strict=True):
-            pieces += [array] if n == 1 else _pieces(array, n)
-        return self.forward(xp, pieces)
+        pieces: list[Any] = []
+        for i, (array, n) in enumerate(zip(arrays, self.pieces, strict=True)):
+            pieces += [array] if n == 1 else [None] * n if i in self.gates else _pieces(array, n)
+        pieces += [arrays[i] for i in self.gates]
+        results: list[Array] = self.forward(xp, pieces)
+        return results
 
     def kept(self, arrays: list[Array]) -> list[Array | None]:
         """The arguments, without those that no rule reads."""
         return [a if keep else None for a, keep in zip(arrays, self.saved, strict=True)]
 
     def reverse_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Any:
-        """For the outputs that have a gradient and the arguments that need one: the reverse program; the
-        forward values it reads, each with its place among results and pieces; and its code, which is given
-        the memory for the gradients of pieces: they belong into one array.
+        """For the outputs that have a gradient and the arguments that need one: the reverse program, with the
+        forward values it reads, each with its place among results and pieces; and the code of a program that
+        does the same, with the places of what that reads. It is given the memory for the gradients of pieces,
+        which belong into one array.
         """
         key = (present, needs)
         if key not in self._reverses:
             outputs = tuple(name for name, there in zip(self.outputs, present, strict=False) if there)
             program = self.reverse(outputs, self._of_pieces(needs))
-            outside = program.outside()
+            on_arrays = reverse(self.rest, outputs, self._of_pieces(needs)) if self.gates else program
+            outside = on_arrays.outside()
+            gates = [g for i, g in self.gates.items() if needs[i]]
             wanted = [n for n, need in zip(self.pieces, needs, strict=True) if need]
             is_piece = [n > 1 for n in wanted for _ in range(n)]
             into = [i for i, there in enumerate(is_piece) if there]
-            run = self.compiled(program, outside, into, program.only_from(self.small))
+            more: Any = {"differentiated": gates} if gates else {}
+            run = self.compiled(on_arrays, outside, into, on_arrays.only_from(self.small), **more)
             places = {name: i for i, name in enumerate((*self.outputs, *self.program.inputs))}
-            self._reverses[key] = program, [(name, places[name]) for name in outside], run
+            self._reverses[key] = (
+                program,
+                {name: places[name] for name in program.outside()},
+                run,
+                [places[name] for name in (*outside, *(g.whole() for g in gates))],
+            )
         return self._reverses[key]
 
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> list[Any]:
@@ -346,7 +380,8 @@ class Plan:
         program, on arrays as compiled, on tensors (under create_graph) op by op."""
         gs = values[0]
         present, needs = tuple([g is not None for g in gs]), tuple([p is not None for p in parents])
-        program, outside, run = self._reverses.get((present, needs)) or self.reverse_of(present, needs)
+        found_before = self._reverses.get((present, needs))
+        program, outside, run, reads = found_before or self.reverse_of(present, needs)
         given = [g for g in gs if g is not None]
         first = given[0]
         symbolic = isinstance(first, Value)
@@ -358,14 +393,17 @@ class Plan:
                 forward += chunk(x, n, axis=-1) if symbolic else _pieces(x, n)
         wholes, places = [], []
         if symbolic:
-            found = program.interpret(given, {name: forward[i] for name, i in outside})
+            found = program.interpret(given, {name: forward[i] for name, i in outside.items()})
         else:
             xp = array_module(first)
-            for n, need in zip(self.pieces, needs, strict=True):
+            of_gates = []
+            for i, (n, need) in enumerate(zip(self.pieces, needs, strict=True)):
                 if n > 1 and need:
                     wholes.append(xp.empty((*first.shape[:-1], n * first.shape[-1]), first.dtype))
                     places += _pieces(wholes[-1], n)
-            given += [forward[i] for _, i in outside]
+                    of_gates += [wholes[-1]] if i in self.gates else []
+            places += of_gates
+            given += [forward[i] for i in reads]
             found = run(xp, given, places) if places else run(xp, given)
         parts, joined = iter(found), iter(wholes)
         gradients: list[Any] = []
