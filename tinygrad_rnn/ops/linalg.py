@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import Array
-from ..engine import primitive
+from ..backend import Array, array_module
+from ..engine import Value, primitive
 from ..engine.accumulate import Summand
 from .shape import concat, permute, reshape, swapaxes
 
@@ -24,18 +24,24 @@ class Product(Summand):
 
     @classmethod
     def total(cls, terms: list[Product]) -> Array:
-        if len(terms) > 1 and _stacking_pays(terms[0]):
+        (rows, m), n = terms[0].a.shape, terms[0].g.shape[1]
+        if len(terms) > 1 and _stacking_pays(rows, m, n):
             terms = [cls(concat([t.a for t in terms]), concat([t.g for t in terms]))]
-        result = matmul(terms[0].a.T, terms[0].g)
+        result = _times(terms[0].a.T, terms[0].g)
         for term in terms[1:]:
-            result = result + matmul(term.a.T, term.g)
+            result = result + _times(term.a.T, term.g)
         return result
 
 
-def _stacking_pays(term: Product) -> bool:
+def _stacking_pays(rows: int, m: int, n: int) -> bool:
     """Copying one pair's rows must be cheaper than adding one more product: few rows, large result."""
-    (rows, m), n = term.a.shape, term.g.shape[1]
-    return bool(rows * (m + n) < 2 * m * n)
+    return rows * (m + n) < 2 * m * n
+
+
+def _times(a: Array, b: Array) -> Array:
+    """a @ b of two matrices, arrays or tensors."""
+    symbolic = isinstance(a, Value) or isinstance(b, Value)
+    return matmul(a, b) if symbolic else array_module(a).matmul(a, b)
 
 
 def _rows(x: Array) -> Array:
@@ -48,9 +54,10 @@ def _left_gradient(g: Array, a: Array, b: Array) -> Any:
         return g[..., None] * b
     if a.ndim == 1:
         return matmul(b, g[..., None])[..., 0]
-    if a.ndim == 2 and b.ndim == 2:  # sum over uses of g @ b^T = (g^T)^T @ b^T
-        uses = Product(g.T, b.T)
-        return uses if _stacking_pays(uses) else matmul(g, b.T)
+    if a.ndim == 2 and b.ndim == 2:
+        (n, k), m = a.shape, b.shape[1]
+        # The sum over uses of g @ b^T is that of (g^T)^T @ b^T.
+        return Product(g.T, b.T) if _stacking_pays(m, n, k) else _times(g, b.T)
     return matmul(g, swapaxes(b, -1, -2))
 
 

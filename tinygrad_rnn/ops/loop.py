@@ -19,6 +19,7 @@ effect beside the result. Who calls this vouches for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -26,6 +27,7 @@ from ..backend import Array, array_module
 from ..engine import Value, mode
 from ..engine.accumulate import Sum, Summand
 from ..engine.graph import Leaf, Node, Output, Primitive, sum_to
+from .linalg import Product
 from .pointwise import Fused
 from .shape import concat
 
@@ -127,6 +129,9 @@ class _Call:
         self.reads: set[int] = set()  # slots that rules read
         self.values: list[int | tuple[int, ...]] = []  # of what rules are given after the gradient: slots
         self.arguments = _getter(refs)
+        self.fused = False
+        self.needs: tuple[bool, ...] = ()
+        self.reverses: dict[Any, tuple[Any, Any]] = {}
 
     def mark(self, needs: list[bool], is_float: Callable[[int], bool]) -> None:
         """Sets `parents`, and says of the results that they need gradients."""
@@ -146,7 +151,9 @@ class _Call:
         hidden results get slots.
         """
         mask = sum(1 << i for i, p in enumerate(self.parents) if p)
+        self.needs = tuple([p is not None for p in self.parents])
         if isinstance(self.op, Fused):
+            self.fused = True
             self.op = self.op.plan(mask, self.settings["rows"], self.settings["xp"])
             if mask:
                 first = self.outs[0]
@@ -191,7 +198,7 @@ class _Call:
         for out, array in zip(self.outs, y, strict=True):
             env[out] = array
 
-    def backward(self, env: list[Any], slots: _Slots, gs: list[Any]) -> Iterable[tuple[int, Any]]:
+    def backward(self, env: list[Any], slots: _Slots, gs: list[Any], place: Any) -> Iterable[tuple[int, Any]]:
         """The arguments' slots with their gradients, from the gradients `gs` of the results."""
         if self.rules is not None and not self.several:
             g = env[slots.gradient] = gs[self.outs[0]]
@@ -199,11 +206,31 @@ class _Call:
                 return ()
             return [(ref, rule(*read(env))) for ref, rule, read in self.rules]
         found = tuple([gs[out] for out in self.outs])
-        if all(g is None for g in found):
+        given = [g for g in found if g is not None]
+        if not given:
             return ()
+        if self.fused and not isinstance(given[0], Value):
+            present = tuple([g is not None for g in found])
+            if present not in self.reverses:
+                self.reverses[present] = self._reverse_of(present)
+            run, read_values = self.reverses[present]
+            if run is not None:
+                given += read_values(env)
+                return zip(self.refs, self.op.on_arrays(run, given, self.needs, place), strict=True)
         values: list[Any] = [found if self.several else found[0]]
         values += [tuple([env[r] for r in v]) if isinstance(v, tuple) else env[v] for v in self.values]
         return zip(self.refs, self.op.gradients(values, self.parents), strict=True)
+
+    def _reverse_of(self, present: tuple[bool, ...]) -> tuple[Any, Any]:
+        """The code of a fused function's gradients, and what gets from the env what that reads; (None, None)
+        where that is a piece of an argument.
+        """
+        _, _, run, reads = self.op.reverse_of(present, self.needs)
+        slots = [*self.outs]
+        for ref, n in zip(self.refs, self.op.pieces, strict=True):
+            slots += [ref if n == 1 else -1] * n
+        wanted = [slots[i] for i in reads]
+        return (None, None) if -1 in wanted else (run, _getter(wanted))
 
     rules: list[tuple[int, Any, Any]] | None = None
 
@@ -325,18 +352,26 @@ class Loop:
         template = slots.template.copy()
         for slot, value in zip(self.constants, arguments[self.n_inputs :], strict=True):
             template[slot] = value
-        symbolic = any(isinstance(g, Value) for g in gs)
+        first = next(g for g in gs if g is not None)
+        symbolic = isinstance(first, Value)
+        xp = array_module(first.array if symbolic else first)
         sums: dict[int, Sum] = {slot: Sum(slots.dtypes[slot]) for slot in self.constants}
         n_states, n_kept, height = len(new_states), len(kept), slots.shapes[out][0]
         states: list[Any] = list(gs[1 : 1 + n_states])
         of_outputs, of_xs = gs[0], [None] * len(self.order)
         nothing = [None] * len(template)
+        rows = _Rows(xp, len(self.order))
+        products: dict[tuple[int, int], list[Any]] = {}  # by op and constant
+        places = [partial(rows.place, number) for number, _ in enumerate(self.back)]
         for i in range(len(self.order) - 1, -1, -1):
             t = self.order[i]
             env = template.copy()
             start = self.n_results + i * n_kept
             for slot, y in zip(kept, ys[start : start + n_kept], strict=True):
                 env[slot] = y
+            if not symbolic:
+                rows.t = t
+                rows.note(env[out], ys[0], t * height)
             found: list[Any] = nothing.copy()  # gradients by slot
             if of_outputs is not None:
                 found[out] = of_outputs[t * height : (t + 1) * height]
@@ -347,19 +382,25 @@ class Loop:
                 for slot, g in zip(kept, gs[start : start + n_kept], strict=True):
                     if g is not None:
                         found[slot] = g if found[slot] is None else found[slot] + g
-            for call in self.back:
-                for slot, g in call.backward(env, slots, found):
+            for number, call in enumerate(self.back):
+                for slot, g in call.backward(env, slots, found, places[number]):
                     if g is None:
                         continue
-                    summand = isinstance(g, Summand)
                     if slot in sums:
-                        sums[slot].add(g if summand else self._fitted(slot, g), symbolic)
+                        if type(g) is Product:
+                            products.setdefault((number, slot), []).append(g)
+                        else:
+                            sums[slot].add(g if isinstance(g, Summand) else self._fitted(slot, g), symbolic)
                         continue
-                    g = self._fitted(slot, type(g).total([g]) if summand else g)
+                    g = self._fitted(slot, type(g).total([g]) if isinstance(g, Summand) else g)
                     found[slot] = g if found[slot] is None else found[slot] + g
             of_xs[t] = found[0]
             states = found[1 : 1 + n_states]
-        gradients = [_joined(of_xs) if parents[0] is not None else None, *states]
+        for (_, slot), terms in products.items():
+            for product in terms if symbolic else rows.total(terms):
+                sums[slot].add(product, symbolic)
+        of_all = None if parents[0] is None else rows.joined(of_xs)
+        gradients = [_joined(of_xs) if of_all is None else of_all, *states]
         gradients += [sums[slot].total(symbolic) for slot in self.constants]
         return [g if p is not None else None for g, p in zip(gradients, parents, strict=True)]
 
@@ -374,3 +415,50 @@ def _joined(pieces: list[Any]) -> Any:
     """The gradients of the steps' inputs below each other; None is zero."""
     there = next((g for g in pieces if g is not None), None)
     return None if there is None else concat([there * 0 if g is None else g for g in pieces])
+
+
+class _Rows:
+    """Memory for the arrays of all steps, one below the other; and where an array lies in such memory."""
+
+    def __init__(self, xp: Any, n_steps: int) -> None:
+        self.xp, self.n_steps, self.t = xp, n_steps, 0
+        self.wholes: dict[Any, Array] = {}
+        self.known: dict[int, tuple[Array, Array, int]] = {}  # by id: the array, the whole, its first row
+
+    def note(self, array: Array, whole: Array, row: int) -> Array:
+        """Says that `array` is the rows of `whole` from `row` on."""
+        self.known[id(array)] = array, whole, row
+        return array
+
+    def place(self, number: int, i: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Rows for the step at hand, for the gradient of argument i of an op."""
+        n, key = shape[0], (number, i)
+        if key not in self.wholes:
+            self.wholes[key] = self.xp.empty((self.n_steps * n, *shape[1:]), dtype)
+        whole = self.wholes[key]
+        return self.note(whole[self.t * n : (self.t + 1) * n], whole, self.t * n)
+
+    def joined(self, arrays: Sequence[Any]) -> Any:
+        """The array of which these are the rows, in order or from the last to the first; None where they lie
+        elsewhere.
+        """
+        found = [self.known.get(id(a)) for a in arrays]
+        if None in found or not found:
+            return None
+        if found[0][2] > found[-1][2]:  # type: ignore[index]
+            found.reverse()
+        _, whole, start = found[0]  # type: ignore[misc]
+        end = start
+        for array, other, row in found:  # type: ignore[misc]
+            if other is not whole or row != end:
+                return None
+            end += array.shape[0]
+        return whole[start:end]
+
+    def total(self, products: list[Product]) -> list[Product]:
+        """Products of all steps as one where they lie in order: all, or all but that of the initial state."""
+        for some, others in ((products, []), (products[1:], products[:1]), (products[:-1], products[-1:])):
+            a, g = self.joined([p.a for p in some]), self.joined([p.g for p in some])
+            if a is not None and g is not None:
+                return [Product(a, g), *others]
+        return products

@@ -383,36 +383,51 @@ class Plan:
         found_before = self._reverses.get((present, needs))
         program, outside, run, reads = found_before or self.reverse_of(present, needs)
         given = [g for g in gs if g is not None]
-        first = given[0]
-        symbolic = isinstance(first, Value)
+        symbolic = isinstance(given[0], Value)
         forward = [*values[1]]  # results, then the pieces of the arguments
         for x, n in zip(values[2:], self.pieces, strict=True):
             if n == 1 or x is None:
                 forward += [x] * n
             else:
                 forward += chunk(x, n, axis=-1) if symbolic else _pieces(x, n)
-        wholes, places = [], []
-        if symbolic:
-            found = program.interpret(given, {name: forward[i] for name, i in outside.items()})
-        else:
-            xp = array_module(first)
-            of_gates = []
-            for i, (n, need) in enumerate(zip(self.pieces, needs, strict=True)):
-                if n > 1 and need:
-                    wholes.append(xp.empty((*first.shape[:-1], n * first.shape[-1]), first.dtype))
-                    places += _pieces(wholes[-1], n)
-                    of_gates += [wholes[-1]] if i in self.gates else []
-            places += of_gates
-            given += [forward[i] for i in reads]
-            found = run(xp, given, places) if places else run(xp, given)
-        parts, joined = iter(found), iter(wholes)
-        gradients: list[Any] = []
-        for n, need in zip(self.pieces, needs, strict=True):
-            if not need:
-                gradients.append(None)
-                continue
-            own = [next(parts) for _ in range(n)]
-            gradients.append(own[0] if n == 1 else next(joined) if wholes else _joined(own, first))
+        if not symbolic:
+            return self.on_arrays(run, given + [forward[i] for i in reads], needs)
+        parts = iter(program.interpret(given, {name: forward[i] for name, i in outside.items()}))
+        found = [
+            [next(parts) for _ in range(n)] if need else [None]
+            for n, need in zip(self.pieces, needs, strict=True)
+        ]
+        return [own[0] if len(own) == 1 else _joined(own, given[0]) for own in found]
+
+    def on_arrays(
+        self,
+        run: Callable[..., Any],
+        values: list[Array],
+        needs: tuple[bool, ...],
+        place: Callable[[int, tuple[int, ...], Any], Array] | None = None,
+    ) -> list[Any]:
+        """The gradients by the code of a reverse program, from what it reads, gradients first. Those of
+        pieces are written into one array; place(i, shape, dtype) gives the array for argument i.
+        """
+        first = values[0]
+        xp = array_module(first)
+        wholes: list[Any] = []
+        places: list[Array] = []
+        of_gates: list[Array] = []
+        for i, (n, need) in enumerate(zip(self.pieces, needs, strict=True)):
+            whole = None
+            if n > 1 and need:
+                shape = (*first.shape[:-1], n * first.shape[-1])
+                whole = place(i, shape, first.dtype) if place else xp.empty(shape, first.dtype)
+                places += _pieces(whole, n)
+                if i in self.gates:
+                    of_gates.append(whole)
+            wholes.append(whole)
+        found = run(xp, values, places + of_gates) if places else run(xp, values)
+        gradients, k = [], 0
+        for whole, n, need in zip(wholes, self.pieces, needs, strict=True):
+            gradients.append(whole if whole is not None else found[k] if need else None)
+            k += n if need else 0
         return gradients
 
 
