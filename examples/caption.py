@@ -147,8 +147,9 @@ def train(args, model, images, labels):
 
     return tg.fit(
         model, loss, batches, optimizer, epochs=5, clip=1.0, scheduler=scheduler, scheduler_every="step",
-        validate=lambda model: {"exact": exact(captions_of(model, seen[0], 1), seen[1])}, monitor="exact",
-        mode="max", checkpoint=args.out / "caption.npz", resume=args.resume,
+        validate=lambda model: {"exact": exact(captions_of(model, seen[0], 1), seen[1])},
+        monitor="loss",  # the learning rate ends at zero: the last epoch is the one to keep
+        checkpoint=args.out / "caption.npz", resume=args.resume,
         extras={"example": common.name(), "settings": {name: getattr(args, name) for name in SHAPE}},
     )  # fmt: skip
 

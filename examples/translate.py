@@ -151,7 +151,8 @@ def train(args, model, vocabs, pairs):
     return tg.fit(
         model, loss, batches, optimizer, epochs=args.epochs, clip=1.0, scheduler=scheduler,
         scheduler_every="step", validate=lambda model: {"exact": exact(model, vocabs, pairs[:500], 1)},
-        monitor="exact", mode="max", checkpoint=checkpoint(args), resume=args.resume,
+        monitor="loss",  # the learning rate ends at zero: the last epoch is the one to keep
+        checkpoint=checkpoint(args), resume=args.resume,
         extras={
             "example": common.name(), "settings": {name: getattr(args, name) for name in SHAPE},
             "reads": vocabs[0].state_dict(), "writes": vocabs[1].state_dict(),
