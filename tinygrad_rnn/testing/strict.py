@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,28 @@ CREATION = {"array", "asarray", "ascontiguousarray"}
 JOINING = {"concatenate", "stack", "vstack", "hstack", "column_stack"}
 
 _waiting_allowed = True
+_calls: set[Call] | None = None  # of the library's functions, where they are being collected
 _recording: Recording | None = None  # of the step that is being captured
+
+
+class Call(NamedTuple):
+    """How a function of the library, or a method of its arrays, was called."""
+
+    name: str
+    is_method: bool
+    n_positional: int
+    keywords: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def calls() -> Iterator[set[Call]]:
+    """In this block, collects how functions of the library are called: to be held against the real one."""
+    global _calls
+    before, _calls = _calls, set()
+    try:
+        yield _calls
+    finally:
+        _calls = before
 
 
 @contextlib.contextmanager
@@ -212,6 +233,8 @@ def _guarded(name: str, function: Callable[..., Any], owners: list[Any]) -> Call
     """A NumPy function that takes and gives arrays of this kind, and refuses what CuPy's would."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if _calls is not None:
+            _calls.add(Call(name, bool(owners), len(args), tuple(sorted(kwargs))))
         refused = REFUSED_KEYWORDS.intersection(kwargs)
         if refused and name != "pad":
             raise TypeError(f"strict: {name} does not take {sorted(refused)[0]}=")
