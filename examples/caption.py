@@ -145,7 +145,7 @@ def train(args, model, images, labels):
         losses = F.cross_entropy(logits.flatten(0, 1), written[1:].flatten(), reduction="none")
         return F.masked_mean(losses.reshape(logits.shape[:2]), [len(c) + 1 for c in captions])
 
-    return tg.fit(
+    common.fit(
         model, loss, batches, optimizer, epochs=5, clip=1.0, scheduler=scheduler, scheduler_every="step",
         validate=lambda model: {"exact": exact(captions_of(model, seen[0], 1), seen[1])},
         monitor="loss",  # the learning rate ends at zero: the last epoch is the one to keep
@@ -263,8 +263,7 @@ def main():
     model = Captioner(*(getattr(args, name) for name in SHAPE))
     n_weights = sum(p.numel() for p in model.parameters())
     print(f"{len(rest):,} images to learn from, {len(held)} held out; {args.cell} with {n_weights:,} weights")
-    if train(args, model, images[rest], labels[rest]).interrupted:
-        common.fail("stopped and saved; --resume goes on", 130)
+    train(args, model, images[rest], labels[rest])
     model.eval()
     report(args, model, *test)
     try:

@@ -76,3 +76,16 @@ def load(path):
     if not isinstance(saved, dict) or saved.get("example") != name():
         fail(f"{path} is no checkpoint of {name()}")
     return saved
+
+
+def fit(*parts, resume, **settings):
+    """`tg.fit`, ending in one sentence where it is stopped, or has nothing to go on from."""
+    try:
+        history = tg.fit(*parts, resume=resume, **settings)
+    except (ValueError, OSError) as error:
+        if not resume:
+            raise
+        fail(error)
+    if history.interrupted:
+        fail("stopped and saved; --resume goes on", 130)
+    return history

@@ -148,7 +148,7 @@ def train(args, model, vocabs, pairs):
         lengths = [len(out) - 1 for out in outs]
         return F.masked_mean(losses.reshape(right.shape), lengths), sum(lengths)
 
-    return tg.fit(
+    common.fit(
         model, loss, batches, optimizer, epochs=args.epochs, clip=1.0, scheduler=scheduler,
         scheduler_every="step", validate=lambda model: {"exact": exact(model, vocabs, pairs[:500], 1)},
         monitor="loss",  # the learning rate ends at zero: the last epoch is the one to keep
@@ -218,9 +218,7 @@ def main():
         f"{len(pairs):,} {args.task} to learn from, {len(test):,} held out; "
         f"{args.cell} with {n_weights:,} weights"
     )
-    history = train(args, model, vocabs, pairs)
-    if history.interrupted:
-        common.fail("stopped and saved; --resume goes on", 130)
+    train(args, model, vocabs, pairs)
     model.eval()
     greedy, beam = (exact(model, vocabs, test, size) for size in (1, args.beam))
     print(

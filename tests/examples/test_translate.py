@@ -30,6 +30,13 @@ def test_quick_run_learns_dates_and_writes_what_it_promises(dates):
     assert (out / "translate_dates.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_going_on_from_another_net_is_refused(dates):
+    out, _ = dates
+    said = run("--quick", "--cell", "rnn", "--resume", "--out", out, check=2).stderr
+    assert "is of another model or optimiser" in said
+    assert said.count("\n") == 1
+
+
 def test_dates_by_users(dates):
     out, _ = dates
     done = run("--predict", "5 Februarie 1984", "11 Maart 2031", "--out", out)
