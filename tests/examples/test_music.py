@@ -22,7 +22,7 @@ def quick(tmp_path_factory):
 
 
 def read_midi(content):
-    """What the standard says is in a MIDI file: the ticks of a quarter note, and (begin, end, channel, key) of
+    """What is in a MIDI file by its standard: the ticks of a quarter note, and (begin, end, channel, key) of
     every note.
     """
     magic, size, kind, n_tracks, ticks = struct.unpack(">4sIHHH", content[:14])
