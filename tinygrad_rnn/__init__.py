@@ -8,10 +8,11 @@ y.backward()
 print(y.item(), x.grad)
 """
 
+from importlib import import_module
 from math import e, inf, nan, pi
 from typing import TYPE_CHECKING, Any
 
-from . import cuda, data, io, nn, optim, utils
+from . import nn, optim
 from .backend import current as current_backend
 from .backend import default_rng, deterministic, device, get_rng_state, manual_seed, set_rng_state, use
 from .backend.dtypes import (
@@ -66,7 +67,6 @@ from .engine import (
     set_grad_enabled,
     unfused,
 )  # fmt: skip
-from .io import load, save
 from .ops import (
     abs,
     add,
@@ -183,7 +183,6 @@ from .ops import (
 )  # fmt: skip
 from .ops.pointwise import pointwise
 from .tensor import Size, Tensor, grad, is_floating_point, is_tensor, numel
-from .training import fit
 from .version import __version__
 
 mm = bmm = dot = mv = matmul
@@ -196,13 +195,24 @@ inference_mode = no_grad
 mse, l1, huber = mse_loss, l1_loss, huber_loss
 
 if TYPE_CHECKING:
+    from . import cuda, data, io, utils
     from .data.generator import Generator
+    from .io import load, save
+    from .training.fit import fit
+
+# imported when asked for: whoever does not use them does not wait for them
+_MODULES = {"cuda", "data", "io", "training", "utils"}
+_NAMES = {"Generator": "data.generator", "fit": "training", "load": "io", "save": "io"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Generator":  # when asked for: it brings numpy.random along, which takes time to import
-        from .data.generator import Generator
-
-        globals()[name] = Generator
-        return Generator
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name in _NAMES:
+        found = globals()[name] = getattr(import_module(f".{_NAMES[name]}", __name__), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_NAMES})

@@ -1,6 +1,9 @@
 """Layers and losses; `nn.functional` has them as functions, `nn.init` has starting values."""
 
-from . import amp, functional, init, utils
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, DecoderState, Memory
 from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach
@@ -23,3 +26,12 @@ from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
 from .search import Found, beam_search, greedy_search
+
+if TYPE_CHECKING:
+    from . import amp
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":  # when asked for: it brings the optimisers along
+        return import_module(".amp", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
