@@ -119,6 +119,7 @@ from .ops import (
     log,
     log1p,
     log_softmax,
+    logaddexp,
     logical_and,
     logical_not,
     logical_or,

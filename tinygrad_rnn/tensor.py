@@ -578,7 +578,7 @@ class Tensor(Value):
         ops.sin,
         ops.cos,
     )
-    sign, floor, round = ops.sign, ops.floor, ops.round
+    logaddexp, sign, floor, round = ops.logaddexp, ops.sign, ops.floor, ops.round
     logical_and, logical_or, logical_not = ops.logical_and, ops.logical_or, ops.logical_not
     isnan, isinf, isfinite = ops.isnan, ops.isinf, ops.isfinite
     tanh, sigmoid, relu, softmax, log_softmax = ops.tanh, ops.sigmoid, ops.relu, ops.softmax, ops.log_softmax

@@ -33,6 +33,7 @@ CASES = {
     "gelu": ((M,), tg.gelu, F.gelu),
     "gelu by tanh": ((M,), lambda x: tg.gelu(x, approximate="tanh"), lambda x: F.gelu(x, approximate="tanh")),
     "softplus": ((M,), tg.softplus, F.softplus),
+    "logaddexp": ((M, P), tg.logaddexp, torch.logaddexp),
     "sigmoid": ((M,), tg.sigmoid, torch.sigmoid),
     "softmax": ((X,), lambda x: tg.softmax(x, dim=1), lambda x: torch.softmax(x, dim=1)),
     "log_softmax": ((X,), lambda x: tg.log_softmax(x, dim=-1), lambda x: torch.log_softmax(x, dim=-1)),

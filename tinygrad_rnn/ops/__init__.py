@@ -42,6 +42,7 @@ from .elementwise import (
     leaky_relu,
     log,
     log1p,
+    logaddexp,
     logical_and,
     logical_not,
     logical_or,

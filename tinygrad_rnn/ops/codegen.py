@@ -21,6 +21,7 @@ UFUNCS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "div": "true_divide", "neg": "negative", "exp": "exp",
     "log": "log", "log1p": "log1p", "expm1": "expm1", "sqrt": "sqrt", "abs": "abs", "sin": "sin",
     "cos": "cos", "tanh": "tanh", "maximum": "maximum", "minimum": "minimum",
+    "logaddexp": "logaddexp",
 }  # fmt: skip
 # Results that are no floats, and so no memory for floats.
 LOGICAL = {

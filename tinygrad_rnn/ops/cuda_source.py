@@ -47,6 +47,7 @@ EXPRESSIONS = {
     "leaky_relu": "{0} > 0 ? {0} : {0} * {negative_slope}",
     "elu": "{0} > 0 ? {0} : {alpha} * expm1({0})",
     "softplus": "larger({0}, T(0)) + log1p(exp(-fabs({0})))",
+    "logaddexp": "log_of_sum({0}, {1})",
     "maximum": "larger({0}, {1})", "minimum": "smaller({0}, {1})",
     "clip": "clipped({0}, {min}, {max})", "where": "{0} != 0 ? {1} : {2}",
 }  # fmt: skip
@@ -56,6 +57,12 @@ HELPERS = {
     "larger": "T larger(T a, T b) { return a > b || a != a ? a : b; }  // NaN wins, as in NumPy",
     "smaller": "T smaller(T a, T b) { return a < b || a != a ? a : b; }",
     "clipped": "T clipped(T x, T low, T high) { x = x < low ? low : x; return x > high ? high : x; }",
+    "log_of_sum": (
+        "T log_of_sum(T a, T b) {\n"
+        "  const T d = a == b ? T(0) : fabs(a - b);  // of equal infinities too\n"
+        "  return (a > b || a != a ? a : b) + log1p(exp(-d));\n"
+        "}"
+    ),
     "sign_of": "T sign_of(T x) { return x != x ? x : T((x > 0) - (x < 0)); }",
     "sigmoid": "T sigmoid(T x) { const T e = exp(-fabs(x)); return (x < 0 ? e : T(1)) / (T(1) + e); }",
     "power": "T power(T a, T b) { return b == T(2) ? a * a : pow(a, b); }",

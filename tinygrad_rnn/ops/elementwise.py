@@ -282,6 +282,12 @@ def softplus(xp: Any, x: Array) -> Array:
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
+@primitive(vjp=(lambda g, a, b: g * sigmoid(a - b), lambda g, a, b: g * sigmoid(b - a)))
+def logaddexp(xp: Any, a: Array, b: Array) -> Array:
+    """log(exp(a) + exp(b)), computed without overflow: a sum of numbers that are kept as logarithms."""
+    return xp.logaddexp(a, b)
+
+
 @primitive(vjp=(lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)),))
 def erf(xp: Any, x: Array) -> Array:
     """The error function: twice the integral of exp(-t^2) from 0 to x, over the root of pi."""

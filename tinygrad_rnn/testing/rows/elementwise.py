@@ -136,6 +136,7 @@ ROWS: dict[str, Row] = {
     ),
     "elu": Row(ops.elu, _elu, unary(s.AWAY_FROM_ZERO, alpha=s.sampled_from([1.0, 0.5])), ("elu",)),
     "softplus": Row(ops.softplus, lambda x: np.log(1 + np.exp(x)), unary(), ("softplus",)),
+    "logaddexp": Row(ops.logaddexp, lambda a, b: np.log(np.exp(a) + np.exp(b)), binary(), ("logaddexp",)),
     "erf": Row(ops.erf, lambda x: np.reshape([math.erf(v) for v in x.flat], x.shape), unary(), ("erf",)),
     "gelu": Row(ops.gelu, _gelu, unary(approximate=s.sampled_from(["none", "tanh"]))),
     "maximum": Row(ops.maximum, np.maximum, unequal(), ("maximum",)),
