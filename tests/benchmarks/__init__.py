@@ -1,0 +1,1 @@
+"""How fast it is: `python -m tests.benchmarks`. What is compared, with whom, and what was hoped for."""

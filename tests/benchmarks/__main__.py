@@ -1,0 +1,86 @@
+"""`python -m tests.benchmarks`: the performance table.
+
+    python -m tests.benchmarks                          # everything, about a quarter of an hour
+    python -m tests.benchmarks --rows lstm,streaming    # some rows
+    python -m tests.benchmarks --quick                  # does it run at all: tiny sizes
+    python -m tests.benchmarks --json figures.json --markdown
+
+Everything is measured side by side in one process, in turn. A ratio is the peer's time over ours, in the
+median over rounds, with its quartiles: above 1 we are the faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+CORES = os.cpu_count() or 1
+PEERS = ("torch", "jax", "autograd", "mygrad")
+
+
+def restart_without_pins(threads: int) -> str:
+    """OpenBLAS reads its settings when NumPy is imported; so this program starts anew with the right ones."""
+    pinned = os.environ.pop("OPENBLAS_CORETYPE", None)
+    wanted = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    if pinned or any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.environ.update(wanted, BENCHMARKS_CLEARED=pinned or "")
+        os.execv(sys.executable, [sys.executable, "-m", "tests.benchmarks", *sys.argv[1:]])
+    return os.environ.get("BENCHMARKS_CLEARED", "")
+
+
+def parse() -> argparse.Namespace:
+    p = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="The performance table.")
+    p.add_argument("--peers", default=",".join(PEERS), help="whom to compare with, of those installed")
+    p.add_argument("--rows", default="", help="rows to measure, by the beginning of their names")
+    p.add_argument("--seconds", type=float, default=8.0, help="time for each comparison (default: 8)")
+    p.add_argument("--threads", type=int, default=CORES, help="threads for each library (default: all cores)")
+    p.add_argument("--quick", action="store_true", help="tiny sizes and little time")
+    p.add_argument("--json", metavar="FILE", help="write the figures there too")
+    p.add_argument("--markdown", action="store_true", help="print the table for a README")
+    return p.parse_args()
+
+
+def main() -> int:
+    options = parse()
+    cleared = restart_without_pins(options.threads)
+    from . import report
+    from .rows import ROWS, Settings
+
+    peers = {}
+    for name in filter(None, options.peers.split(",")):
+        if name not in PEERS:
+            print(f"{name} is no peer; there are {', '.join(PEERS)}", file=sys.stderr)
+            return 2
+        try:
+            peers[name] = importlib.import_module(name)
+            for part in {"autograd": ("autograd.numpy",), "jax": ("jax.numpy",)}.get(name, ()):
+                importlib.import_module(part)
+        except ImportError:
+            print(f"{name} is not installed: its column stays empty")
+    if "torch" in peers:
+        peers["torch"].set_num_threads(options.threads)
+    asked = [r for r in options.rows.split(",") if r]
+    chosen = {n: row for n, row in ROWS.items() if not asked or any(n.startswith(a) for a in asked)}
+    if not chosen:
+        print(f"no such row; there are {', '.join(ROWS)}", file=sys.stderr)
+        return 2
+    machine = report.machine(peers, options.threads, cleared)
+    print("\n".join(f"{k}: {v}" for k, v in machine.items()) + "\n")
+    settings = Settings(peers, 0.2 if options.quick else options.seconds, options.quick)
+    results = []
+    for row in chosen.values():
+        for result in row(settings):
+            results.append(result)
+            print(report.line(result), flush=True)
+    print("\n" + report.targets(results, markdown=options.markdown))
+    if options.markdown:
+        print("\n" + report.table(results))
+    if options.json:
+        report.write_json(options.json, machine, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

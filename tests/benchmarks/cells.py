@@ -1,0 +1,30 @@
+"""Recurrent steps as users write them, in primitive ops and a plain loop over x[t]: one text for all.
+
+`np` is the library: torch, tinygrad_rnn, autograd.numpy, mygrad, jax.numpy.
+"""
+
+from __future__ import annotations
+
+
+def lstm(np, sigmoid, x, w_x, w_h, b, size):
+    """The sum of the last outputs of a plain LSTM."""
+    h = c = x[0, :, :1] * 0 + np.zeros((x.shape[1], size), dtype=x.dtype)
+    for t in range(x.shape[0]):
+        gates = x[t] @ w_x + h @ w_h + b
+        i, f = sigmoid(gates[:, :size]), sigmoid(gates[:, size : 2 * size])
+        g, o = np.tanh(gates[:, 2 * size : 3 * size]), sigmoid(gates[:, 3 * size :])
+        c = f * c + i * g
+        h = o * np.tanh(c)
+    return h.sum()
+
+
+def normalised_lstm(np, sigmoid, layer_norm, x, w_x, w_h, b, gain, size):
+    """The same with layer normalisation before the gates and of the cell (Ba et al. 2016)."""
+    h = c = x[0, :, :1] * 0 + np.zeros((x.shape[1], size), dtype=x.dtype)
+    for t in range(x.shape[0]):
+        gates = layer_norm(x[t] @ w_x) * gain + layer_norm(h @ w_h) * gain + b
+        i, f = sigmoid(gates[:, :size]), sigmoid(gates[:, size : 2 * size])
+        g, o = np.tanh(gates[:, 2 * size : 3 * size]), sigmoid(gates[:, 3 * size :])
+        c = f * c + i * g
+        h = o * np.tanh(layer_norm(c))
+    return h.sum()
