@@ -8,6 +8,7 @@ from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax
 from .attention import Attention, AttentionDecoder, DecoderState, Memory
 from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach
 from .containers import ModuleDict, ParameterList
+from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Flatten, Identity, Linear
@@ -15,6 +16,7 @@ from .losses import (
     BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    CTCLoss,
     HuberLoss,
     L1Loss,
     MSELoss,

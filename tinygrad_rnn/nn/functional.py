@@ -14,6 +14,7 @@ from ..backend import array_module, current, default_rng, find
 from ..engine.errors import describe
 from ..ops import arguments
 from ..tensor import Tensor
+from .ctc import ctc_loss as ctc_loss
 from .utils.rnn import read_lengths
 
 binary_cross_entropy, cross_entropy, nll_loss = ops.binary_cross_entropy, ops.cross_entropy, ops.nll_loss

@@ -100,7 +100,7 @@ def _shown(values: Sequence[Any]) -> str:
     return "[" + ", ".join([*map(repr, values[:8]), *(["..."] if len(values) > 8 else [])]) + "]"
 
 
-def read_lengths(name: str, lengths: Any, n_steps: int, batch_size: int) -> list[int]:
+def read_lengths(name: str, lengths: Any, n_steps: int, batch_size: int, of: str = "time steps") -> list[int]:
     """Lengths as Python integers. Raises where they are no integers, not one per row, or out of range."""
     array = to_numpy(lengths.array) if isinstance(lengths, Tensor) else lengths
     if hasattr(array, "tolist"):
@@ -112,9 +112,7 @@ def read_lengths(name: str, lengths: Any, n_steps: int, batch_size: int) -> list
     if len(values) != batch_size:
         raise ValueError(f"{name}: {len(values)} lengths for a batch of {batch_size}")
     if values and not 0 <= min(values) <= max(values) <= n_steps:
-        raise ValueError(
-            f"{name}: lengths must be between 0 and the {n_steps} time steps, got {_shown(values)}"
-        )
+        raise ValueError(f"{name}: lengths must be between 0 and the {n_steps} {of}, got {_shown(values)}")
     return values
 
 
