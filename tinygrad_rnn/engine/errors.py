@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -39,6 +40,18 @@ def failed_forward(name: str, arrays: list[Any], reason: Exception) -> Exception
         text = "these shapes do not broadcast: axes, compared from the last, must be equal or one of them 1"
     kind = type(reason) if type(reason) in (ValueError, TypeError, IndexError) else ValueError
     return kind(f"{name}: got {came}: {text}")
+
+
+def out_of_memory(name: str, arrays: Sequence[Any], reason: MemoryError) -> MemoryError:
+    """The library's word that memory is full, with the op and its arguments in front, and what helps."""
+    if "smaller batch" in str(reason):  # said by an op inside of this one
+        return reason
+    came = " and ".join(describe(a) for a in arrays[:4]) + (" and more" if len(arrays) > 4 else "")
+    text = (str(reason).split("\n")[0] or "out of memory").rstrip(".")
+    return MemoryError(
+        f"{name}: got {came}: {text}; a smaller batch, shorter sequences or float16 need less, and so does "
+        "no_grad() where no gradient is wanted"
+    )
 
 
 def wrong_argument(name: str, position: int, value: Any) -> TypeError:

@@ -251,6 +251,8 @@ def primitive(
                 y: Any = forward(xp, *arrays, **settings)
             except (ValueError, TypeError, IndexError) as reason:
                 raise errors.failed_forward(spec.name, arrays, reason) from reason
+            except MemoryError as reason:
+                raise errors.out_of_memory(spec.name, arrays, reason) from reason
             several = type(y) is tuple
             if not several:
                 if type(y) is not xp.array_type and type(y) not in MODULES:
@@ -342,6 +344,19 @@ def backward(
     Without `inputs` they are added to the `.grad` of every leaf; with it, the gradients of these values are
     returned (None where no path leads) and no `.grad` changes.
     """
+    try:
+        return _backward(outputs, seeds, inputs, retain_graph, create_graph)
+    except MemoryError as reason:
+        raise errors.out_of_memory("backward", [o.array for o in outputs], reason) from reason
+
+
+def _backward(
+    outputs: Sequence[Value],
+    seeds: Sequence[Any],
+    inputs: Sequence[Value] | None,
+    retain_graph: bool,
+    create_graph: bool,
+) -> list[Any]:
     watched = {_place(v.vertex) for v in inputs or () if v.vertex is not None}
     found: dict[Any, Any] = {}
     keep = retain_graph or create_graph
@@ -395,6 +410,9 @@ def backward(
                             before.add(gp, create_graph)
                             continue
                     _add(sums, place, gp, parent.dtype, create_graph)
+            except MemoryError as reason:
+                given = [x for x in (g if type(g) is tuple else (g,)) if x is not None]
+                raise errors.out_of_memory(f"the gradient of {node.op.name}", given, reason) from reason
             except Exception as error:
                 if hasattr(error, "add_note"):
                     where = f", called in {node.line}" if node.line else ""

@@ -69,7 +69,7 @@ def ctc_loss(
     total = _log_likelihood(log_probs, labels, ends, sizes, blank)
     losses = where(total < 0.1 * NEVER, 0.0 if zero_infinity else math.inf, -total)
     if reduction == "mean":
-        return mean(losses / losses.new_tensor([max(1, size) for size in sizes]))
+        return mean(losses / _constant(losses, [max(1, size) for size in sizes]))
     if reduction == "sum":
         return sum_(losses)
     return losses.squeeze(0) if one else losses
@@ -90,8 +90,8 @@ def _log_likelihood(log_probs: Tensor, labels: Any, ends: list[int], sizes: list
     allowed = xp.full((n_places, n_rows), NEVER, dtype=log_probs.dtype)  # to skip the place before
     allowed[1:2] = 0.0
     allowed[3::2] = (said[3::2] == said[1:-2:2]) * NEVER
-    before = log_probs.new_tensor([[NEVER], [NEVER]]).expand(2, n_rows)
-    start = log_probs.new_tensor([[NEVER], [0.0], *[[NEVER]] * n_places]).expand(n_places + 2, n_rows)
+    before = _constant(log_probs, [[NEVER], [NEVER]]).expand(2, n_rows)
+    start = _constant(log_probs, [[NEVER], [0.0], *[[NEVER]] * n_places]).expand(n_places + 2, n_rows)
     skips: Tensor = Tensor._of(allowed)
 
     def step(emitted: Tensor, alpha: Tensor) -> Tensor:
@@ -103,6 +103,12 @@ def _log_likelihood(log_probs: Tensor, labels: Any, ends: list[int], sizes: list
     last = pick(alphas, index=(xp.asarray(rows, dtype="int64"), xp.arange(n_rows)))
     total: Tensor = logaddexp(last[0], last[1])
     return total
+
+
+def _constant(like: Tensor, values: Any) -> Tensor:
+    """Lists as a tensor beside `like` that a captured step, too, may make: it stays as it is."""
+    constant: Tensor = Tensor._of(array_module(like.array).asarray(values, dtype=like.dtype))
+    return constant
 
 
 def _emitted(log_probs: Tensor, said: Any, ends: list[int]) -> Tensor:

@@ -113,7 +113,8 @@ class MeanPool(_Pool):
     def pool(self, x: Tensor, lengths: list[int] | None) -> Tensor:
         if lengths is None:
             return x.sum(0) * (1.0 / max(1, x.shape[0]))
-        counts = x.new_tensor([max(1, n) for n in lengths])
+        # A list given to the library is a constant in a captured step; the lengths are part of its key.
+        counts = Tensor._of(array_module(x.array).asarray([max(1, n) for n in lengths], dtype=x.dtype))
         total: Tensor = where(_real(x, lengths), x, 0.0).sum(0)
         return total / counts.unsqueeze(-1)
 

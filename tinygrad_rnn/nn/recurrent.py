@@ -22,6 +22,7 @@ from typing import Any
 from .. import ops
 from ..backend import array_module, default_rng
 from ..engine import mode
+from ..engine.errors import out_of_memory
 from ..ops import concat, split, stack
 from ..ops.index import place_rows, take_rows
 from ..ops.loop import loop
@@ -245,7 +246,12 @@ class Recurrent(Module):
             for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction
                 reverse = self.reverse or direction == 1
-                output, final = scan(self.cells[k], packed, packing.sort(starts[k]), packing.rows, reverse)
+                try:
+                    output, final = scan(
+                        self.cells[k], packed, packing.sort(starts[k]), packing.rows, reverse
+                    )
+                except MemoryError as reason:
+                    raise out_of_memory(f"{type(self).__name__}, layer {layer}", [packed], reason) from reason
                 outputs.append(output)
                 finals.append(packing.unsort(final))
             packed = outputs[0] if len(outputs) == 1 else concat(outputs, axis=-1)

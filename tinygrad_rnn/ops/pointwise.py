@@ -28,6 +28,7 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine import Value, mode
+from ..engine.errors import out_of_memory
 from ..engine.graph import Node, Output, Primitive
 from . import elementwise as e
 from .codegen import Gates, Program, compiled
@@ -215,7 +216,10 @@ class Fused:
         plan = self.plan(mask, rows, xp)
         if not plan.fits:
             return self.function(*args)
-        values = tuple(plan.run(xp, arrays))
+        try:
+            values = tuple(plan.run(xp, arrays))
+        except MemoryError as reason:
+            raise out_of_memory(self.name, arrays, reason) from reason
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
