@@ -58,6 +58,10 @@ class ArrayModule:
         base = array.base
         return base if isinstance(base, self.array_type) else array
 
+    def lend(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An empty array for the values of many time steps."""
+        return self.empty(shape, dtype)
+
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         raise NotImplementedError
 

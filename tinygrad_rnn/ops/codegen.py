@@ -146,12 +146,12 @@ class Gates:
         lines = [f"n = {whole}.shape[-1] // {len(names)}"]
         return lines + [f"{name} = {whole}[..., {k} * n:{k + 1} * n]" for k, name in enumerate(names)]
 
-    def forward(self) -> list[str]:
-        """The lines that compute the values from the argument."""
-        w, a = self.whole(), self.argument
-        scaled = [f"scale, shift, _ = rows_{a}(xp, {a})", f"{w} = xp.multiply({a}, scale)"]
+    def forward(self, place: str | None) -> list[str]:
+        """The lines that compute the values from the argument, in `place` if that is given."""
+        w, a, to = self.whole(), self.argument, f", out={place}" if place else ""
+        scaled = [f"scale, shift, _ = rows_{a}(xp, {a})", f"{w} = xp.multiply({a}, scale{to})"]
         moved = [f"xp.multiply({w}, scale, out={w})", f"xp.add({w}, shift, out={w})"]
-        tanh = [f"xp.tanh({w}, out={w})"] if any(self.is_sigmoid) else [f"{w} = xp.tanh({a})"]
+        tanh = [f"xp.tanh({w}, out={w})"] if any(self.is_sigmoid) else [f"{w} = xp.tanh({a}{to})"]
         lines = [*scaled, *tanh, *moved] if any(self.is_sigmoid) else tanh
         return lines + self._chunks(w, self.values)
 
@@ -193,11 +193,14 @@ def compiled(
     if into:
         whole = [f"d_{g.argument}" for g in differentiated]
         lines.append(f"    {', '.join([*places.values(), *whole])}, = into")
+    written: dict[str, str] = {}  # results that are written straight to where they belong
     for gates in activated:
-        lines += [f"    {line}" for line in gates.forward()]
+        whole_at = program.results.index(gates.whole()) if gates.whole() in program.results else -1
+        if whole_at in places:
+            written[gates.whole()] = places[whole_at]
+        lines += [f"    {line}" for line in gates.forward(places.get(whole_at))]
     last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads()}
     floats = {step.name for step in program.steps if step.op.name not in LOGICAL}
-    written: dict[str, str] = {}  # steps whose result is written straight to where it belongs
     for i, place in places.items():
         name = program.results[i]
         if name is not None and name in floats and program.results.count(name) == 1:

@@ -94,11 +94,15 @@ def _product(xp: Any, a: Array, b: Array) -> Array:
     return xp.matmul(a, b)
 
 
+def _mat2_gradient(g: Array, mat1: Array, mat2_shape: tuple[int, ...]) -> Any:
+    return _right_gradient(g, mat1, mat2_shape)
+
+
 @primitive(
     vjp=(
         lambda g: g,
         lambda g, mat1, mat2: _left_gradient(g, mat1, mat2),
-        lambda g, mat1, mat2_shape: _right_gradient(g, mat1, mat2_shape),
+        _mat2_gradient,
     )
 )
 def addmm(xp: Any, input: Array, mat1: Array, mat2: Array) -> Array:
@@ -124,6 +128,10 @@ def linear(xp: Any, x: Array, weight: Array) -> Array:
     if x.ndim > 2:
         return xp.matmul(_rows(x), weight.T).reshape(*x.shape[:-1], weight.shape[0])
     return xp.matmul(x, weight.T)
+
+
+# Given the rows of many uses below each other, these give their sum, which loop_code.py relies on.
+BY_ROWS = {_right_gradient, _mat2_gradient, _weight_gradient}
 
 
 def einsum(subscripts: str, *operands: Array) -> Array:

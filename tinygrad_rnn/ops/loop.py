@@ -9,6 +9,9 @@ where their arguments come from: a short list. Running that list on arrays, step
 running the ops' own rules over it backwards, from the last step to the first, is backpropagation through
 time. Nothing is said twice: the ops, their rules and the way gradients are summed are those of the graph.
 
+`Loop.gradients` is that way back. For plain arrays loop_code.py writes both ways down as Python code, which
+is kept for the next time that the same step is read.
+
 The intermediate values that rules read are hidden results of the node, as in pointwise.py, so that under
 create_graph the same way back runs on tensors, and gradients have gradients.
 
@@ -18,20 +21,21 @@ effect beside the result. Who calls this vouches for it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
 from ..backend import Array, array_module
 from ..engine import Value, mode
 from ..engine.accumulate import Sum, Summand
 from ..engine.graph import Leaf, Node, Output, Primitive, sum_to
-from .linalg import Product
+from . import loop_code
 from .pointwise import Fused
 from .shape import concat
 
 Step = Callable[[Value, list[Value]], tuple[Value, list[Value]]]
+_known: OrderedDict[Any, Recorded] = OrderedDict()  # steps that were read, the latest last
+_KNOWN = 256
 
 
 def loop(
@@ -59,8 +63,55 @@ def loop(
     recorder.check()
     grad = mode.current().grad
     arguments = [xs, *states]
-    plan = Loop(recorder, sources, [grad and v.vertex is not None for v in arguments], grad)
-    return plan.run(arguments, n_steps, reverse)
+    recorded = _recorded(recorder, sources, [grad and v.vertex is not None for v in arguments], grad)
+    return Loop(recorded, recorder).run(arguments, n_steps, reverse, grad)
+
+
+def _recorded(recorder: _Recorder, sources: list[int], needs: list[bool], grad: bool) -> Recorded:
+    """What was worked out for the same step before, or is now."""
+    arrays = [getattr(v, "array", v) for v in recorder.values]
+    dtypes = [getattr(a, "dtype", None) for a in arrays]
+    ndims = [getattr(a, "ndim", 0) for a in arrays]
+    constants = [grad and getattr(recorder.values[c], "vertex", None) is not None for c in recorder.constants]
+    calls = [(c.op, *c.refs, None, *c.outs, c.several, *c.alike, _frozen(c.settings)) for c in recorder.calls]
+    language = array_module(arrays[0]).name
+    key = (
+        *calls,
+        None,
+        *sources,
+        None,
+        *recorder.constants,
+        *dtypes,
+        *ndims,
+        *needs,
+        *constants,
+        grad,
+        language,
+    )
+    found = _known.get(key)
+    if found is None:
+        found = Recorded(recorder, sources, [*needs, *constants], dtypes, ndims)
+        _known[key] = found
+        while len(_known) > _KNOWN:
+            _known.popitem(last=False)
+    else:
+        _known.move_to_end(key)
+    return found
+
+
+def _frozen(settings: dict[str, Any]) -> Any:
+    """Settings as part of a key. What cannot be one is equal to itself only."""
+    if not settings:
+        return None
+    items = tuple(settings.items())
+    try:
+        hash(items)
+    except TypeError:
+        whole = all(
+            isinstance(v, (int, float, str, slice, list, tuple, type(None))) for v in settings.values()
+        )
+        return repr(items) if whole and "array" not in repr(items) else object()
+    return items
 
 
 class _Recorder:
@@ -99,7 +150,9 @@ class _Recorder:
         refs = [self.slot_of(a) for a in args]
         several = isinstance(results, tuple)
         outs = [self._new(r) for r in (results if several else (results,))]
-        self.calls.append(_Call(op, refs, settings, outs, several))
+        shape = None if several else results.array.shape
+        alike = [getattr(getattr(a, "array", None), "shape", ()) == shape for a in args]
+        self.calls.append(_Call(op, refs, settings, outs, several, alike))
 
     def check(self) -> None:
         """Raises where a value of the step was taken out of the graph: it would be held still."""
@@ -122,22 +175,29 @@ class _Call:
     """
 
     def __init__(
-        self, op: Any, refs: list[int], settings: dict[str, Any], outs: list[int], several: bool
+        self,
+        op: Any,
+        refs: list[int],
+        settings: dict[str, Any],
+        outs: list[int],
+        several: bool,
+        alike: list[bool],
     ) -> None:
         self.op, self.refs, self.settings, self.outs, self.several = op, refs, settings, outs, several
+        self.alike = alike  # which arguments have the result's shape
+        self.n_results = len(outs)
         self.parents: list[bool | None] = []  # for each argument: True where it needs a gradient
         self.reads: set[int] = set()  # slots that rules read
         self.values: list[int | tuple[int, ...]] = []  # of what rules are given after the gradient: slots
-        self.arguments = _getter(refs)
-        self.fused = False
+        self.fused = isinstance(op, Fused)
         self.needs: tuple[bool, ...] = ()
-        self.reverses: dict[Any, tuple[Any, Any]] = {}
+        self.rules: list[tuple[int, Any, list[int]]] = []  # argument, rule, the slots that it reads
 
     def mark(self, needs: list[bool], is_float: Callable[[int], bool]) -> None:
         """Sets `parents`, and says of the results that they need gradients."""
         op = self.op
         rules = op.rules if isinstance(op, Primitive) and op.joint is None else None
-        can = isinstance(op, Fused) or op.has_rules
+        can = self.fused or op.has_rules
         self.parents = [
             True if can and needs[r] and (rules is None or rules[i] is not None) else None
             for i, r in enumerate(self.refs)
@@ -152,13 +212,11 @@ class _Call:
         """
         mask = sum(1 << i for i, p in enumerate(self.parents) if p)
         self.needs = tuple([p is not None for p in self.parents])
-        if isinstance(self.op, Fused):
-            self.fused = True
+        if self.fused:
             self.op = self.op.plan(mask, self.settings["rows"], self.settings["xp"])
             if mask:
-                first = self.outs[0]
                 n_hidden = len(self.op.outputs) - len(self.outs)
-                self.outs = [*self.outs, *(slots.like(first) for _ in range(n_hidden))]
+                self.outs = [*self.outs, *(slots.new() for _ in range(n_hidden))]
                 saved = [r for r, read in zip(self.refs, self.op.saved, strict=True) if read]
                 self.reads = {*self.outs, *saved}
                 self.values = [tuple(self.outs), *(r if r in saved else slots.nothing for r in self.refs)]
@@ -172,293 +230,347 @@ class _Call:
             self.values = [slots.nothing if i in dropped else v for i, v in enumerate(places)]
             if op.has_extras:
                 chosen = {**op.defaults, **self.settings}
-                shapes = [slots.shapes[r] for r in self.refs]
-                extras = [chosen[name] for name in op.settings]
-                extras += [tuple(shapes)] if op.variadic else shapes
-                self.values += [slots.fixed(value) for value in extras]
+                self.values += [slots.fixed(chosen[name]) for name in op.settings]
+                shapes = [tuple(self.refs)] if op.variadic else self.refs
+                self.values += [slots.shape_of(refs) for refs in shapes]
             if op.joint is None:
                 places = [slots.gradient, *self.values]
+                rules = zip(self.refs, op.rules, op.reads_of, self.parents, strict=True)
                 self.rules = [
-                    (ref, rule, _getter([places[i] for i in reads]))
-                    for ref, rule, reads, p in zip(
-                        self.refs, op.rules, op.reads_of, self.parents, strict=True
-                    )
-                    if p
+                    (ref, rule, [places[i] for i in reads]) for ref, rule, reads, parent in rules if parent
                 ]
 
-    def forward(self, xp: Any, env: list[Any]) -> None:
-        """Runs the op on the arrays of a step."""
-        if type(self.op) is Primitive:
-            y = self.op.forward(xp, *self.arguments(env), **self.settings)
-            if not self.several:
-                env[self.outs[0]] = y
-                return
-        else:
-            y = self.op.run(xp, self.arguments(env))
-        for out, array in zip(self.outs, y, strict=True):
-            env[out] = array
-
-    def backward(self, env: list[Any], slots: _Slots, gs: list[Any], place: Any) -> Iterable[tuple[int, Any]]:
+    def backward(self, env: list[Any], gs: list[Any]) -> Iterable[tuple[int, Any]]:
         """The arguments' slots with their gradients, from the gradients `gs` of the results."""
-        if self.rules is not None and not self.several:
-            g = env[slots.gradient] = gs[self.outs[0]]
-            if g is None:
-                return ()
-            return [(ref, rule(*read(env))) for ref, rule, read in self.rules]
         found = tuple([gs[out] for out in self.outs])
-        given = [g for g in found if g is not None]
-        if not given:
+        if all(g is None for g in found):
             return ()
-        if self.fused and not isinstance(given[0], Value):
-            present = tuple([g is not None for g in found])
-            if present not in self.reverses:
-                self.reverses[present] = self._reverse_of(present)
-            run, read_values = self.reverses[present]
-            if run is not None:
-                given += read_values(env)
-                return zip(self.refs, self.op.on_arrays(run, given, self.needs, place), strict=True)
-        values: list[Any] = [found if self.several else found[0]]
+        values: list[Any] = [found if self.several or self.fused else found[0]]
         values += [tuple([env[r] for r in v]) if isinstance(v, tuple) else env[v] for v in self.values]
         return zip(self.refs, self.op.gradients(values, self.parents), strict=True)
 
-    def _reverse_of(self, present: tuple[bool, ...]) -> tuple[Any, Any]:
-        """The code of a fused function's gradients, and what gets from the env what that reads; (None, None)
-        where that is a piece of an argument.
-        """
-        _, _, run, reads = self.op.reverse_of(present, self.needs)
-        slots = [*self.outs]
-        for ref, n in zip(self.refs, self.op.pieces, strict=True):
-            slots += [ref if n == 1 else -1] * n
-        wanted = [slots[i] for i in reads]
-        return (None, None) if -1 in wanted else (run, _getter(wanted))
-
-    rules: list[tuple[int, Any, Any]] | None = None
-
-
-def _getter(slots: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
-    """A function from the env to the values in these slots."""
-    if len(slots) > 1:
-        return itemgetter(*slots)
-    return lambda env: tuple([env[slot] for slot in slots])
-
 
 class _Slots:
-    """What is known of each slot at every step: shape, type, and the value where it is always the same."""
+    """The places of the env. Beside the values of the step there are some that are the same at every step."""
 
-    def __init__(self, values: list[Any], constants: list[int]) -> None:
-        arrays = [getattr(v, "array", v) for v in values]
-        self.shapes: list[Any] = [getattr(a, "shape", ()) for a in arrays]
-        self.dtypes: list[Any] = [getattr(a, "dtype", None) for a in arrays]
-        self.template: list[Any] = [None] * len(values)  # of the env
+    def __init__(self, n_values: int) -> None:
+        self.template: list[Any] = [None] * n_values  # of the env
+        self.of_shapes: list[tuple[int, int | tuple[int, ...]]] = []  # places of shapes, and of what
+        self.n_fixed_from = n_values
+        self.not_fixed: set[int] = set()
         self.gradient, self.nothing = self.fixed(None), self.fixed(None)
-
-    def is_float(self, slot: int) -> bool:
-        return getattr(self.dtypes[slot], "kind", "") == "f"
 
     def fixed(self, value: Any) -> int:
         """A new slot for a value that is the same at every step."""
         self.template.append(value)
-        self.shapes.append(())
-        self.dtypes.append(None)
         return len(self.template) - 1
 
-    def like(self, slot: int) -> int:
-        """A new slot for arrays in the shape and type of those of another."""
-        self.template.append(None)
-        self.shapes.append(self.shapes[slot])
-        self.dtypes.append(self.dtypes[slot])
+    def shape_of(self, refs: int | tuple[int, ...]) -> int:
+        """A new slot for the shape of a value, or those of several."""
+        self.of_shapes.append((self.fixed(None), refs))
+        return len(self.template) - 1
+
+    def new(self) -> int:
+        """A new slot for a value of each step."""
+        self.not_fixed.add(self.fixed(None))
         return len(self.template) - 1
 
 
-class Loop:
-    """A recorded step, ready to run. The `op` of its node."""
+class Recorded:
+    """What can be worked out of a recorded step: what rules read, where it is kept, and the code.
 
-    name = "loop"
-    variadic = False
+    Of the values that rules read at each step some are kept in the memory of all steps ("rows"), some in a
+    list. A state is what the step before made; a chunk of activated gates is a part of all of them.
+    """
 
-    def __init__(self, recorder: _Recorder, sources: list[int], needs: list[bool], grad: bool) -> None:
-        self.n_inputs, self.constants = recorder.n_inputs, recorder.constants
+    def __init__(
+        self,
+        recorder: _Recorder,
+        sources: list[int],
+        needs: list[bool],
+        dtypes: list[Any],
+        ndims: list[int],
+    ) -> None:
+        self.n_inputs, self.constants, self.calls = recorder.n_inputs, recorder.constants, recorder.calls
+        self.constant_set = {*self.constants}
         self.output, *self.new_states = sources
-        self.slots = slots = _Slots(recorder.values, recorder.constants)
-        self.calls = recorder.calls
-        values = [recorder.values[slot] for slot in self.constants]
-        self.constant_vertices = [getattr(v, "vertex", None) if grad else None for v in values]
-        self.constant_values = [getattr(v, "array", v) for v in values]
-        self.needs = [*needs, *([False] * (len(recorder.values) - len(needs)))]
-        for slot, vertex in zip(self.constants, self.constant_vertices, strict=True):
-            self.needs[slot] = vertex is not None
+        self.dtypes, self.ndims = dtypes, ndims
+        self.slots = slots = _Slots(len(recorder.values))
+        self.gradient = slots.gradient
+        self.needs = [False] * len(recorder.values)
+        for slot, need in zip([*range(self.n_inputs), *self.constants], needs, strict=True):
+            self.needs[slot] = need
         before = -1
         while sum(self.needs) != before:  # until the states that depend on others are known
             before = sum(self.needs)
             for call in self.calls:
-                call.mark(self.needs, slots.is_float)
+                call.mark(self.needs, lambda slot: getattr(dtypes[slot], "kind", "") == "f")
             for state, new in enumerate(self.new_states, start=1):
                 self.needs[state] = self.needs[state] or self.needs[new]
         for call in self.calls:
             call.prepare(slots)
+        self.ndims = [*ndims, *([0] * (len(slots.template) - len(ndims)))]
         self.back = [call for call in reversed(self.calls) if any(call.parents)]
-        read = set().union(*(call.reads for call in self.back)) if self.back else set()
-        self.kept = sorted(read.difference(self.constants))
+        self.differentiable = any(self.needs[slot] for slot in sources)
+        self._find_stored()
+        self._codes: dict[Any, Callable[..., Any]] = {}
 
-    def run(self, arguments: list[Value], n_steps: int, reverse: bool) -> tuple[Any, list[Any]]:
+    def _find_stored(self) -> None:
+        self.stored: dict[int, str] = {}  # slot -> "rows" or "list"
+        self.shape_like: dict[int, int] = {}  # of rows: a slot of the same shape
+        self.chunks: dict[int, tuple[int, int, int]] = {}  # slot -> the whole, which part of how many
+        self.initials: list[int] = []  # states of which the first is kept too
+        writable = (
+            {self.output: self.output} if self.varies(self.output) and self.output >= self.n_inputs else {}
+        )
+        chunks = {}
+        for call in self.calls:
+            if call.fused and any(call.parents):
+                for k, argument in call.op.writable.items():
+                    writable.setdefault(call.outs[k], call.refs[argument] if argument >= 0 else call.outs[0])
+                chunks.update({call.outs[k]: (call.outs[w], j, n) for k, (w, j, n) in call.op.chunks.items()})
+        todo = [s for call in self.back for s in sorted(call.reads) if self.varies(s)]
+        while todo:
+            slot = todo.pop()
+            if slot in chunks:
+                self.chunks[slot] = chunks[slot]
+                slot = chunks[slot][0]
+            new = self.new_states[slot - 1] if 0 < slot < self.n_inputs else None
+            if slot == 0:
+                self.stored[0], self.shape_like[0] = "rows", 0
+            elif new is not None and new >= self.n_inputs and self.varies(new):
+                if slot not in self.initials:
+                    self.initials.append(slot)
+                    todo.append(new)
+            elif slot in writable:
+                self.stored[slot], self.shape_like[slot] = "rows", writable[slot]
+            else:
+                self.stored[slot] = "list"
+
+    def varies(self, slot: int) -> bool:
+        """Whether a slot has another value at each step."""
+        if slot in self.constant_set:
+            return False
+        return slot < self.slots.n_fixed_from or slot in self.slots.not_fixed
+
+    def rows_of(self, slot: int) -> tuple[int, bool] | None:
+        """Where the values of a slot at all steps lie in rows: of which slot, and whether that is the value
+        of the step before.
+        """
+        if self.stored.get(slot) == "rows":
+            return slot, False
+        if slot in self.initials and self.stored.get(self.new_states[slot - 1]) == "rows":
+            return self.new_states[slot - 1], True
+        return None
+
+    def forward(self, keep: bool) -> Callable[..., Any]:
+        """The code of all steps forward."""
+        if keep not in self._codes:
+            self._codes[keep] = loop_code.forward(self, keep)
+        return self._codes[keep]
+
+    def backward(self, of_outputs: bool) -> Callable[..., Any]:
+        """The code of all steps backwards."""
+        if ("back", of_outputs) not in self._codes:
+            self._codes["back", of_outputs] = loop_code.backward(self, of_outputs)
+        return self._codes["back", of_outputs]
+
+
+class Loop:
+    """A recorded step, run on arrays of these shapes. The `op` of its node."""
+
+    name = "loop"
+    variadic = False
+
+    def __init__(self, recorded: Recorded, recorder: _Recorder) -> None:
+        self.recorded = recorded
+        self.shapes: list[Any] = [getattr(getattr(v, "array", v), "shape", ()) for v in recorder.values]
+        self.template = recorded.slots.template.copy()
+        for slot, refs in recorded.slots.of_shapes:
+            shapes = self.shapes
+            self.template[slot] = shapes[refs] if isinstance(refs, int) else tuple([shapes[r] for r in refs])
+        self.constants = [recorder.values[slot] for slot in recorded.constants]
+
+    def run(self, arguments: list[Value], n_steps: int, reverse: bool, grad: bool) -> tuple[Any, list[Any]]:
         """All steps forward: the outputs and the last states."""
+        recorded, shapes = self.recorded, self.shapes
         xs, *states = [v.array for v in arguments]
         xp = array_module(xs)
         self.order = range(n_steps - 1, -1, -1) if reverse else range(n_steps)
-        size = xs.shape[0] // n_steps
-        out, new_states, calls = self.output, self.new_states, self.calls
-        height = self.slots.shapes[out][0]
-        _, *shape = self.slots.shapes[out]
-        outputs = xp.empty((n_steps * height, *shape), self.slots.dtypes[out])
-        template = self.slots.template.copy()
-        for slot, value in zip(self.constants, self.constant_values, strict=True):
+        out, keep = recorded.output, recorded.differentiable
+        values = [getattr(v, "array", v) for v in self.constants]
+        template = self.template.copy()
+        for slot, value in zip(recorded.constants, values, strict=True):
             template[slot] = value
-        last = 1 + len(states)
-        differentiable = any(self.needs[slot] for slot in (out, *new_states))
-        hidden: list[Any] = []
-        keep = _getter(self.kept) if differentiable else None
-        for t in self.order:
-            env = template.copy()
-            env[0], env[1:last] = xs[t * size : (t + 1) * size], states
-            for call in calls:
-                call.forward(xp, env)
-            place = outputs[t * height : (t + 1) * height]
-            place[...] = env[out]
-            env[out] = place  # where it is kept, it is kept once
-            states = [env[slot] for slot in new_states]
-            if keep is not None:
-                hidden += keep(env)
-        shared = {out, 0, *self.constants}
-        finals = [s.copy() if slot in shared else s for slot, s in zip(new_states, states, strict=True)]
-        results = (outputs, *finals)
+        xs = xs.reshape(n_steps, *shapes[0])
+        outputs = xp.lend((n_steps, *shapes[out]), recorded.dtypes[out])
+        stored: dict[int, Any] = {}
+        if keep:
+            for slot, like in recorded.shape_like.items():
+                if slot not in (0, out):
+                    stored[slot] = xp.lend((n_steps, *shapes[like]), recorded.dtypes[like])
+            for slot, kind in recorded.stored.items():
+                if kind == "list":
+                    stored[slot] = []
+        finals = recorded.forward(keep)(xp, xs, states, template, self.order, outputs, stored)
+        finals = [xp.array(s) if type(s) is xp.array_type else s for s in finals]
+        whole = outputs.reshape(n_steps * shapes[out][0], *shapes[out][1:])
         new = Value.result._of
-        if not differentiable:
-            return new(outputs), [new(s) for s in finals]
-        self.n_results = len(results)
-        vertices = [v.vertex if need else None for v, need in zip(arguments, self.needs, strict=False)]
-        values = [(*results, *hidden), *([None] * len(arguments)), *self.constant_values]
-        node = Node(self, [*vertices, *self.constant_vertices], values, results)  # type: ignore[arg-type]
-        self.constant_values = self.constant_vertices = []  # the node has them, until it is freed
+        if not keep:
+            return new(whole), [new(s) for s in finals]
+        if 0 in recorded.stored:
+            stored[0] = xs
+        results = (whole, *finals)
+        hidden: list[Any] = []
+        for slot in recorded.stored:
+            if slot != out:
+                hidden += stored[slot] if recorded.stored[slot] == "list" else [stored[slot]]
+        hidden += [states[slot - 1] for slot in recorded.initials]
+        vertices = [v.vertex if need else None for v, need in zip(arguments, recorded.needs, strict=False)]
+        of_constants = [getattr(v, "vertex", None) if grad else None for v in self.constants]
+        kept = [(*results, *hidden), *([None] * len(arguments)), *values]
+        node = Node(self, [*vertices, *of_constants], kept, results)  # type: ignore[arg-type]
+        self.constants = []  # the node has them, until it is freed
         made = [
-            new(a, Output(node, k, a) if self.needs[slot] else None)
-            for k, (slot, a) in enumerate(zip((out, *new_states), results, strict=True))
+            new(a, Output(node, k, a) if recorded.needs[slot] else None)
+            for k, (slot, a) in enumerate(zip((out, *recorded.new_states), results, strict=True))
         ]
         return made[0], made[1:]
 
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> list[Any]:
-        """All steps backwards, on arrays, or on tensors under create_graph."""
+        """The gradients of xs, the first states and the constants: for arrays by the code that was made of
+        the step, else step by step, on tensors under create_graph, and on arrays where hidden results have
+        gradients, those of gradients.
+        """
         gs, ys, *arguments = values
-        slots, out, new_states, kept = self.slots, self.output, self.new_states, self.kept
-        template = slots.template.copy()
-        for slot, value in zip(self.constants, arguments[self.n_inputs :], strict=True):
+        recorded = self.recorded
+        template = self.template.copy()
+        for slot, value in zip(recorded.constants, arguments[recorded.n_inputs :], strict=True):
             template[slot] = value
         first = next(g for g in gs if g is not None)
         symbolic = isinstance(first, Value)
-        xp = array_module(first.array if symbolic else first)
-        sums: dict[int, Sum] = {slot: Sum(slots.dtypes[slot]) for slot in self.constants}
-        n_states, n_kept, height = len(new_states), len(kept), slots.shapes[out][0]
+        sums: dict[int, Sum] = {slot: Sum(recorded.dtypes[slot]) for slot in recorded.constants}
+
+        def add(slot: int, g: Any) -> None:
+            if g is not None:
+                sums[slot].add(g if isinstance(g, Summand) else self._fitted(slot, g), symbolic)
+
+        n_results = 1 + len(recorded.new_states)
+        steps = (
+            self._step_by_step if symbolic or any(g is not None for g in gs[n_results:]) else self._by_code
+        )
+        of_xs, states = steps(gs, ys, template, add, array_module(first.array if symbolic else first))
+        gradients = [of_xs, *states, *(sums[slot].total(symbolic) for slot in recorded.constants)]
+        return [g if p is not None else None for g, p in zip(gradients, parents, strict=True)]
+
+    def _places(self) -> dict[int, int]:
+        """Where among the results the values of a slot are, or those of the first step; -slot for a state
+        before the first.
+        """
+        recorded, places = self.recorded, {}
+        place = 1 + len(recorded.new_states)
+        for slot, kind in recorded.stored.items():
+            if slot == recorded.output:
+                places[slot] = 0
+            else:
+                places[slot] = place
+                place += len(self.order) if kind == "list" else 1
+        places.update({-slot: place + k for k, slot in enumerate(recorded.initials)})
+        return places
+
+    def _by_code(self, gs: Any, ys: Any, template: Any, add: Any, xp: Any) -> tuple[Any, list[Any]]:
+        recorded, shapes, n_steps = self.recorded, self.shapes, len(self.order)
+        out = recorded.output
+        stored: dict[int, Any] = {}
+        for slot, place in self._places().items():
+            is_list = recorded.stored.get(slot) == "list"
+            stored[slot] = ys[place : place + n_steps] if is_list else ys[place]
+        if out in stored:
+            stored[out] = stored[out].reshape(n_steps, *shapes[out])
+        of_outputs = None if gs[0] is None else gs[0].reshape(n_steps, *shapes[out])
+        states = [
+            xp.zeros(shapes[slot], recorded.dtypes[slot]) if g is None else g
+            for slot, g in zip(recorded.new_states, gs[1 : 1 + len(recorded.new_states)], strict=True)
+        ]
+        run = recorded.backward(of_outputs is not None)
+        of_xs, states = run(
+            xp, stored, of_outputs, states, template, self.order, shapes, recorded.dtypes, self._fitted, add
+        )
+        if of_xs is not None:
+            of_xs = of_xs.reshape(n_steps * of_xs.shape[1], *of_xs.shape[2:])
+        return of_xs, states
+
+    def _step_by_step(self, gs: Any, ys: Any, template: Any, add: Any, xp: Any) -> tuple[Any, list[Any]]:
+        recorded = self.recorded
+        out, new_states, places = recorded.output, recorded.new_states, self._places()
+        height, n_states = self.shapes[out][0], len(new_states)
         states: list[Any] = list(gs[1 : 1 + n_states])
-        of_outputs, of_xs = gs[0], [None] * len(self.order)
-        nothing = [None] * len(template)
-        rows = _Rows(xp, len(self.order))
-        products: dict[tuple[int, int], list[Any]] = {}  # by op and constant
-        places = [partial(rows.place, number) for number, _ in enumerate(self.back)]
+        of_xs: list[Any] = [None] * len(self.order)
+
+        def at(slot: int, i: int, t: int, among: Any) -> Any:
+            """The value of a slot at a step, or its gradient."""
+            if slot in recorded.chunks:
+                slot, j, n = recorded.chunks[slot]
+                whole = at(slot, i, t, among)
+                m = 0 if whole is None else whole.shape[-1] // n
+                return None if whole is None else whole[..., j * m : (j + 1) * m]
+            if slot not in recorded.stored:  # a state
+                if i == 0:
+                    return among[places[-slot]]
+                return at(new_states[slot - 1], i - 1, t - self.order.step, among)
+            if recorded.stored[slot] == "list":
+                return among[places[slot] + i]
+            rows = among[places[slot]]
+            if slot == out:
+                return None if rows is None else rows[t * height : (t + 1) * height]
+            return None if rows is None else rows[t]
+
+        read = sorted({slot for call in recorded.back for slot in call.reads if recorded.varies(slot)})
+        wholes = {recorded.chunks[slot][0] for slot in read if slot in recorded.chunks}
+        own = [*recorded.stored, *(slot for slot in recorded.chunks)]
         for i in range(len(self.order) - 1, -1, -1):
             t = self.order[i]
             env = template.copy()
-            start = self.n_results + i * n_kept
-            for slot, y in zip(kept, ys[start : start + n_kept], strict=True):
-                env[slot] = y
-            if not symbolic:
-                rows.t = t
-                rows.note(env[out], ys[0], t * height)
-            found: list[Any] = nothing.copy()  # gradients by slot
-            if of_outputs is not None:
-                found[out] = of_outputs[t * height : (t + 1) * height]
-            for slot, g in zip(new_states, states, strict=True):
+            for slot in read:
+                env[slot] = at(slot, i, t, ys)
+            found: list[Any] = [None] * len(template)  # gradients by slot
+
+            def put(slot: int, g: Any, found: list[Any] = found) -> None:
                 if g is not None:
                     found[slot] = g if found[slot] is None else found[slot] + g
-            if len(gs) > self.n_results:  # gradients of gradients, to the hidden results
-                for slot, g in zip(kept, gs[start : start + n_kept], strict=True):
-                    if g is not None:
-                        found[slot] = g if found[slot] is None else found[slot] + g
-            for number, call in enumerate(self.back):
-                for slot, g in call.backward(env, slots, found, places[number]):
-                    if g is None:
-                        continue
-                    if slot in sums:
-                        if type(g) is Product:
-                            products.setdefault((number, slot), []).append(g)
-                        else:
-                            sums[slot].add(g if isinstance(g, Summand) else self._fitted(slot, g), symbolic)
-                        continue
-                    g = self._fitted(slot, type(g).total([g]) if isinstance(g, Summand) else g)
-                    found[slot] = g if found[slot] is None else found[slot] + g
+
+            if out not in recorded.stored and gs[0] is not None:
+                put(out, gs[0][t * height : (t + 1) * height])
+            for slot, g in zip(new_states, states, strict=True):
+                put(slot, g)
+            for slot in own:  # of the outputs, and where these are gradients of gradients, hidden results
+                if slot not in wholes and (slot == out or len(gs) > 1 + n_states):
+                    put(slot, at(slot, i, t, gs))
+            for call in recorded.back:
+                for slot, g in call.backward(env, found):
+                    if slot in recorded.constant_set:
+                        add(slot, g)
+                    elif g is not None:
+                        put(slot, self._fitted(slot, g))
             of_xs[t] = found[0]
             states = found[1 : 1 + n_states]
-        for (_, slot), terms in products.items():
-            for product in terms if symbolic else rows.total(terms):
-                sums[slot].add(product, symbolic)
-        of_all = None if parents[0] is None else rows.joined(of_xs)
-        gradients = [_joined(of_xs) if of_all is None else of_all, *states]
-        gradients += [sums[slot].total(symbolic) for slot in self.constants]
-        return [g if p is not None else None for g, p in zip(gradients, parents, strict=True)]
+        for slot in recorded.initials:
+            g = gs[places[-slot]] if len(gs) > places[-slot] else None
+            if g is not None:
+                states[slot - 1] = g if states[slot - 1] is None else states[slot - 1] + g
+        return _joined(of_xs), states
 
     def _fitted(self, slot: int, g: Any) -> Any:
         """A gradient in the shape and type of what it belongs to."""
-        if g.shape != self.slots.shapes[slot]:
-            g = sum_to(g, self.slots.shapes[slot], self.name)
-        return g if g.dtype == self.slots.dtypes[slot] else g.astype(self.slots.dtypes[slot])
+        shape, dtype = self.shapes[slot], self.recorded.dtypes[slot]
+        if isinstance(g, Summand):
+            g = type(g).total([g])
+        if g.shape != shape:
+            g = sum_to(g, shape, self.name)
+        return g if g.dtype == dtype else g.astype(dtype)
 
 
 def _joined(pieces: list[Any]) -> Any:
     """The gradients of the steps' inputs below each other; None is zero."""
     there = next((g for g in pieces if g is not None), None)
     return None if there is None else concat([there * 0 if g is None else g for g in pieces])
-
-
-class _Rows:
-    """Memory for the arrays of all steps, one below the other; and where an array lies in such memory."""
-
-    def __init__(self, xp: Any, n_steps: int) -> None:
-        self.xp, self.n_steps, self.t = xp, n_steps, 0
-        self.wholes: dict[Any, Array] = {}
-        self.known: dict[int, tuple[Array, Array, int]] = {}  # by id: the array, the whole, its first row
-
-    def note(self, array: Array, whole: Array, row: int) -> Array:
-        """Says that `array` is the rows of `whole` from `row` on."""
-        self.known[id(array)] = array, whole, row
-        return array
-
-    def place(self, number: int, i: int, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Rows for the step at hand, for the gradient of argument i of an op."""
-        n, key = shape[0], (number, i)
-        if key not in self.wholes:
-            self.wholes[key] = self.xp.empty((self.n_steps * n, *shape[1:]), dtype)
-        whole = self.wholes[key]
-        return self.note(whole[self.t * n : (self.t + 1) * n], whole, self.t * n)
-
-    def joined(self, arrays: Sequence[Any]) -> Any:
-        """The array of which these are the rows, in order or from the last to the first; None where they lie
-        elsewhere.
-        """
-        found = [self.known.get(id(a)) for a in arrays]
-        if None in found or not found:
-            return None
-        if found[0][2] > found[-1][2]:  # type: ignore[index]
-            found.reverse()
-        _, whole, start = found[0]  # type: ignore[misc]
-        end = start
-        for array, other, row in found:  # type: ignore[misc]
-            if other is not whole or row != end:
-                return None
-            end += array.shape[0]
-        return whole[start:end]
-
-    def total(self, products: list[Product]) -> list[Product]:
-        """Products of all steps as one where they lie in order: all, or all but that of the initial state."""
-        for some, others in ((products, []), (products[1:], products[:1]), (products[:-1], products[-1:])):
-            a, g = self.joined([p.a for p in some]), self.joined([p.g for p in some])
-            if a is not None and g is not None:
-                return [Product(a, g), *others]
-        return products

@@ -31,7 +31,7 @@ from ..engine import Value, mode
 from ..engine.errors import out_of_memory
 from ..engine.graph import Node, Output, Primitive
 from . import elementwise as e
-from .codegen import Gates, Program, compiled
+from .codegen import LOGICAL, Gates, Program, compiled
 from .shape import chunk, concat
 
 
@@ -254,7 +254,7 @@ class Fused:
         raise ValueError(f"source: {language!r} is unknown; there are 'program', 'python' and 'cuda'")
 
 
-def _pieces(array: Array, n: int) -> list[Array]:
+def take_apart(array: Array, n: int) -> list[Array]:
     """Views of `n` equal parts along the last axis."""
     size = array.shape[-1] // n
     return [array[..., k * size : (k + 1) * size] for k in range(n)]
@@ -319,12 +319,57 @@ class Plan:
         self.gates = _find_gates(program, self.small) if language == "python" else {}
         self.outputs = (*program.outputs(), *hidden, *(g.whole() for g in self.gates.values() if mask))
         self.rest = _after(self.gates, program)
-        self.forward = self.compiled(
-            Program(program.inputs, "v", self.rest.steps, [*self.outputs]).without_dead_steps(),
-            small=self.small,
-            **({"activated": [*self.gates.values()]} if self.gates else {}),
-        )
+        self._forwards: dict[Any, Any] = {}
+        self.forward = self.writing((), len(self.outputs))
         self._reverses: dict[Any, Any] = {}
+        self.rows = rows
+
+    def writing(self, into: tuple[int, ...], n_outputs: int) -> Any:
+        """The code of the forward for the first outputs, of which those in `into` are written to memory that
+        it is given.
+        """
+        if (into, n_outputs) not in self._forwards:
+            wanted: list[str | None] = [*self.outputs[:n_outputs]]
+            self._forwards[into, n_outputs] = self.compiled(
+                Program(self.program.inputs, "v", self.rest.steps, wanted).without_dead_steps(),
+                into=into,
+                small=self.small,
+                **({"activated": [*self.gates.values()]} if self.gates else {}),
+            )
+        return self._forwards[into, n_outputs]
+
+    @functools.cached_property
+    def writable(self) -> dict[int, int]:
+        """The outputs that may be written to memory for all time steps: floats in the shape of the results;
+        with the number of an argument for gates, which have its shape, else -1.
+        """
+        floats: dict[str, int] = {}
+        for step in self.program.steps:
+            truths = step.op.name == "where" and all(o not in floats for o in step.operands[1:])
+            if step.op.name not in LOGICAL and not truths and step.name not in self.small:
+                floats[step.name] = -1
+        for gates in self.gates.values():
+            for name in gates.values:  # they are chunks of what is
+                floats.pop(name)
+        floats.update({g.whole(): i for i, g in self.gates.items()})
+        return {k: floats[name] for k, name in enumerate(self.outputs) if name in floats}
+
+    @functools.cached_property
+    def chunks(self) -> dict[int, tuple[int, int, int]]:
+        """The outputs that are chunks of another: which, and which of how many."""
+        whole = {name: k for k, name in enumerate(self.outputs)}
+        return {
+            whole[name]: (whole[g.whole()], j, len(g.values))
+            for g in self.gates.values()
+            if g.whole() in whole
+            for j, name in enumerate(g.values)
+            if name in whole
+        }
+
+    def is_row(self, i: int) -> bool:
+        """Whether argument i lacks the first axis, as a bias."""
+        first = sum(self.pieces[:i])
+        return bool(self.rows >> first & 1)
 
     def reverse(self, outputs: tuple[str, ...], needs: tuple[bool, ...]) -> Program:
         """The program of the gradients. Where intermediate values cost more to keep than to compute again, it
@@ -343,7 +388,7 @@ class Plan:
         """The results, the hidden ones last."""
         pieces: list[Any] = []
         for i, (array, n) in enumerate(zip(arrays, self.pieces, strict=True)):
-            pieces += [array] if n == 1 else [None] * n if i in self.gates else _pieces(array, n)
+            pieces += [array] if n == 1 else [None] * n if i in self.gates else take_apart(array, n)
         pieces += [arrays[i] for i in self.gates]
         results: list[Array] = self.forward(xp, pieces)
         return results
@@ -352,22 +397,25 @@ class Plan:
         """The arguments, without those that no rule reads."""
         return [a if keep else None for a, keep in zip(arrays, self.saved, strict=True)]
 
-    def reverse_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Any:
+    def reverse_of(
+        self, present: tuple[bool, ...], needs: tuple[bool, ...], placed: tuple[int, ...] = ()
+    ) -> Any:
         """For the outputs that have a gradient and the arguments that need one: the reverse program, with the
         forward values it reads, each with its place among results and pieces; and the code of a program that
         does the same, with the places of what that reads. It is given the memory for the gradients of pieces,
-        which belong into one array.
+        which belong into one array, and of the arguments `placed`.
         """
-        key = (present, needs)
+        key = (present, needs, placed) if placed else (present, needs)
         if key not in self._reverses:
             outputs = tuple(name for name, there in zip(self.outputs, present, strict=False) if there)
             program = self.reverse(outputs, self._of_pieces(needs))
             on_arrays = reverse(self.rest, outputs, self._of_pieces(needs)) if self.gates else program
             outside = on_arrays.outside()
             gates = [g for i, g in self.gates.items() if needs[i]]
-            wanted = [n for n, need in zip(self.pieces, needs, strict=True) if need]
-            is_piece = [n > 1 for n in wanted for _ in range(n)]
-            into = [i for i, there in enumerate(is_piece) if there]
+            wanted = [
+                (n, i in placed) for i, (n, need) in enumerate(zip(self.pieces, needs, strict=True)) if need
+            ]
+            into = [k for k, there in enumerate(n > 1 or own for n, own in wanted for _ in range(n)) if there]
             more: Any = {"differentiated": gates} if gates else {}
             run = self.compiled(on_arrays, outside, into, on_arrays.only_from(self.small), **more)
             places = {name: i for i, name in enumerate((*self.outputs, *self.program.inputs))}
@@ -393,7 +441,7 @@ class Plan:
             if n == 1 or x is None:
                 forward += [x] * n
             else:
-                forward += chunk(x, n, axis=-1) if symbolic else _pieces(x, n)
+                forward += chunk(x, n, axis=-1) if symbolic else take_apart(x, n)
         if not symbolic:
             return self.on_arrays(run, given + [forward[i] for i in reads], needs)
         parts = iter(program.interpret(given, {name: forward[i] for name, i in outside.items()}))
@@ -423,7 +471,7 @@ class Plan:
             if n > 1 and need:
                 shape = (*first.shape[:-1], n * first.shape[-1])
                 whole = place(i, shape, first.dtype) if place else xp.empty(shape, first.dtype)
-                places += _pieces(whole, n)
+                places += take_apart(whole, n)
                 if i in self.gates:
                     of_gates.append(whole)
             wholes.append(whole)
