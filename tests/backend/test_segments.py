@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tests.cuda_tools import compile_for_gpu, needs_compiler, needs_nvrtc
 from tinygrad_rnn import nn
-from tinygrad_rnn.backend import segments
+from tinygrad_rnn.backend import CannotCapture, segments
 from tinygrad_rnn.testing import strict
 
 pytestmark = pytest.mark.host
@@ -39,6 +39,31 @@ def additions(draw):
     else:
         index = rows
     return shape, index, draw(st.sampled_from(["float16", "float32", "float64"]))
+
+
+@needs_compiler
+def test_in_a_graph_the_sums_have_the_same_bits():
+    """Without sorting, which no graph can hold."""
+    rng = np.random.default_rng(0)
+    start, rows = rng.standard_normal((5, 3)).astype("float32"), rng.integers(0, 4, 40) - 2
+    values = rng.standard_normal((40, 3)).astype("float32")
+    with strict.kernels() as xp, tg.deterministic():
+        target, moved, added = (xp.from_numpy(a) for a in (start, rows, values))
+        xp.scatter_add(target, moved, added)
+        again = xp.from_numpy(start)
+        _, replay = xp.capture(lambda: xp.scatter_add(again, moved, added))
+        replay()
+        np.testing.assert_array_equal(xp.to_numpy(again), xp.to_numpy(target))
+        assert xp.launched == {"add_segments": 1, "add_places": 1}
+
+
+@needs_compiler
+def test_too_many_for_a_graph_are_told(monkeypatch):
+    monkeypatch.setattr(segments, "LOOKS", 10)
+    with strict.kernels() as xp, tg.deterministic():
+        target, rows, values = xp.zeros((4, 3), "float32"), xp.asarray([1, 1]), xp.ones((2, 3), "float32")
+        with pytest.raises(CannotCapture, match=r"2 for a tensor of shape \(4, 3\) are too many"):
+            xp.capture(lambda: xp.scatter_add(target, rows, values))
 
 
 @needs_compiler

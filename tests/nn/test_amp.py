@@ -254,3 +254,6 @@ def test_sums_of_float16_are_made_in_float32():
     np.testing.assert_allclose((ones.T * 1.001).sum(0).tolist(), 4000 * 1.00097656, rtol=1e-3)
     x.mean().backward()
     np.testing.assert_allclose(x.grad.numpy(), 1 / 12000, rtol=1e-3)
+    table = tg.zeros(2, 1, dtype="float16", requires_grad=True)  # 4096 + 1 is 4096 in float16
+    (nn.functional.embedding(tg.zeros(5000, dtype="int64"), table) * 1.0).sum().backward()
+    assert table.grad.tolist() == [[5000.0], [0.0]]

@@ -46,7 +46,7 @@ def test_nvrtc_compiles_every_kernel(name):
     for launcher in launchers(ALL[name]):
         n = len(launcher.program.inputs) + len(launcher.outside) + len(launcher.computed)
         for way, itemsize, narrow in (("c", 4, True), ("s", 2, False)):
-            assert compile_for_gpu(launcher.text(Variant(itemsize, narrow, (way,) * n))) > 0
+            assert compile_for_gpu(launcher.text_for(Variant(itemsize, narrow, (way,) * n))) > 0
 
 
 @needs_nvrtc
@@ -221,8 +221,8 @@ def test_layouts():
 
 def test_large_arrays_are_counted_in_64_bits():
     launcher = Launcher("f", LIBRARY["nn.cells.rnn_tanh"].program, [], [])
-    assert "typedef long long I;" in launcher.text(Variant(4, False, ("c",) * 3))
-    assert "typedef int I;" in launcher.text(Variant(4, True, ("c",) * 3))
+    assert "typedef long long I;" in launcher.text_for(Variant(4, False, ("c",) * 3))
+    assert "typedef int I;" in launcher.text_for(Variant(4, True, ("c",) * 3))
 
 
 def test_source_shows_the_kernels():

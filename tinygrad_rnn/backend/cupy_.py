@@ -52,12 +52,10 @@ class CuPyModule(ArrayModule):
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         # add.at exists, but adds in no fixed order: sums may differ in the last bit from run to run.
-        if not deterministic.on:
+        if deterministic.on:
+            segments.scatter_add(self, target, index, values)
+        else:
             cupy.add.at(target, index, values)
-            return
-        if self.capturing is not None:
-            raise CannotCapture("deterministic(True) sorts indices, which no graph can hold")
-        segments.scatter_add(self, target, index, values)
 
     def synchronize(self) -> None:
         cupy.cuda.get_current_stream().synchronize()

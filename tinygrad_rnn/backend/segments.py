@@ -2,7 +2,8 @@
 
 Atomic additions come in the order in which threads happen to run, so that sums differ in the last bit from
 run to run. Here the places are sorted, which puts equal ones beside each other in the order in which they
-were named, and one thread for each place and column adds what belongs there. The host waits for nothing.
+were named, and one thread for each place and column adds what belongs there. CuPy's sort cannot be part of a
+CUDA graph; there each thread looks through all the places for its own. The sums are the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from typing import Any
 
 from .base import Array
+from .capture import CannotCapture
 
 SOURCE = """
 typedef {computed} T;  // added in
@@ -30,12 +32,29 @@ extern "C" __global__ void add_segments(
     target[place * columns + column] = store(sum);
   }}
 }}
+// The same of places in any order.
+extern "C" __global__ void add_places(
+    S* target, const long long* places, const S* values, long long n, long long rows, long long columns) {{
+  for (long long k = blockIdx.x * (long long)blockDim.x + threadIdx.x; k < rows * columns;
+       k += gridDim.x * (long long)blockDim.x) {{
+    const long long row = k / columns, column = k % columns;
+    bool named = false;
+    T sum = load(target[k]);
+    for (long long i = 0; i < n; i++) {{
+      if (places[i] != row) continue;
+      sum += load(values[i * columns + column]);
+      named = true;
+    }}
+    if (named) target[k] = store(sum);
+  }}
+}}
 """
+LOOKS = 1 << 36  # at places, in a graph: a good millisecond of a large GPU (estimated)
 _kernels: dict[Any, Any] = {}
 
 
 def source(itemsize: int) -> str:
-    """The text of the kernel for floats of so many bytes."""
+    """The text of the kernels for floats of so many bytes."""
     return SOURCE.format(
         computed=COMPUTED[itemsize], stored=STORED[itemsize], conversions=conversions(itemsize)
     )
@@ -51,12 +70,25 @@ def scatter_add(xp: Any, target: Array, index: Any, values: Array) -> None:
         raise TypeError("scatter_add: expected a contiguous floating target")
     whole = xp.ascontiguousarray(xp.broadcast_to(values.astype(target.dtype), (*rows.shape, *rest)))
     flat = rows.reshape(-1)
-    order = xp.argsort(flat, kind="stable").astype("int64")
-    key = (xp, target.dtype.itemsize)
+    if xp.capturing is None:
+        order = xp.argsort(flat, kind="stable").astype("int64")
+        arguments = (target, xp.take(flat, order), order, whole, n, columns)
+        _launch(xp, "add_segments", n * columns, target.dtype.itemsize, arguments)
+        return
+    if n * target.size > LOOKS:
+        raise CannotCapture(
+            f"deterministic(True) sorts indices, which no graph can hold, and {n} for a tensor of shape "
+            f"{tuple(target.shape)} are too many to go without"
+        )
+    arguments = (target, flat, whole, n, target.size // columns, columns)
+    _launch(xp, "add_places", target.size, target.dtype.itemsize, arguments)
+
+
+def _launch(xp: Any, name: str, n_threads: int, itemsize: int, arguments: tuple[Any, ...]) -> None:
+    key = (xp, name, itemsize)
     if key not in _kernels:
-        _kernels[key] = xp.kernel(source(target.dtype.itemsize), "add_segments")
-    grid = (min(-(-n * columns // 256), 1 << 16),)
-    _kernels[key](grid, (256,), (target, xp.take(flat, order), order, whole, n, columns))
+        _kernels[key] = xp.kernel(source(itemsize), name)
+    _kernels[key]((min(-(-n_threads // 256), 1 << 16),), (256,), arguments)
 
 
 def _places(xp: Any, target: Array, index: Any) -> tuple[Array, tuple[int, ...]]:

@@ -295,7 +295,7 @@ class Launcher:
         self._kernels: dict[Variant, Any] = {}
         self._ready: dict[Any, Any] = {}
 
-    def text(self, variant: Variant) -> str:
+    def text_for(self, variant: Variant) -> str:
         """The kernel's source for a layout."""
         return kernel_source(self.name, self.program, self.outside, self.computed, self.kinds, variant)
 
@@ -303,7 +303,7 @@ class Launcher:
     def source(self) -> str:
         """The kernel for float32 arguments that lie in rows, as pieces of one buffer do."""
         n = len(self.program.inputs) + len(self.outside) + len(self.computed)
-        return self.text(Variant(4, True, ("s",) * n))
+        return self.text_for(Variant(4, True, ("s",) * n))
 
     def __call__(self, xp: Any, values: Sequence[Array], into: Sequence[Array] = ()) -> list[Any]:
         first = values[0]
@@ -364,7 +364,7 @@ class Launcher:
         variant = Variant(first.dtype.itemsize, narrow, layout.access)
         kernel = self._kernels.get(variant)
         if kernel is None:
-            kernel = self._kernels[variant] = xp.kernel(self.text(variant), self.name)
+            kernel = self._kernels[variant] = xp.kernel(self.text_for(variant), self.name)
         grid = (min(-(-n // BLOCK), MAX_BLOCKS),)
         if not self.computed:
             grid = (0,)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..backend import Array, array_module, draw_from_rows, to_numpy
+from ..backend import Array, array_module, draw_from_rows, dtypes, to_numpy
 from ..engine import Value, primitive
 from ..engine.accumulate import Summand
 from ..engine.errors import describe, mixed_devices
@@ -23,6 +23,9 @@ class Extremes(NamedTuple):
 
     values: Array
     indices: Array
+
+
+ADDED_IN = {dtypes.float16: dtypes.float32}  # and rounded once, at the end
 
 
 class Picked(Summand):
@@ -45,13 +48,14 @@ def _pick_again(g: Array, indices: tuple[Any, ...]) -> list[Array]:
 @primitive(vjp=_pick_again)
 def _put(xp: Any, *pieces: Array, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
     """Zeros of `shape` with each piece added at its index."""
-    total = xp.zeros(shape, pieces[0].dtype)
+    kind = pieces[0].dtype
+    total = xp.zeros(shape, ADDED_IN.get(kind, kind))
     for piece, index in zip(pieces, indices, strict=True):
         if _is_basic(index):
             total[index] += piece
         else:
-            xp.scatter_add(total, index, piece)
-    return total
+            xp.scatter_add(total, index, piece.astype(total.dtype, copy=False))
+    return total.astype(kind, copy=False)
 
 
 @primitive(vjp=(lambda g, index, x_shape: Picked(g, index, x_shape),))

@@ -14,7 +14,7 @@ from ..engine import primitive
 from .arguments import axes_of, axis_of, both_dialects, plain
 from .elementwise import abs as abs_
 from .elementwise import exp, maximum, minimum, sqrt, where
-from .index import Extremes, take_along_axis
+from .index import ADDED_IN, Extremes, take_along_axis
 from .shape import broadcast_to, flip, reshape
 
 
@@ -30,11 +30,8 @@ def _kept_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array
 
 @primitive(vjp=(lambda g, x_shape, axes: _spread(g, x_shape, axes),))
 def _sum(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
-    # float16 is added up in float32 (NumPy does so along some axes only), and rounded at the end
-    return x.sum(axis=axes, keepdims=keepdims, dtype=_ADDED_IN.get(x.dtype))
-
-
-_ADDED_IN = {dtypes.float16: dtypes.float32}
+    # NumPy adds float16 up in float32 along some axes only
+    return x.sum(axis=axes, keepdims=keepdims, dtype=ADDED_IN.get(x.dtype))
 
 
 @both_dialects
