@@ -90,6 +90,8 @@ def scan(cell: Cell, x: Tensor, state: State, rows: Sequence[int], reverse: bool
     if not rows or not rows[0]:  # every sequence is empty
         return cell.output(state)[:0], state
     stretches = [(n, len([*same])) for n, same in itertools.groupby(rows)]  # rows, and for how many steps
+    if len(stretches) == 1 and _height(state) == rows[0]:
+        return _stretch(cell, cell.project(x), state, len(rows), reverse)
     projected = split(cell.project(x), [n * n_steps for n, n_steps in stretches])
     outputs, final = (_backwards if reverse else _forwards)(cell, projected, state, stretches)
     return concat(outputs), final
@@ -255,6 +257,8 @@ class Recurrent(Module):
                 outputs.append(output)
                 finals.append(packing.unsort(final))
             packed = outputs[0] if len(outputs) == 1 else concat(outputs, axis=-1)
+        if len(finals) == 1:
+            return packing.unpack(packed), map_state(lambda s: s.unsqueeze(0), finals[0])
         return packing.unpack(packed), map_state(lambda *parts: stack(parts), *finals)
 
     def _initial_states(self, x: Tensor, state: State, batch_size: int) -> list[State]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,14 +127,21 @@ class Gates:
     def rows(self) -> Callable[..., tuple[Any, Any, Any]]:
         """A function of (xp, array): scale, shift and b for each column."""
         known: dict[Any, Any] = {}
+        last: Any = (None, 0, None, ())
 
         def rows(xp: Any, like: Any) -> Any:
-            key = (xp.name, like.shape[-1], like.dtype)
+            nonlocal last
+            n, dtype = like.shape[-1], like.dtype
+            of, size, kind, found = last
+            if of is xp and size == n and kind is dtype:
+                return found
+            key = (xp.name, n, dtype)
             if key not in known:
-                size = like.shape[-1] // len(self.values)
+                size = n // len(self.values)
                 shift = [0.5 if s else 0.0 for s in self.is_sigmoid for _ in range(size)]
-                shift = xp.asarray(shift, dtype=like.dtype)
+                shift = xp.asarray(shift, dtype=dtype)
                 known[key] = (1 - shift, shift, shift + shift)
+            last = (xp, n, dtype, known[key])
             return known[key]
 
         return rows
@@ -167,6 +175,52 @@ class Gates:
         return [*lines, f"xp.multiply({d}, t, out={d})"]
 
 
+@dataclass(frozen=True)
+class Text:
+    """The lines of a function (xp, values, into), and what the names in it are."""
+
+    arguments: list[str]
+    into: list[str]
+    lines: list[str]
+    results: list[str]
+    constants: dict[str, Any]
+
+    def function(self) -> Callable[..., Any]:
+        """The function, with its text in the attribute `source` and this in `text`."""
+        lines = [f"def run(xp, values{', into' if self.into else ''}):"]
+        lines.append(f"    {', '.join(self.arguments)}, = values")
+        if self.into:
+            lines.append(f"    {', '.join(self.into)}, = into")
+        lines += [f"    {line}" for line in self.lines]
+        source = "\n".join([*lines, f"    return [{', '.join(self.results)}]"])
+        scope = dict(self.constants)
+        exec(compile(source, "<pointwise>", "exec"), scope)
+        run: Callable[..., Any] = scope["run"]
+        run.source, run.text = source, self  # type: ignore[attr-defined]
+        return run
+
+    def inside(self, prefix: str, values: Sequence[str], into: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The lines as part of other code, on these expressions, and the expressions of the results. Names
+        get a prefix; the library's functions are `x_add` for `xp.add`.
+        """
+        body = "\n".join([*self.lines, *self.results])
+        own = {n for line in self.lines for n in _NAME.findall(line.partition(" = ")[0]) if " = " in line}
+        names = {name: prefix + name for name in (*own, *self.constants)}
+        used = {*_NAME.findall(body)}
+        head = []
+        for name, expression in zip((*self.arguments, *self.into), (*values, *into), strict=True):
+            names[name] = expression if expression.isidentifier() else prefix + name
+            if name in used and names[name] != expression:
+                head.append(f"{prefix}{name} = {expression}")
+        lines = [_NAME.sub(lambda m: names.get(m[0], m[0]), line) for line in self.lines]
+        return [*head, *(line.replace("xp.", "x_") for line in lines)], [
+            names.get(r, r) for r in self.results
+        ]
+
+
+_NAME = re.compile(r"(?<![.\w'\"])[A-Za-z_]\w*")
+
+
 def compiled(
     program: Program,
     outside: Sequence[str] = (),
@@ -188,17 +242,15 @@ def compiled(
     """
     arguments = [*program.inputs, *outside]
     arguments += [g.argument for g in activated] + [g.whole() for g in differentiated]
-    lines = [f"def run(xp, values{', into' if into else ''}):", f"    {', '.join(arguments)}, = values"]
+    lines: list[str] = []
     places = {i: f"d{n}" for n, i in enumerate(into)}
-    if into:
-        whole = [f"d_{g.argument}" for g in differentiated]
-        lines.append(f"    {', '.join([*places.values(), *whole])}, = into")
+    given = [*places.values(), *(f"d_{g.argument}" for g in differentiated if into)]
     written: dict[str, str] = {}  # results that are written straight to where they belong
     for gates in activated:
         whole_at = program.results.index(gates.whole()) if gates.whole() in program.results else -1
         if whole_at in places:
             written[gates.whole()] = places[whole_at]
-        lines += [f"    {line}" for line in gates.forward(places.get(whole_at))]
+        lines += gates.forward(places.get(whole_at))
     last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads()}
     floats = {step.name for step in program.steps if step.op.name not in LOGICAL}
     for i, place in places.items():
@@ -211,24 +263,18 @@ def compiled(
     for i, step in enumerate(program.steps):
         dying = [n for n in dict.fromkeys(step.reads()) if last_read[n] == i and n in free]
         reused = dying[0] if dying and step.name in floats else None
-        lines += [f"    {line}" for line in _code(step, written.get(step.name, reused), constants)]
+        lines += _code(step, written.get(step.name, reused), constants)
         free.difference_update(dying)
         if step.name in floats and step.name not in kept and step.name not in small:
             free.add(step.name)
     results = [str(name) for name in program.results]
     for i, place in places.items():
         if results[i] not in written:
-            lines.append(f"    {place}[...] = {0 if program.results[i] is None else results[i]}")
+            lines.append(f"{place}[...] = {0 if program.results[i] is None else results[i]}")
         results[i] = place
     for gates in differentiated:
-        lines += [f"    {line}" for line in gates.backward(f"d_{gates.argument}")]
-    lines.append(f"    return [{', '.join(results)}]")
-    source = "\n".join(lines)
-    scope: dict[str, Any] = constants
-    exec(compile(source, "<pointwise>", "exec"), scope)
-    run: Callable[..., Any] = scope["run"]
-    run.source = source  # type: ignore[attr-defined]
-    return run
+        lines += gates.backward(f"d_{gates.argument}")
+    return Text(arguments, given, lines, results, constants).function()
 
 
 def _code(step: Step, out: str | None, constants: dict[str, Any]) -> list[str]:

@@ -14,9 +14,11 @@ first state in slot 1, g7 the gradient of slot 7, D2_0 the gradients of argument
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .codegen import Text
 from .linalg import BY_ROWS
 from .pointwise import take_apart
 
@@ -38,20 +40,21 @@ def forward(recorded: Recorded, keep: bool) -> Callable[..., Any]:
     for number, call in enumerate(recorded.calls):
         arguments = [f"s{ref}" for ref in call.refs]
         outs = call.outs if keep or not call.fused else call.outs[: call.n_results]
+        into: list[int] = []
+        names = ", ".join(f"s{o}" for o in outs)
         if call.fused:
             into = [k for k in call.op.writable if k < len(outs) and outs[k] in rows]
-            scope[f"f{number}"] = call.op.writing(tuple(into), len(outs))
-            arguments = [f"[{', '.join(_pieces(call))}]"]
-            if into:
-                arguments.append(f"[{', '.join(f'S{outs[k]}[t]' for k in into)}]")
+            run = call.op.writing(tuple(into), len(outs))
+            apart, values = _pieces(call)
+            places = [f"S{outs[k]}[t]" for k in into]
+            code, results = _call(run, f"f{number}", values, places, len(outs), scope)
+            lines += [*apart, *code, f"{names}, = {', '.join(results)},"]
         else:
-            into = []
             scope[f"f{number}"] = call.op.forward
             if call.settings:
                 scope[f"k{number}"] = call.settings
                 arguments.append(f"**k{number}")
-        taken = ", ".join(f"s{o}" for o in outs) + ("," if call.fused or call.several else "")
-        lines.append(f"{taken} = f{number}(xp, {', '.join(arguments)})")
+            lines.append(f"{names}{',' * call.several} = f{number}(xp, {', '.join(arguments)})")
         lines += [f"S{o}.append(s{o})" for o in outs if o in lists]
         written = {outs[k] for k in into}
         lines += _placed([o for o in outs if o in rows and o not in written])
@@ -63,8 +66,8 @@ def forward(recorded: Recorded, keep: bool) -> Callable[..., Any]:
     head = [f"s{slot} = template[{slot}]" for slot in recorded.constants]
     if len(states):
         head.append(f"{', '.join(f's{k}' for k in states)}, = states")
-    names = [*(s for s in rows if s != out), *lists]
-    head += [f"S{slot} = stored[{slot}]" for slot in names]
+    memory = [*(s for s in rows if s != out), *lists]
+    head += [f"S{slot} = stored[{slot}]" for slot in memory]
     if computed:
         head.append(f"S{out} = outputs")
     scope["take_apart"] = take_apart
@@ -75,14 +78,32 @@ def forward(recorded: Recorded, keep: bool) -> Callable[..., Any]:
     )
 
 
-def _pieces(call: Any) -> list[str]:
-    """What the code of a pointwise function takes: its arguments, taken apart, and gates whole."""
-    names = []
+def _pieces(call: Any) -> tuple[list[str], list[str]]:
+    """What a pointwise function takes: its arguments, taken apart by these lines, and gates whole."""
+    lines, names = [], []
     for i, (ref, n) in enumerate(zip(call.refs, call.op.pieces, strict=True)):
-        names += (
-            [f"s{ref}"] if n == 1 else ["None"] * n if i in call.op.gates else [f"*take_apart(s{ref}, {n})"]
-        )
-    return names + [f"s{call.refs[i]}" for i in call.op.gates]
+        if n == 1:
+            names.append(f"s{ref}")
+        elif i in call.op.gates:
+            names += ["None"] * n
+        else:
+            names += [f"s{ref}_{j}" for j in range(n)]
+            lines.append(f"{', '.join(names[-n:])} = take_apart(s{ref}, {n})")
+    return lines, names + [f"s{call.refs[i]}" for i in call.op.gates]
+
+
+def _call(
+    run: Any, name: str, values: Sequence[str], into: Sequence[str], n_results: int, scope: dict[str, Any]
+) -> tuple[list[str], list[str]]:
+    """The lines that do what a compiled pointwise function does, and the expressions of its results."""
+    text = getattr(run, "text", None)
+    if isinstance(text, Text):
+        scope.update({f"{name}_{key}": value for key, value in text.constants.items()})
+        return text.inside(f"{name}_", values, into)
+    scope[name] = run
+    places = f", [{', '.join(into)}]" if into else ""
+    results = [f"{name}_{k}" for k in range(n_results)]
+    return [f"{', '.join(results)}, = {name}(xp, [{', '.join(values)}]{places})"], results
 
 
 def _placed(slots: Sequence[int]) -> list[str]:
@@ -160,14 +181,14 @@ class _Backward:
             if call.needs[i] and n == 1 and self._wanted_in_rows(ref) and not call.op.is_row(i)
         ]  # fmt: skip
         program, _, run, reads = call.op.reverse_of(present, call.needs, tuple(own))
-        self.scope[f"r{number}"] = run
         values = given + [self._piece(call, i) for i in reads]
-        places, wholes, names, results, k = [], [], {}, [], 0
+        places, wholes, k = [], [], 0
+        results: list[tuple[int, int, str, int]] = []
         for i, (ref, n, need) in enumerate(zip(call.refs, call.op.pieces, call.needs, strict=True)):
             if not need:
                 continue
             if n > 1 or i in own:
-                name = names[i] = f"D{number}_{i}"
+                name = f"D{number}_{i}"
                 self.head.append(f"{name} = lend((len(order), *shapes[{ref}]), dtypes[{ref}])")
                 if n > 1:
                     self.head.append(f"m = shapes[{ref}][-1] // {n}")
@@ -179,16 +200,16 @@ class _Backward:
                 if i in call.op.gates:
                     wholes.append(f"d{number}_{i}")
                 self.lines.append(f"d{number}_{i} = {name}[t]")
-                results.append((i, ref, f"d{number}_{i}", name))
+                results.append((i, ref, name, k))
             elif program.results[k] is not None:
-                results.append((i, ref, f"r[{k}]", ""))
+                results.append((i, ref, "", k))
             k += n
-        into = f", [{', '.join(places + wholes)}]" if places else ""
-        self.lines.append(f"r = r{number}(xp, [{', '.join(values)}]{into})")
-        for i, ref, expression, name in results:
+        lines, found = _call(run, f"r{number}", values, places + wholes, len(program.results), self.scope)
+        self.lines += lines
+        for i, ref, name, k in results:
+            expression = f"{'d' if name else 'x'}{number}_{i}"
             if not name:
-                self.lines.append(f"x{number}_{i} = {expression}")
-                expression = f"x{number}_{i}"
+                self.lines.append(f"{expression} = {found[k]}")
                 if call.op.is_row(i):
                     self._fitting(ref, expression)
             self._add(ref, expression, name)
@@ -354,6 +375,8 @@ def _is_identity(rule: Any, reads: list[int], gradient: int) -> bool:
 
 
 def _function(signature: str, lines: Sequence[str], scope: dict[str, Any]) -> Callable[..., Any]:
+    used = dict.fromkeys(re.findall(r"\bx_(\w+)\(", "\n".join(lines)))
+    lines = [*(f"x_{name} = xp.{name}" for name in used), *lines]
     source = "\n".join([f"def {signature}:", *(f"    {line}" for line in lines)])
     exec(compile(source, "<loop>", "exec"), scope)
     made: Callable[..., Any] = scope[signature.partition("(")[0]]
