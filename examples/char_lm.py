@@ -179,6 +179,7 @@ def options():
     add("--minutes", type=positive(float), help="stop after so long, in place of --epochs")
     add("--seed", type=int, default=0)
     add("--backend", default="numpy", help="numpy or cupy")
+    add("--graph", action="store_true", help="on a GPU: the training step as one CUDA graph")
     add("--out", type=pathlib.Path, default=pathlib.Path("runs"), help="folder of checkpoint and plots")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
     add(
@@ -215,6 +216,8 @@ def main():
         tg.use(args.backend)
     except (RuntimeError, ValueError) as error:
         return refuse(str(error))
+    if args.graph and tg.current_backend().name == "numpy":
+        return refuse("--graph is for a GPU: add --backend cupy")
     tg.manual_seed(args.seed)
     if args.sample is not None:
         saved, vocab, model = load_checkpoint(args)
@@ -289,6 +292,16 @@ def main():
         stop = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def train(x, y, state):
+        loss, state = loss_of(model, x, y, nn.detach(state))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        return loss.detach(), nn.detach(state)
+
+    if args.graph:
+        train = tg.cuda.graphed(train)
     signal.signal(signal.SIGINT, on_interrupt)
     progress, recent, start, first = (
         Progress(total, step),
@@ -296,6 +309,14 @@ def main():
         time.perf_counter() - elapsed,
         step,
     )
+    losses = []  # that have not been read: reading one makes the host wait for the GPU
+
+    def read_losses():
+        nonlocal recent
+        for loss in tg.stack(losses).tolist() if losses else ():
+            recent = bits(loss) if recent is None else 0.98 * recent + 0.02 * bits(loss)
+        losses.clear()
+
     while step < total and not stop:
         if step % len(batches) == 0:
             state = None
@@ -305,15 +326,12 @@ def main():
                 group["lr"] = (
                     args.lr * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * min(1, step / total)))
                 )
-            loss, state = loss_of(model, x, y, nn.detach(state))
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
+            loss, state = train(x, y, state)
+            losses.append(loss)
             step += 1
+            if step % 20 == 0 or recent is None or step - first == 30 or stop:
+                read_losses()
             elapsed = time.perf_counter() - start
-            now = bits(loss.item())
-            recent = now if recent is None else 0.98 * recent + 0.02 * now
             speed = (step - first) * y.numel() / max(1e-9, elapsed - (saved["elapsed"] if saved else 0))
             progress.step(f"{recent:.2f} bits/char, {speed:,.0f} chars/s")
             if step % 20 == 0:
@@ -322,7 +340,7 @@ def main():
                 total = max(31, int(30 / elapsed * args.minutes * 60 * 0.97))
             if step % len(batches) == 0 or step == total or stop:
                 break
-        state = nn.detach(state)
+        read_losses()
         if stop:
             break
         measured = held_out_bits(model, unseen, rows=max(1, min(16, len(unseen) // 100)))

@@ -106,6 +106,7 @@ def test_wrong_arguments(tmp_path):
     assert "invalid choice" in run("--cell", "transformer", check=2).stderr
     assert "is not positive" in run("--hidden", "0", check=2).stderr
     assert "no backend is called 'tpu'" in run("--backend", "tpu", check=2).stderr
+    assert "--graph is for a GPU" in run("--graph", check=2).stderr
     assert "there is no file" in run("--resume", "--out", tmp_path, check=2).stderr
     (tmp_path / "char_lm.npz").write_text("hello")
     assert "is no checkpoint" in run("--sample", "a", "--out", tmp_path, check=2).stderr
