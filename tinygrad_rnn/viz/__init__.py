@@ -1,5 +1,5 @@
 """Pictures that the examples share. They need matplotlib: `pip install 'tinygrad-rnn[examples]'`."""
 
-from .plots import attention_map, curves, forecast, gradient_through_time, learning_curve
+from .plots import alignment, attention_map, curves, forecast, gradient_through_time, learning_curve
 
-__all__ = ["attention_map", "curves", "forecast", "gradient_through_time", "learning_curve"]
+__all__ = ["alignment", "attention_map", "curves", "forecast", "gradient_through_time", "learning_curve"]

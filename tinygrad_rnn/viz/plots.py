@@ -124,3 +124,40 @@ def forecast(
         axes.fill_between(*band, alpha=0.25, color="tab:blue", lw=0, label="band")
     axes.legend()
     figure.savefig(path)
+
+
+def alignment(
+    path: Any,
+    panels: Sequence[tuple[Any, Any, str]],
+    names: Sequence[str],
+    *,
+    seconds: float = 1.0,
+    title: str = "When each was said",
+) -> None:
+    """When labels were said: one panel for each (features, probabilities, name). Above, features (T, bands)
+    as a spectrogram; below, for each label how probable it is at each step, (T, len(names)). `seconds`: from
+    one step to the next.
+    """
+    figure, axes = _axes("", "", title)
+    axes.remove()
+    figure.set_size_inches(9, 3.4 * len(panels))
+    figure.suptitle(title)
+    rows = figure.subplots(2 * len(panels), 1, squeeze=False, height_ratios=[3, 2] * len(panels))[:, 0]
+    for (features, probabilities, name), above, below in zip(panels, rows[::2], rows[1::2], strict=True):
+        end = seconds * len(features)
+        above.imshow(
+            features.T, origin="lower", aspect="auto", cmap="magma", extent=(0, end, 0, features.shape[1])
+        )
+        above.set(ylabel="band", xticks=[], title=name)
+        times = [seconds * (t + 0.5) for t in range(len(probabilities))]
+        for k, label in enumerate(names):
+            values = probabilities[:, k]
+            if values.max() < 0.1:
+                continue
+            (line,) = below.plot(times, values, lw=1.2)
+            below.fill_between(times, values, alpha=0.3, color=line.get_color())
+            for t in range(len(values)):  # its name at each peak
+                if values[t] >= 0.3 and values[t] == values[max(0, t - 3) : t + 4].max():
+                    below.text(times[t], 1.05, label, ha="center", color=line.get_color())
+        below.set(xlim=(0, end), ylim=(0, 1.3), ylabel="probability", xlabel="seconds")
+    figure.savefig(path)
