@@ -167,6 +167,17 @@ def users_lstm(gates: Any, c: Any) -> Any:
     return tg.sigmoid(o) * tg.tanh(c), c
 
 
+@tg.pointwise
+def users_memory(gates: Any, c: Any) -> Any:
+    i, f, g, o = tg.chunk(gates, 4, axis=-1)
+    return tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g), tg.sigmoid(o)
+
+
+@tg.pointwise
+def users_output(o: Any, c: Any) -> Any:
+    return o * tg.tanh(c)
+
+
 class UsersCell(nn.Cell):
     """The LSTM as somebody writes it for `Recurrent`."""
 
@@ -201,9 +212,8 @@ class UsersNormalisedCell(UsersCell):
 
     def step(self, px: Any, state: Any) -> Any:
         gates = px + normalised(state[0] @ self.w_h) * self.gain
-        i, f, g, o = tg.chunk(gates, 4, axis=-1)
-        c = tg.sigmoid(f) * state[1] + tg.sigmoid(i) * tg.tanh(g)
-        return tg.sigmoid(o) * tg.tanh(normalised(c)), c
+        c, o = users_memory(gates, state[1])
+        return users_output(o, normalised(c)), c
 
 
 def normalised(x: Any) -> Any:

@@ -82,7 +82,8 @@ def gates(inputs):
     """The arguments but the last as the pieces of one array, as a cell has them."""
     if len(inputs) < 3:
         return inputs
-    return [*tg.chunk(tg.concat(inputs[:-1], axis=-1), len(inputs) - 1, axis=-1), inputs[-1]]
+    widths = [x.shape[-1] for x in inputs[:-1]]
+    return [*tg.split(tg.concat(inputs[:-1], axis=-1), widths, axis=-1), inputs[-1]]
 
 
 def transposed(inputs):

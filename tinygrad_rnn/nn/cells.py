@@ -60,7 +60,9 @@ def gru_update(xz: Any, uz: Any, xn: Any, un: Any, h: Any) -> Any:
 
 
 @pointwise
-def gru_reset_after(xr: Any, xz: Any, xn: Any, ur: Any, uz: Any, un: Any, b: Any, h: Any) -> Any:
+def gru_reset_after(x: Any, u: Any, b: Any, h: Any) -> Any:
+    xr, xz, xn = chunk(x, 3, axis=-1)
+    ur, uz, un = chunk(u, 3, axis=-1)
     r, z = sigmoid(xr + ur), sigmoid(xz + uz)
     return z * tanh(xn + r * (un + b)) + (1 - z) * h
 
@@ -297,14 +299,13 @@ class GRUCell(Cell):
         return _affine(x, self.w_x, self.b)
 
     def step(self, px: Tensor, h: Tensor) -> Tensor:
-        xr, xz, xn = chunk(px, 3, axis=-1)
         if self.reset_after:
             u: Tensor = h @ self.w_h
             b: Tensor | None = self.b_h
             if b is None or b.shape[0] > self.hidden_size:
                 u, b = (u if b is None else u + b), px.new_zeros(self.hidden_size)
-            ur, uz, un = chunk(u, 3, axis=-1)
-            return gru_reset_after(xr, xz, xn, ur, uz, un, b, h)
+            return gru_reset_after(px, u, b, h)
+        xr, xz, xn = chunk(px, 3, axis=-1)
         ur, uz = chunk(h @ self.w_h, 2, axis=-1)
         return gru_update(xz, uz, xn, gru_reset(xr, ur, h) @ self.w_n, h)
 

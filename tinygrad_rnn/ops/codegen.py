@@ -255,8 +255,8 @@ def compiled(
     floats = {step.name for step in program.steps if step.op.name not in LOGICAL}
     for i, place in places.items():
         name = program.results[i]
-        if name is not None and name in floats and program.results.count(name) == 1:
-            written[name] = place
+        if name is not None and name in floats:
+            written.setdefault(name, place)  # a result that is wanted twice is copied
     kept = {*arguments, *program.results, *(name for g in activated for name in g.values)}
     constants: dict[str, Any] = {f"rows_{g.argument}": g.rows for g in (*activated, *differentiated)}
     free: set[str] = set()  # names whose memory may be written to
@@ -269,7 +269,7 @@ def compiled(
             free.add(step.name)
     results = [str(name) for name in program.results]
     for i, place in places.items():
-        if results[i] not in written:
+        if written.get(results[i]) != place:
             lines.append(f"{place}[...] = {0 if program.results[i] is None else results[i]}")
         results[i] = place
     for gates in differentiated:

@@ -11,7 +11,7 @@ from .arguments import axis_of, both_dialects, plain
 from .elementwise import abs as abs_
 from .elementwise import clip, exp, log, maximum, minimum, softplus, where
 from .index import getitem, pick
-from .reduce import logsumexp, mean, norm
+from .reduce import logsumexp, mean, norm, standardize
 from .reduce import sum as sum_
 from .shape import reshape
 
@@ -269,7 +269,6 @@ def layer_norm(
     if tuple(x.shape[x.ndim - len(shape) :]) != shape or not shape:
         raise ValueError(f"layer_norm: x has shape {tuple(x.shape)}, its last axes should be {shape}")
     axes = tuple(range(-len(shape), 0))
-    apart = x - mean(x, axes, keepdims=True)
-    y = apart / (mean(apart * apart, axes, keepdims=True) + eps) ** 0.5
+    y = standardize(x, axes, eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias

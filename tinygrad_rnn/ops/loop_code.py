@@ -178,7 +178,8 @@ class _Backward:
         given = [self.found[out] for out in call.outs if out in self.found]
         own = [
             i for i, (ref, n) in enumerate(zip(call.refs, call.op.pieces, strict=True))
-            if call.needs[i] and n == 1 and self._wanted_in_rows(ref) and not call.op.is_row(i)
+            if call.needs[i] and n == 1
+            and (ref in self.recorded.constant_set if call.op.is_row(i) else self._wanted_in_rows(ref))
         ]  # fmt: skip
         program, _, run, reads = call.op.reverse_of(present, call.needs, tuple(own))
         values = given + [self._piece(call, i) for i in reads]
@@ -189,7 +190,8 @@ class _Backward:
                 continue
             if n > 1 or i in own:
                 name = f"D{number}_{i}"
-                self.head.append(f"{name} = lend((len(order), *shapes[{ref}]), dtypes[{ref}])")
+                shape = call.outs[0] if call.op.is_row(i) else ref  # a bias: summed over all steps at last
+                self.head.append(f"{name} = lend((len(order), *shapes[{shape}]), dtypes[{ref}])")
                 if n > 1:
                     self.head.append(f"m = shapes[{ref}][-1] // {n}")
                     cuts = [f"{name}_{j} = {name}[..., {j} * m:{j + 1} * m]" for j in range(n)]
@@ -199,8 +201,11 @@ class _Backward:
                     places.append(f"{name}[t]")
                 if i in call.op.gates:
                     wholes.append(f"d{number}_{i}")
-                self.lines.append(f"d{number}_{i} = {name}[t]")
-                results.append((i, ref, name, k))
+                if call.op.is_row(i):
+                    self.tail.append(f"add({ref}, {name})")
+                else:
+                    self.lines.append(f"d{number}_{i} = {name}[t]")
+                    results.append((i, ref, name, k))
             elif program.results[k] is not None:
                 results.append((i, ref, "", k))
             k += n

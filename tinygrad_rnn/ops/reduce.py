@@ -256,6 +256,40 @@ def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     return _logsumexp(x, axes=_not_empty("logsumexp", x, axis), keepdims=bool(keepdims))
 
 
+def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...]) -> tuple[Any]:
+    of_y, of_scale = g
+    y, scale = y
+    if y.dtype == dtypes.float16:  # whose range a sum leaves
+        y, scale = y.astype(dtypes.float32), scale.astype(dtypes.float32)
+        of_y = None if of_y is None else of_y.astype(dtypes.float32)
+    per_element = 1.0 / (_count(y, axes) or 1)
+    found: Any = None
+    if of_y is not None:
+        along = (of_y * y).sum(axis=axes, keepdims=True) * per_element
+        found = (of_y - of_y.sum(axis=axes, keepdims=True) * per_element - y * along) * scale
+    if of_scale is not None:  # only where gradients have gradients
+        other = y * (scale * scale * of_scale * -per_element)
+        found = other if found is None else found + other
+    return (found,)
+
+
+@primitive(vjp=_standardize_gradient)
+def _standardize(xp: Any, x: Array, *, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+    per_element = 1.0 / (_count(x, axes) or 1)
+    kind = x.dtype
+    x = x.astype(dtypes.float32) if kind == dtypes.float16 else x  # whose range a sum of squares leaves
+    apart = x - x.sum(axis=axes, keepdims=True) * per_element
+    scale = ((apart * apart).sum(axis=axes, keepdims=True) * per_element + eps) ** -0.5
+    apart *= scale
+    return (apart, scale) if apart.dtype == kind else (apart.astype(kind), scale.astype(kind))
+
+
+def standardize(x: Array, axis: Any, eps: float) -> Array:
+    """(x - mean) / sqrt(var + eps) over some axes: what layer normalisation does."""
+    y: Array = _standardize(x, axes=axes_of("standardize", axis, x.ndim), eps=float(eps))[0]
+    return y
+
+
 @primitive(vjp=None)
 def _all(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
     return xp.all(x, axis=axes, keepdims=keepdims)

@@ -196,5 +196,7 @@ ROWS: dict[str, Row] = {
     "normalize": Row(
         ops.normalize, lambda x, axis: x / np.sqrt((x * x).sum(axis=axis, keepdims=True)), along(s.POSITIVE)
     ),
-    "layer_norm": Row(lambda x, w, b: ops.layer_norm(x, x.shape[-1], w, b), _layer_norm, normalised()),
+    "layer_norm": Row(
+        lambda x, w, b: ops.layer_norm(x, x.shape[-1], w, b), _layer_norm, normalised(), ("standardize",)
+    ),
 }
