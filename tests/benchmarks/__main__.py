@@ -33,7 +33,7 @@ def restart_without_pins(threads: int) -> str:
 def parse() -> argparse.Namespace:
     p = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="The performance table.")
     p.add_argument("--peers", default=",".join(PEERS), help="whom to compare with, of those installed")
-    p.add_argument("--rows", default="", help="rows to measure, by the beginning of their names")
+    p.add_argument("--rows", default="", help="rows to measure, with commas between")
     p.add_argument("--seconds", type=float, default=8.0, help="time for each comparison (default: 8)")
     p.add_argument("--threads", type=int, default=CORES, help="threads for each library (default: all cores)")
     p.add_argument("--quick", action="store_true", help="tiny sizes and little time")
@@ -48,11 +48,19 @@ def main() -> int:
     from . import report
     from .rows import ROWS, Settings
 
-    peers = {}
-    for name in filter(None, options.peers.split(",")):
+    asked = [r for r in options.rows.split(",") if r]
+    unknown = [name for name in asked if name not in ROWS]
+    if unknown:
+        print(f"there is no row {unknown[0]}; there are {', '.join(ROWS)}", file=sys.stderr)
+        return 2
+    chosen = {name: row for name, row in ROWS.items() if not asked or name in asked}
+    wanted = [name for name in options.peers.split(",") if name]
+    for name in wanted:
         if name not in PEERS:
             print(f"{name} is no peer; there are {', '.join(PEERS)}", file=sys.stderr)
             return 2
+    peers = {}
+    for name in wanted:
         try:
             peers[name] = importlib.import_module(name)
             for part in {"autograd": ("autograd.numpy",), "jax": ("jax.numpy",)}.get(name, ()):
@@ -61,11 +69,6 @@ def main() -> int:
             print(f"{name} is not installed: its column stays empty")
     if "torch" in peers:
         peers["torch"].set_num_threads(options.threads)
-    asked = [r for r in options.rows.split(",") if r]
-    chosen = {n: row for n, row in ROWS.items() if not asked or any(n.startswith(a) for a in asked)}
-    if not chosen:
-        print(f"no such row; there are {', '.join(ROWS)}", file=sys.stderr)
-        return 2
     machine = report.machine(peers, options.threads, cleared)
     print("\n".join(f"{k}: {v}" for k, v in machine.items()) + "\n")
     settings = Settings(peers, 0.2 if options.quick else options.seconds, options.quick)

@@ -429,7 +429,7 @@ def step(): layer(x)[0].sum().backward()
     others = {}
     if "torch" in settings.peers:
         others["torch"] = peak_memory(program.format(module="torch", **sizes_))
-    ratios = {name: (ours / max(m, 0.1),) * 3 for name, m in others.items()}
+    ratios = {name: (ours / m,) * 3 for name, m in others.items() if m > 0}
     yield Result("peak memory", f"{n_steps}, {n}, {size}, {size}", ours, others, ratios, "MiB")
 
 
