@@ -1,5 +1,21 @@
 """Pictures that the examples share. They need matplotlib: `pip install 'tinygrad-rnn[examples]'`."""
 
-from .plots import alignment, attention_map, curves, forecast, gradient_through_time, learning_curve
+from .plots import (
+    alignment,
+    attention_map,
+    curves,
+    forecast,
+    gradient_through_time,
+    learning_curve,
+    piano_roll,
+)
 
-__all__ = ["alignment", "attention_map", "curves", "forecast", "gradient_through_time", "learning_curve"]
+__all__ = [
+    "alignment",
+    "attention_map",
+    "curves",
+    "forecast",
+    "gradient_through_time",
+    "learning_curve",
+    "piano_roll",
+]

@@ -20,6 +20,18 @@ def _axes(xlabel: str, ylabel: str, title: str) -> tuple[Any, Any]:
     return figure, axes
 
 
+def _save(figure: Any, path: Any) -> None:
+    """Writes the picture. A PNG gets a palette, which makes it a third the size."""
+    if not str(path).endswith(".png"):
+        figure.savefig(path)
+        return
+    from PIL import Image  # matplotlib needs it, so it is there
+
+    figure.canvas.draw()
+    drawn = Image.frombytes("RGBA", figure.canvas.get_width_height(), bytes(figure.canvas.buffer_rgba()))
+    drawn.convert("RGB").quantize(128).save(path, optimize=True)
+
+
 def learning_curve(
     path: Any,
     steps: Sequence[float],
@@ -44,7 +56,7 @@ def learning_curve(
     if values and min(values) > 0:  # the first steps are far above; show what follows
         axes.set_ylim(0.9 * min(values), max(1.1 * min(values), min(max(values), 3 * min(values))))
     axes.legend()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def gradient_through_time(
@@ -59,7 +71,7 @@ def gradient_through_time(
     for name, values in norms.items():
         axes.semilogy(range(first, first + len(values)), values, "o-", ms=3, label=name)
     axes.legend()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def attention_map(
@@ -79,7 +91,7 @@ def attention_map(
         axes.set_xticks(range(len(read)), read, fontsize=8)
         axes.set_yticks(range(len(written)), written, fontsize=8)
         axes.tick_params(length=0)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def curves(
@@ -101,7 +113,7 @@ def curves(
     if log:
         axes.set_yscale("log")
     axes.legend()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def forecast(
@@ -123,7 +135,7 @@ def forecast(
     if band is not None:
         axes.fill_between(*band, alpha=0.25, color="tab:blue", lw=0, label="band")
     axes.legend()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def alignment(
@@ -160,4 +172,27 @@ def alignment(
                 if values[t] >= 0.3 and values[t] == values[max(0, t - 3) : t + 4].max():
                     below.text(times[t], 1.05, label, ha="center", color=line.get_color())
         below.set(xlim=(0, end), ylim=(0, 1.3), ylabel="probability", xlabel="seconds")
-    figure.savefig(path)
+    _save(figure, path)
+
+
+def piano_roll(
+    path: Any, voices: dict[str, Sequence[int]], *, xlabel: str = "quarter notes", title: str = "Piano roll"
+) -> None:
+    """For each voice the key (MIDI's number, 0 for silence) that it holds at each step; a held key is one
+    bar.
+    """
+    figure, axes = _axes(xlabel, "", title)
+    figure.set_size_inches(9, 3.6)
+    for k, (name, keys) in enumerate(voices.items()):
+        starts = [t for t in range(len(keys)) if t == 0 or keys[t] != keys[t - 1]]
+        for begin, end in zip(starts, [*starts[1:], len(keys)], strict=True):
+            if keys[begin]:
+                axes.barh(keys[begin], end - begin - 0.15, left=begin, height=0.8, color=f"C{k}")
+        axes.barh(0, 0, color=f"C{k}", label=name)
+    sounding = [key for keys in voices.values() for key in keys if key] or [60]
+    low, high = min(sounding) - 1, max(sounding) + 1
+    octaves = [key for key in range(0, 128, 12) if low <= key <= high]
+    axes.set_yticks(octaves, [f"C{key // 12 - 1}" for key in octaves])
+    axes.set(xlim=(0, max(map(len, voices.values()))), ylim=(low, high))
+    figure.legend(loc="outside lower center", ncols=max(1, len(voices)))
+    _save(figure, path)
