@@ -1,6 +1,6 @@
 """Picture to words: handwritten digits in a row, read aloud: "seven zero four" (the notes' image captioning).
 
-    python examples/caption.py                          # six minutes on two cores
+    python examples/caption.py                          # five minutes
     python examples/caption.py --predict runs/caption_strip.png
 
 The picture, 28 rows high, goes in column by column, like a sentence; a decoder with attention says the words,
@@ -159,7 +159,7 @@ def draw(folder, model, pictures, right):
     from matplotlib.figure import Figure
     from matplotlib.image import imsave
 
-    figure = Figure(figsize=(11, 2.6 * -(-len(pictures) // 3)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(11, 2.6 * -(-len(pictures) // 3)), dpi=90, layout="constrained")
     for k, (picture, caption) in enumerate(zip(pictures, captions_of(model, pictures, 3), strict=True)):
         with tg.no_grad():
             _, weights = model.decoder(tg.tensor([[BOS, *caption]]).T, model.look([picture]))

@@ -214,6 +214,8 @@ def load_checkpoint(args):
         saved = tg.load(args.out / "char_lm.npz")
     except (OSError, ValueError) as error:
         sys.exit(refuse(str(error)))
+    if not isinstance(saved, dict) or "vocab" not in saved:
+        sys.exit(refuse(f"{args.out / 'char_lm.npz'} is no checkpoint of char_lm.py"))
     for name in SHAPE:
         setattr(args, name, saved["settings"][name])
     vocab = data.CharVocab.from_state(saved["vocab"])

@@ -1,6 +1,6 @@
 """Time series: one number after the other, and what comes next, with a band (many to one).
 
-    python examples/forecast.py                            # sunspots, two minutes on two cores
+    python examples/forecast.py                            # sunspots, half a minute
     python examples/forecast.py --data airline             # or demand
     python examples/forecast.py --data FILE.csv --season 12      # a series of yours: its last column
     python examples/forecast.py --predict FILE.csv         # goes on with a series like the one it learned
@@ -323,8 +323,12 @@ def report(args, x, s, scale, nets, errors):
         viz.forecast(
             args.out / f"forecast_{args.name}.png",
             first + np.arange(shown_from, last + 1), x[shown_from : last + 1],
-            {"one step ahead": (first + k, mean[k - d - 1]), "from there on": (years, found["nets"][:, -1])},
-            (years, low[:, -1], high[:, -1]), xlabel=s["unit"], title=f"{args.name}: {len(nets)} nets",
+            {
+                "one step ahead": (first + k, mean[k - d - 1]),
+                f"up to {horizon} steps ahead": (years, found["nets"][:, -1]),
+            },
+            (years, low[:, -1], high[:, -1]), xlabel=s["unit"], ylabel=args.name,
+            title=f"Forecasts by {len(nets)} nets ({args.cell})",
         )  # fmt: skip
         print(f"the picture and the checkpoint are in {args.out}")
     except (ImportError, OSError) as error:

@@ -140,7 +140,9 @@ def train(args, name, model, loss, draw, enough, minutes):
 
 
 def predict(args):
-    """The sum of the two marked numbers, by every net that was trained."""
+    """The sum of the two marked numbers, by every net that was trained. Unmarked numbers drawn by chance are
+    put after the first marked one, until there are as many as a net learned from.
+    """
     try:
         x = tg.tensor(
             [[[float(word.rstrip("*")), float(word.endswith("*"))]] for word in args.predict.split()]
@@ -157,8 +159,12 @@ def predict(args):
         saved = common.load(path)
         model = Net(common.CELLS[saved["name"].partition("-")[0]][0](2, saved["hidden"]), 1)
         model.load_state_dict(saved["model"])
+        k = int(x[:, 0, 1].argmax()) + 1
+        more = max(0, int(saved["name"].rpartition("-")[2]) - len(x))
+        filling = tg.stack([tg.rand(more, 1), tg.zeros(more, 1)], axis=-1)
         with tg.no_grad():
-            print(f"{saved['name']}: {model(x)[-1].item():.3f}")
+            said = model(tg.concat([x[:k], filling, x[k:]]))[-1].item()
+        print(f"{saved['name']}: {said:.3f} (the marks {more} numbers further apart)")
     return 0
 
 

@@ -110,6 +110,8 @@ def test_wrong_arguments(tmp_path):
     assert "there is no file" in run("--resume", "--out", tmp_path, check=2).stderr
     (tmp_path / "char_lm.npz").write_text("hello")
     assert "is no checkpoint" in run("--sample", "a", "--out", tmp_path, check=2).stderr
+    tg.save(tmp_path / "char_lm.npz", example="another")
+    assert "is no checkpoint of char_lm.py" in run("--sample", "a", "--out", tmp_path, check=2).stderr
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
