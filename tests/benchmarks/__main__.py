@@ -15,6 +15,7 @@ import argparse
 import importlib
 import os
 import sys
+from typing import Any
 
 CORES = os.cpu_count() or 1
 PEERS = ("torch", "jax", "autograd", "mygrad")
@@ -42,6 +43,16 @@ def parse() -> argparse.Namespace:
     return p.parse_args()
 
 
+def imported(name: str) -> Any:
+    """A peer, or None where it is not installed."""
+    try:
+        for part in {"autograd": ("autograd.numpy",), "jax": ("jax.numpy",)}.get(name, ()):
+            importlib.import_module(part)
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
 def main() -> int:
     options = parse()
     cleared = restart_without_pins(options.threads)
@@ -59,13 +70,9 @@ def main() -> int:
         if name not in PEERS:
             print(f"{name} is no peer; there are {', '.join(PEERS)}", file=sys.stderr)
             return 2
-    peers = {}
+    peers = {name: module for name in wanted if (module := imported(name)) is not None}
     for name in wanted:
-        try:
-            peers[name] = importlib.import_module(name)
-            for part in {"autograd": ("autograd.numpy",), "jax": ("jax.numpy",)}.get(name, ()):
-                importlib.import_module(part)
-        except ImportError:
+        if name not in peers:
             print(f"{name} is not installed: its column stays empty")
     if "torch" in peers:
         peers["torch"].set_num_threads(options.threads)
