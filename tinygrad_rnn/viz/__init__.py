@@ -9,6 +9,7 @@ from .plots import (
     learning_curve,
     piano_roll,
 )
+from .words import word_scores
 
 __all__ = [
     "alignment",
@@ -18,4 +19,5 @@ __all__ = [
     "gradient_through_time",
     "learning_curve",
     "piano_roll",
+    "word_scores",
 ]
