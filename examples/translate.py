@@ -2,7 +2,7 @@
 notes' machine translation, where what goes in and what comes out differ in length.
 
     python examples/translate.py                        # dates in 56 languages to ISO 8601: four minutes
-    python examples/translate.py --task g2p             # letters to sounds: twenty minutes
+    python examples/translate.py --task g2p             # letters to sounds: a quarter of an hour
     python examples/translate.py --predict "lundi 5 février 2024" "2024년 2월 5일"
     python examples/translate.py --task g2p --predict recurrent
 
@@ -34,7 +34,7 @@ REFERENCE = {
     "dates": "100 % exact is reachable",
     "g2p": "word error of cmusphinx' g2p-seq2seq: LSTM 2 x 64 39.6 %, LSTM 2 x 512 31.1 %",
 }
-DEFAULTS = {"dates": (64, 3), "g2p": (128, 10)}  # hidden, epochs
+DEFAULTS = {"dates": (64, 3), "g2p": (128, 6)}  # hidden, epochs
 SHAPE = ("cell", "hidden", "embedding", "dropout")
 
 
@@ -187,7 +187,7 @@ def options():
     add("--hidden", type=positive(int), help="of one direction; 64 for dates, 128 for g2p")
     add("--embedding", type=positive(int), default=64)
     add("--dropout", type=common.fraction, default=0.1)
-    add("--epochs", type=positive(int), help="3 for dates, 10 for g2p")
+    add("--epochs", type=positive(int), help="3 for dates, 6 for g2p")
     add("--batch", type=positive(int), default=64)
     add("--lr", type=positive(float), default=3e-3, help="the highest learning rate")
     add("--sampling", type=common.fraction, default=0.0, help="how often it reads its own tokens at the end")
