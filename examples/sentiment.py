@@ -1,7 +1,7 @@
 """Many to one: a sentence goes in, one number comes out. It is the notes' sentiment analysis: is a sentence
 of a film review for the film or against it, and which words say so?
 
-    python examples/sentiment.py                        # ten folds: nine minutes
+    python examples/sentiment.py                        # ten folds: five minutes
     python examples/sentiment.py --predict "A film of rare charm." "I want these two hours back."
 
 An LSTM reads the words both ways, and the largest value of each feature over the sentence decides. The data
