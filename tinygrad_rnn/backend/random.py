@@ -4,6 +4,9 @@ device.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +34,11 @@ def manual_seed(seed: int) -> Generator:
 def default_rng(rng: Generator | int | None = None) -> Generator:
     """`rng` as a generator: itself, a new one from an integer seed, or for None the package's own."""
     if rng is None:
-        return _own()
+        rng = _own()
     if isinstance(rng, np.random.Generator):
+        draws = _draws.get()
+        if draws is not None:
+            draws.note(rng)
         return rng
     if isinstance(rng, (int, np.integer)):
         return np.random.default_rng(int(rng))
@@ -50,6 +56,55 @@ def set_rng_state(state: dict[str, Any]) -> None:
     bits = getattr(np.random, state["bit_generator"])()
     bits.state = state
     _generator = np.random.Generator(bits)
+
+
+class Draws:
+    """Where generators stood before something drew from them, so that it can draw the same again."""
+
+    def __init__(self) -> None:
+        self.own = _generator  # the package's
+        self.states: list[tuple[Generator, Any]] = []
+
+    def note(self, generator: Generator) -> None:
+        """Called before a generator is drawn from."""
+        if self.own is None:
+            self.own = _generator
+        if all(known is not generator for known, _ in self.states):
+            self.states.append((generator, dict(generator.bit_generator.state)))
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """In this block the generators draw what they drew; afterwards they stand where they stood."""
+        global _generator
+        own, now = _generator, [dict(generator.bit_generator.state) for generator, _ in self.states]
+        try:
+            _generator = self.own
+            for generator, state in self.states:
+                generator.bit_generator.state = state
+            yield
+        finally:
+            _generator = own
+            for (generator, _), state in zip(self.states, now, strict=True):
+                generator.bit_generator.state = state
+
+
+_draws: ContextVar[Draws | None] = ContextVar("tinygrad_rnn_draws", default=None)
+
+
+@contextmanager
+def noting_draws() -> Iterator[Draws]:
+    """Notes which generators are drawn from in a block, and where they stood."""
+    draws = Draws()
+    token = _draws.set(draws)
+    try:
+        yield draws
+    finally:
+        _draws.reset(token)
+        outer = _draws.get()
+        if outer is not None:  # what is noted in here is drawn out there, too
+            for generator, state in draws.states:
+                if all(known is not generator for known, _ in outer.states):
+                    outer.states.append((generator, state))
 
 
 def draw_from_rows(

@@ -41,6 +41,11 @@ _current_mode = mode.current
 REGISTRY: dict[str, Primitive] = {}
 
 
+def tick() -> int:
+    """The time: later than every node there is."""
+    return next(_clock)
+
+
 class Value:
     """An array and its place in a graph. `tinygrad_rnn.Tensor` adds the operators and methods to it."""
 
@@ -337,15 +342,17 @@ def backward(
     inputs: Sequence[Value] | None = None,
     retain_graph: bool = False,
     create_graph: bool = False,
+    since: int = 0,
 ) -> list[Any]:
     """Sends the gradients `seeds` (arrays, or tensors under create_graph) from `outputs` back through the
     graph.
 
     Without `inputs` they are added to the `.grad` of every leaf; with it, the gradients of these values are
-    returned (None where no path leads) and no `.grad` changes.
+    returned (None where no path leads) and no `.grad` changes. What was computed before the time `since` is
+    not gone through.
     """
     try:
-        return _backward(outputs, seeds, inputs, retain_graph, create_graph)
+        return _backward(outputs, seeds, inputs, retain_graph, create_graph, since)
     except MemoryError as reason:
         raise errors.out_of_memory("backward", [o.array for o in outputs], reason) from reason
 
@@ -356,6 +363,7 @@ def _backward(
     inputs: Sequence[Value] | None,
     retain_graph: bool,
     create_graph: bool,
+    since: int,
 ) -> list[Any]:
     watched = {_place(v.vertex) for v in inputs or () if v.vertex is not None}
     found: dict[Any, Any] = {}
@@ -364,7 +372,7 @@ def _backward(
     for output, seed in zip(outputs, seeds, strict=True):
         if output.vertex is not None:
             _add(sums, _place(output.vertex), seed, output.vertex.dtype, create_graph)
-    order, useful = _nodes_behind([o.vertex for o in outputs], None if inputs is None else watched)
+    order, useful = _nodes_behind([o.vertex for o in outputs], None if inputs is None else watched, since)
 
     with mode.enable_grad() if create_graph else mode.no_grad():
         while order:
@@ -454,7 +462,7 @@ def _add(sums: dict[Any, Any], place: Any, g: Any, dtype: Any, create_graph: boo
 
 
 def _nodes_behind(
-    roots: Iterable[Vertex | None], watched: set[Any] | None
+    roots: Iterable[Vertex | None], watched: set[Any] | None, since: int
 ) -> tuple[list[Node], set[Leaf | Node | None] | None]:
     """The nodes from which the roots were computed, oldest first. With `watched`, only those that lead to a
     watched place, and the set of everything that does."""
@@ -463,7 +471,7 @@ def _nodes_behind(
     nodes = []
     while stack:
         node = stack.pop()
-        if type(node) is not Node:
+        if type(node) is not Node or node.time < since:
             continue
         nodes.append(node)
         for parent in node.parents:

@@ -7,6 +7,7 @@ from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, DecoderState, Memory
 from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach
+from .checkpoint import checkpoint
 from .containers import ModuleDict, ParameterList
 from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
 from .dropout import Dropout

@@ -29,6 +29,7 @@ from ..ops.loop import loop
 from ..tensor import Tensor
 from . import functional as F
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, map_state, match_state
+from .checkpoint import checkpoint
 from .module import Module, ModuleList
 from .utils.rnn import PackedSequence, read_lengths
 
@@ -82,43 +83,68 @@ def _indices(like: Tensor, rows: list[int]) -> Any:
     return array_module(like.array).asarray(rows, dtype="int64")
 
 
-def scan(cell: Cell, x: Tensor, state: State, rows: Sequence[int], reverse: bool) -> tuple[Tensor, State]:
+def scan(
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    rows: Sequence[int],
+    reverse: bool,
+    checkpoint_every: int | None = None,
+) -> tuple[Tensor, State]:
     """Runs a cell over packed rows x (sum(rows), input_size), from `state` (B, ...), sorted.
 
-    Returns the outputs, packed like x, and the state of each row after its last step.
+    Returns the outputs, packed like x, and the state of each row after its last step. With `checkpoint_every`
+    nothing is kept of so many steps at a time but where they began.
     """
     if not rows or not rows[0]:  # every sequence is empty
         return cell.output(state)[:0], state
     stretches = [(n, len([*same])) for n, same in itertools.groupby(rows)]  # rows, and for how many steps
-    if len(stretches) == 1 and _height(state) == rows[0]:
+    run: Any = _stretch
+    if checkpoint_every:
+        stretches = [part for n, n_steps in stretches for part in _parts(n, n_steps, checkpoint_every)]
+        run = _stretch_again
+    elif len(stretches) == 1 and _height(state) == rows[0]:
         return _stretch(cell, cell.project(x), state, len(rows), reverse)
-    projected = split(cell.project(x), [n * n_steps for n, n_steps in stretches])
-    outputs, final = (_backwards if reverse else _forwards)(cell, projected, state, stretches)
+    xs = split(x if checkpoint_every else cell.project(x), [n * n_steps for n, n_steps in stretches])
+    outputs, final = (_backwards if reverse else _forwards)(run, cell, xs, state, stretches)
     return concat(outputs), final
 
 
-def _forwards(cell: Cell, projected: Any, state: State, stretches: Any) -> tuple[list[Tensor], State]:
+def _parts(n: int, n_steps: int, every: int) -> list[tuple[int, int]]:
+    """A stretch of n rows as several of at most `every` steps."""
+    return [(n, min(every, n_steps - start)) for start in range(0, n_steps, every)]
+
+
+def _stretch_again(cell: Cell, x: Tensor, state: State, n_steps: int, reverse: bool) -> tuple[Tensor, State]:
+    """Some steps of equal size, from the input on, whose graph is made again in backward."""
+    done: tuple[Tensor, State] = checkpoint(
+        lambda x, state: _stretch(cell, cell.project(x), state, n_steps, reverse), x, state
+    )
+    return done
+
+
+def _forwards(run: Any, cell: Cell, xs: Any, state: State, stretches: Any) -> tuple[list[Tensor], State]:
     outputs, ended = [], []
-    for px, (n, n_steps) in zip(projected, stretches, strict=True):
+    for x, (n, n_steps) in zip(xs, stretches, strict=True):
         if _height(state) != n:
             ended.append(map_state(lambda s, n=n: s[n:], state))
             state = map_state(lambda s, n=n: s[:n], state)
-        output, state = _stretch(cell, px, state, n_steps, reverse=False)
+        output, state = run(cell, x, state, n_steps, False)
         outputs.append(output)
     return outputs, _below(state, *reversed(ended))
 
 
-def _backwards(cell: Cell, projected: Any, state: State, stretches: Any) -> tuple[list[Tensor], State]:
+def _backwards(run: Any, cell: Cell, xs: Any, state: State, stretches: Any) -> tuple[list[Tensor], State]:
     outputs: list[Tensor] = []
     start, n_before = state, 0
     state = None
-    for px, (n, n_steps) in zip(reversed(projected), reversed(stretches), strict=True):
+    for x, (n, n_steps) in zip(reversed(xs), reversed(stretches), strict=True):
         joining = start  # rows whose end is here join in
         if n - n_before != _height(start):
             joining = map_state(lambda s, a=n_before, b=n: s[a:b], start)
         state = joining if state is None else _below(state, joining)
         n_before = n
-        output, state = _stretch(cell, px, state, n_steps, reverse=True)
+        output, state = run(cell, x, state, n_steps, True)
         outputs.append(output)
     if n_before != _height(start):
         state = _below(state, map_state(lambda s: s[n_before:], start))
@@ -175,7 +201,9 @@ class Recurrent(Module):
     `Recurrent(cell)` is one layer; `Recurrent(a, b)` two, the second reading the first's output; with
     `bidirectional` the cells come in pairs (forward, backward) for each layer, and outputs of a pair are
     joined. `reverse` reads from the end. `dropout` is the probability with which elements between layers are
-    dropped in training.
+    dropped in training. `checkpoint_every=k` keeps of k steps at a time only where they began, and computes
+    them again in backward: with k near the root of T, the memory for T steps is of the order of that root, at
+    the cost of one more forward (Gruslys et al. 2016; see `checkpoint`).
 
     `output, state = layer(x, state=None, lengths=None)`:
     x (T, B, input_size), or (B, T, input_size) with `batch_first`, or (T, input_size) for one sequence.
@@ -193,6 +221,7 @@ class Recurrent(Module):
         reverse: bool = False,
         batch_first: bool = False,
         dropout: float = 0.0,
+        checkpoint_every: int | None = None,
         rng: Any = None,
     ) -> None:
         super().__init__()
@@ -203,6 +232,11 @@ class Recurrent(Module):
             raise ValueError(f"{name}: bidirectional layers need pairs of cells, got {len(cells)}")
         if bidirectional and reverse:
             raise ValueError(f"{name}: a bidirectional layer reads both ways already; reverse has no meaning")
+        if checkpoint_every is not None and (not isinstance(checkpoint_every, int) or checkpoint_every < 1):
+            raise ValueError(
+                f"{name}: checkpoint_every must be a positive integer or None, got {checkpoint_every!r}"
+            )
+        self.checkpoint_every = checkpoint_every
         self.cells = ModuleList(cells)
         self.bidirectional, self.reverse, self.batch_first = bidirectional, reverse, batch_first
         self.num_directions = 2 if bidirectional else 1
@@ -249,8 +283,9 @@ class Recurrent(Module):
                 k = layer * self.num_directions + direction
                 reverse = self.reverse or direction == 1
                 try:
+                    start = packing.sort(starts[k])
                     output, final = scan(
-                        self.cells[k], packed, packing.sort(starts[k]), packing.rows, reverse
+                        self.cells[k], packed, start, packing.rows, reverse, self.checkpoint_every
                     )
                 except MemoryError as reason:
                     raise out_of_memory(f"{type(self).__name__}, layer {layer}", [packed], reason) from reason
@@ -309,6 +344,7 @@ class Recurrent(Module):
             "reverse": self.reverse,
             "batch_first": self.batch_first,
             "dropout": self.dropout,
+            "checkpoint_every": self.checkpoint_every,
         }
         return ", ".join(f"{name}={value}" for name, value in settings.items() if value)
 
@@ -351,6 +387,7 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        checkpoint_every: int | None = None,
         device: Any = None,
         dtype: Any = None,
         init: str = "default",
@@ -360,7 +397,12 @@ class RNN(Recurrent):
         make = partial(RNNCell, bias=bias, nonlinearity=nonlinearity, init=init, **place)
         cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
         super().__init__(
-            *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng
+            *cells,
+            bidirectional=bidirectional,
+            batch_first=batch_first,
+            dropout=dropout,
+            checkpoint_every=checkpoint_every,
+            rng=rng,
         )
 
 
@@ -379,6 +421,7 @@ class LSTM(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        checkpoint_every: int | None = None,
         device: Any = None,
         dtype: Any = None,
         init: str = "default",
@@ -388,7 +431,12 @@ class LSTM(Recurrent):
         make = partial(LSTMCell, bias=bias, init=init, **place)
         cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
         super().__init__(
-            *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng
+            *cells,
+            bidirectional=bidirectional,
+            batch_first=batch_first,
+            dropout=dropout,
+            checkpoint_every=checkpoint_every,
+            rng=rng,
         )
 
 
@@ -408,6 +456,7 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         *,
         reset_after: bool = False,
+        checkpoint_every: int | None = None,
         device: Any = None,
         dtype: Any = None,
         init: str = "default",
@@ -417,7 +466,12 @@ class GRU(Recurrent):
         make = partial(GRUCell, bias=bias, reset_after=reset_after, init=init, **place)
         cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
         super().__init__(
-            *cells, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout, rng=rng
+            *cells,
+            bidirectional=bidirectional,
+            batch_first=batch_first,
+            dropout=dropout,
+            checkpoint_every=checkpoint_every,
+            rng=rng,
         )
 
 
