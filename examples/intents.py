@@ -27,7 +27,7 @@ from tinygrad_rnn.nn.utils.rnn import pad_sequence
 
 REFERENCE = "99.1 % TF-IDF and logistic regression, 24 intents"
 TEMPLATES = ("home-assistant-intents", "2026.10.27", "home_assistant_intents/data/en.json")
-SHAPE = ("hidden", "embedding", "dropout", "word_dropout")
+SHAPE = ("cell", "hidden", "embedding", "dropout", "word_dropout")
 THINGS = """
     milk, two eggs, olive oil, bread and butter, batteries, toilet paper, call the dentist, water the plants,
     feed the cat, some jazz, dinner is ready, we leave soon, pink floyd, the blue danube, abbey road
@@ -154,7 +154,8 @@ def understand(model, vocab, intents, words):
 
 
 def train(args, cell, vocab, intents, sentences):
-    model = Reader(vocab, len(intents), cell, *(getattr(args, name) for name in SHAPE))
+    settings = {name: getattr(args, name) for name in SHAPE} | {"cell": cell}
+    model = Reader(vocab, len(intents), **settings)
     batches = data.DataLoader(
         [(vocab.encode(words), intents.index(intent)) for words, intent in sentences],
         batch_sampler=data.BucketSampler([len(words) for words, _ in sentences], args.batch, rng=args.seed),
@@ -168,8 +169,7 @@ def train(args, cell, vocab, intents, sentences):
         scheduler=optim.lr_scheduler.WarmupCosineLR(optimizer, min(50, total // 2), total),
         checkpoint=checkpoint(args, cell), resume=args.resume,
         extras={
-            "example": common.name(), "settings": {name: getattr(args, name) for name in SHAPE},
-            "vocab": vocab.state_dict(), "intents": intents,
+            "example": common.name(), "settings": settings, "vocab": vocab.state_dict(), "intents": intents,
         },
     )  # fmt: skip
     return model.eval()
@@ -183,8 +183,7 @@ def restored(args):
     """(model, vocabulary, intents) from the checkpoint in --out."""
     saved = common.load(checkpoint(args, args.cell))
     vocab = data.WordVocab.from_state(saved["vocab"])
-    settings = (saved["settings"][name] for name in SHAPE)
-    model = Reader(vocab, len(saved["intents"]), args.cell, *settings).eval()
+    model = Reader(vocab, len(saved["intents"]), **saved["settings"]).eval()
     model.load_state_dict(saved["model"])
     return model, vocab, saved["intents"]
 
