@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.examples import run_example
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "char_lm.py"
 pytestmark = pytest.mark.host  # the backend is an option of the script
@@ -48,6 +49,15 @@ def test_quick_run_writes_what_it_promises(tmp_path):
     assert again.stdout.startswith("The ")
     assert again.stdout == run("--sample", "The ", "--length", 30, "--out", tmp_path).stdout
     assert "complete; there is nothing to resume" in run("--resume", "--out", tmp_path, check=2).stderr
+
+
+def test_the_king_james_bible(tmp_path):
+    """Its words alone: no numbers of verses, no brackets."""
+    said = run_example("char_lm.py", "--text", "kjv", "--quick", "--out", tmp_path).stdout
+    assert float(re.search(r"held out: (\d\.\d+) bits per character", said).group(1)) < 6
+    characters = set(tg.load(tmp_path / "char_lm.npz")["vocab"]["tokens"])
+    assert characters > set("abcdefghijklmnopqrstuvwxyz ,.:;")
+    assert not characters & set("0123456789[]")
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
