@@ -177,7 +177,16 @@ def predict(args):
         if not clean(text):
             common.fail("there is nothing to translate")
         (out,) = translate(model, vocabs, [clean(text)], args.beam)
-        print(f"{text} -> {('' if args.task == 'dates' else ' ').join(out)}")
+        written = ("" if args.task == "dates" else " ").join(out)
+        print(f"{text} -> {written}{'' if args.task == 'g2p' or is_date(written) else ' (which is no date)'}")
+
+
+def is_date(text):
+    try:
+        datetime.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def options():
