@@ -2,7 +2,7 @@
 notes' machine translation, where what goes in and what comes out differ in length.
 
     python examples/translate.py                        # dates in 56 languages to ISO 8601: four minutes
-    python examples/translate.py --task g2p             # letters to sounds: a quarter of an hour
+    python examples/translate.py --task g2p             # letters to sounds: ten minutes
     python examples/translate.py --predict "lundi 5 février 2024" "2024년 2월 5일"
     python examples/translate.py --task g2p --predict recurrent
 
