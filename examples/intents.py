@@ -1,7 +1,7 @@
 """Many to one: what does a sentence ask for? It is the notes' chatbot that reads an intent from "what time is
 it?", and their question how much of the first words is left when the last has been read.
 
-    python examples/intents.py                          # RNN, LSTM and GRU: two minutes
+    python examples/intents.py                          # RNN, LSTM and GRU: half a minute
     python examples/intents.py --demo                   # talk to it
     python examples/intents.py --cell rnn --predict "what time is it?" "it is dark in here"
 
@@ -256,7 +256,7 @@ def main():
         f"{len(sentences):,} sentences of {len(intents)} intents to learn from, "
         f"{len(test):,} of {len({intent for _, intent in test})} held out; {len(vocab):,} words"
     )
-    asked = [words_of(text) for text in ("what time is it?", "set the lights in the kitchen to 50 percent")]
+    asked = [words_of(text) for text in ("what time is it?", "pause the timer in the living room")]
     rows, right = [], {}
     for cell in args.cells:
         model = train(args, cell, vocab, intents, sentences)

@@ -21,7 +21,7 @@ def read_wav(path):
             content = file.readframes(n_samples)
     except OSError as error:
         common.fail(f"{path} cannot be read: {error.strerror}")
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:
         common.fail(f"{path} is no WAV file that can be read: {str(error) or 'it ends too early'}")
     if width not in (1, 2):
         common.fail(f"{path} has samples of {8 * width} bits; save it with 16, or with 8")

@@ -77,7 +77,7 @@ def checkpoint(args):
     return args.out / f"speech_{args.task}.npz"
 
 
-def train(args, batches, loss, validate=None, **settings):
+def train(args, batches, loss, validate=None, metrics=None, **extras):
     model = Nets(*(getattr(args, name) for name in SHAPE))
     optimizer = optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.01)
     total = args.epochs * args.batches
@@ -85,11 +85,11 @@ def train(args, batches, loss, validate=None, **settings):
     print(f"{args.cell} with {sum(p.numel() for p in model.parameters()):,} weights")
     common.fit(
         model, loss, batches, optimizer, epochs=args.epochs, clip=5.0, scheduler=scheduler,
-        scheduler_every="step", validate=validate, monitor="loss",  # which is lowest at the end
+        scheduler_every="step", validate=validate, metrics=metrics,
         checkpoint=checkpoint(args), resume=args.resume,
         extras={
             "example": common.name(), "task": args.task,
-            "shape": [getattr(args, name) for name in SHAPE], **settings,
+            "shape": [getattr(args, name) for name in SHAPE], **extras,
         },
     )  # fmt: skip
     return model.eval()
@@ -192,12 +192,18 @@ def read(model, rows, beam=None):
     return ["".join(str(label - 1) for label in row) for row in found]
 
 
+def wrong_digits(model, batch, beam=None):
+    """The digit error rate: wrong, missing and added digits over those said; and how many those are."""
+    rows, said = batch
+    n = sum(map(len, said))
+    heard = read(model, rows, beam)
+    return sum(nn.edit_distance(a, b) for a, b in zip(heard, said, strict=True)) / n, n
+
+
 def error(model, clips, beam=None):
-    """The digit error rate: wrong, missing and added digits over those that were said."""
-    rows, said = pairs(clips)
-    heard = [digits for k in range(0, len(rows), 50) for digits in read(model, rows[k : k + 50], beam)]
-    wrong = sum(nn.edit_distance(a, b) for a, b in zip(heard, said, strict=True))
-    return wrong / sum(map(len, said))
+    """The digit error rate on many clips."""
+    found = [wrong_digits(model, pairs(clips[k : k + 50]), beam) for k in range(0, len(clips), 50)]
+    return sum(rate * n for rate, n in found) / sum(n for _, n in found)
 
 
 def captchas(n, seed):
@@ -238,9 +244,12 @@ def digits(args):
         return F.ctc_loss(model(rows), targets, [len(row) for row in rows], [len(row) for row in said])
 
     rng = np.random.default_rng([args.seed, 1 << 30])
-    valid = [clip(rng, rng.uniform(*args.snr)) for _ in range(50)]
+    n = 1 if args.quick else 4
+    valid = [pairs([clip(rng, rng.uniform(*args.snr)) for _ in range(32)]) for _ in range(n)]
+    if args.babble:
+        valid.append(pairs([clip(rng) for _ in range(32)]))
     print(f"{args.epochs} epochs of {args.batches * args.batch:,} mixtures of {len(voices)} recordings")
-    model = train(args, batches, loss, lambda model: {"digit_error": error(model, valid)})
+    model = train(args, batches, loss, valid, {"digit_error": wrong_digits})
     n, mean = 10 if args.quick else 200, []
     print(f"\nnoise below voice   greedy   beam of 10     digit error on {n} mixtures held out")
     for snr in LEVELS:

@@ -168,6 +168,11 @@ def test_bad_recordings_get_one_sentence(digits, sound, tmp_path, capsys):
     for content in (b"", b"RIFF", b"hello, this is a text", b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00"):
         path.write_bytes(content)
         assert "is no WAV file that can be read" in complaint()
+    write(path, np.ones(4000))
+    content = bytearray(path.read_bytes())
+    content[16] = 255  # a part that is longer than the file
+    path.write_bytes(content)
+    assert "is no WAV file that can be read" in complaint()
     write(path, np.zeros(0))
     assert "is too short: 0.00 s" in complaint()
     write(path, np.zeros(4000))

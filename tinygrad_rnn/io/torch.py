@@ -104,18 +104,19 @@ def _cells(module: Module) -> Iterator[tuple[str, tuple[Any, dict[str, str]]]]:
         elif isinstance(layer, Recurrent) and id(layer) not in seen:
             for k, cell in enumerate(layer.cells):
                 seen.add(id(cell))
-                if not isinstance(cell, (RNNCell, LSTMCell, GRUCell)):
-                    continue  # a user's cell keeps its own names
+                if type(cell) not in (RNNCell, LSTMCell, GRUCell):
+                    continue  # other cells keep their own names
                 n = layer.num_directions
                 suffix = f"_l{k // n}" + ("_reverse" if k % n else "")
                 yield f"{start}cells.{k}.", (cell, _names(cell, start, suffix))
-        elif isinstance(layer, (RNNCell, LSTMCell, GRUCell)) and id(layer) not in seen:
+        elif type(layer) in (RNNCell, LSTMCell, GRUCell) and id(layer) not in seen:
             seen.add(id(layer))
             yield start, (layer, _names(layer, start, ""))
 
 
 def _names(cell: Any, start: str, suffix: str) -> dict[str, str]:
     short = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if cell.b is not None else [])
+    short += ["weight_hr"] if getattr(cell, "w_r", None) is not None else []
     return {name: f"{start}{name}{suffix}" for name in short}
 
 
@@ -136,6 +137,8 @@ def _cell_to_torch(where: str, cell: Any) -> Arrays:
         )
     w_x, w_h = (_turned(cell, backend.to_numpy(w.array)).T.copy() for w in (cell.w_x, cell.w_h))
     found = {"weight_ih": w_x, "weight_hh": w_h}
+    if getattr(cell, "w_r", None) is not None:
+        found["weight_hr"] = backend.to_numpy(cell.w_r.array).T.copy()
     if cell.b is not None:
         found["bias_ih"] = _turned(cell, backend.to_numpy(cell.b.array)).copy()
         found["bias_hh"] = np.zeros_like(found["bias_ih"])
@@ -148,6 +151,8 @@ def _cell_to_torch(where: str, cell: Any) -> Arrays:
 
 def _cell_from_torch(cell: Any, given: Arrays) -> Arrays:
     found = {"w_x": _turned(cell, given["weight_ih"].T), "w_h": _turned(cell, given["weight_hh"].T)}
+    if "weight_hr" in given:
+        found["w_r"] = given["weight_hr"].T
     if cell.b is not None and cell.b_h is not None and cell.b_h.shape == cell.b.shape:
         found["b"], found["b_h"] = _turned(cell, given["bias_ih"]), _turned(cell, given["bias_hh"])
     elif cell.b is not None:

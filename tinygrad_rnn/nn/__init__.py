@@ -29,6 +29,9 @@ from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
 from .search import Found, beam_search, greedy_search
+from .state import reset_rows, tbptt
+from .variants import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell, PeepholeLSTMCell
+from .wrappers import RecurrentDropout, WeightDrop, Zoneout
 
 if TYPE_CHECKING:
     from . import amp

@@ -95,6 +95,7 @@ class Cell(Module):
     )
     init = "default"  # how reset_parameters fills the weights; "torch" is the other way
     _fitting: Any = None  # batch size and shapes of the last state that was checked
+    _mask: Any = None  # of recurrent dropout, for the sequences at hand
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
@@ -115,6 +116,21 @@ class Cell(Module):
     def step(self, px: Tensor, state: State) -> State:
         """The state after one time step: px (batch, ...) is `project`'s, state the one before."""
         raise NotImplementedError(f"{type(self).__name__} must define step(px, state)")
+
+    @property
+    def output_size(self) -> int:
+        """The features of what `output` shows."""
+        return self.hidden_size
+
+    def for_sequence(self, batch_size: int, like: Tensor) -> Cell:
+        """The cell as it is for all steps of one batch of sequences: wrappers draw here what is random and
+        stays the same over time. Rows of the batch may end early, never join.
+        """
+        return self
+
+    def dropped(self, h: Tensor) -> Tensor:
+        """The state as it enters the cell's products: without what `RecurrentDropout` drops."""
+        return h if self._mask is None else h * self._mask[: h.shape[0]]
 
     def initial_state(self, batch_size: int, like: Tensor) -> State:
         """Zeros for `batch_size` rows, in the type and on the device of `like`."""
@@ -146,7 +162,8 @@ class Cell(Module):
         elif (x.shape[0], _shapes(state)) != self._fitting:
             state = match_state(name, state, self.initial_state(x.shape[0], x))
             self._fitting = (x.shape[0], _shapes(state))
-        return self.step(self.project(x), state)
+        cell = self.for_sequence(x.shape[0], x)
+        return cell.step(cell.project(x), state)
 
     def reset_parameters(self, rng: Any = None) -> None:
         """New starting values: input weights Glorot, recurrent weights orthogonal, both gate by gate; biases
@@ -168,6 +185,9 @@ class Cell(Module):
                 fill = start.xavier_uniform_ if name == "w_x" else start.orthogonal_
                 for k in range(0, p.shape[1], h):
                     fill(p.data[:, k : k + h], rng=rng)
+
+    def _add_parameters(self, **place: Any) -> None:
+        """What a variant of a cell has besides, made before all are filled."""
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
@@ -205,6 +225,7 @@ class RNNCell(Cell):
         self.w_h = Parameter(empty(hidden_size, hidden_size, **place))
         self.b = Parameter(empty(hidden_size, **place)) if bias else None
         self.b_h = Parameter(empty(hidden_size, **place)) if bias and init == "torch" else None
+        self._add_parameters(**place)
         self.reset_parameters(rng)
 
     def project(self, x: Tensor) -> Tensor:
@@ -212,7 +233,7 @@ class RNNCell(Cell):
 
     def step(self, px: Tensor, h: Tensor) -> Tensor:
         g = rnn_tanh if self.nonlinearity == "tanh" else rnn_relu
-        return g(px, h @ self.w_h)
+        return g(px, self.dropped(h) @ self.w_h)
 
 
 class LSTMCell(Cell):
@@ -220,7 +241,7 @@ class LSTMCell(Cell):
     (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
     `cell(x, (h, c))`: x (batch, input_size), h and c (batch, hidden_size) -> LSTMState(h, c). Gate blocks: i,
-    f, g, o.
+    f, g, o. With `proj_size`, h' = (o * tanh(c')) w_r is of that size (Sak, Senior & Beaufays 2014, eq. 6).
     """
 
     static = True
@@ -231,19 +252,31 @@ class LSTMCell(Cell):
         hidden_size: int,
         bias: bool = True,
         *,
+        proj_size: int = 0,
         device: Any = None,
         dtype: Any = None,
         init: str = "default",
         rng: Any = None,
     ) -> None:
         super().__init__(input_size, hidden_size)
-        self.init = init
+        if not isinstance(proj_size, int) or not 0 <= proj_size < hidden_size:
+            raise ValueError(
+                f"{type(self).__name__}: proj_size must be at least 0 and less than hidden_size = "
+                f"{hidden_size}, got {proj_size!r}"
+            )
+        self.init, self.proj_size = init, proj_size
         place = {"device": device, "dtype": dtype}
         self.w_x = Parameter(empty(input_size, 4 * hidden_size, **place))
-        self.w_h = Parameter(empty(hidden_size, 4 * hidden_size, **place))
+        self.w_h = Parameter(empty(self.output_size, 4 * hidden_size, **place))
         self.b = Parameter(empty(4 * hidden_size, **place)) if bias else None
         self.b_h = Parameter(empty(4 * hidden_size, **place)) if bias and init == "torch" else None
+        self.w_r = Parameter(empty(hidden_size, proj_size, **place)) if proj_size else None
+        self._add_parameters(**place)
         self.reset_parameters(rng)
+
+    @property
+    def output_size(self) -> int:
+        return self.proj_size or self.hidden_size
 
     def reset_parameters(self, rng: Any = None) -> None:
         super().reset_parameters(rng)
@@ -254,11 +287,18 @@ class LSTMCell(Cell):
         return _affine(x, self.w_x, self.b, self.b_h)
 
     def step(self, px: Tensor, state: LSTMState) -> LSTMState:
-        return LSTMState(*lstm(addmm(px, state.h, self.w_h), state.c))
+        h, c = lstm(addmm(px, self.dropped(state.h), self.w_h), state.c)
+        return LSTMState(self._projected(h), c)
+
+    def _projected(self, h: Tensor) -> Tensor:
+        return h if self.w_r is None else h @ self.w_r
 
     def initial_state(self, batch_size: int, like: Tensor) -> LSTMState:
-        zeros = like.new_zeros(batch_size, self.hidden_size)
-        return LSTMState(zeros, zeros)
+        c = like.new_zeros(batch_size, self.hidden_size)
+        return LSTMState(like.new_zeros(batch_size, self.proj_size) if self.proj_size else c, c)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (f", proj_size={self.proj_size}" if self.proj_size else "")
 
 
 class GRUCell(Cell):
@@ -293,6 +333,7 @@ class GRUCell(Cell):
         self.b = Parameter(empty(3 * hidden_size, **place)) if bias else None
         n = (3 if init == "torch" else 1) * hidden_size
         self.b_h = Parameter(empty(n, **place)) if bias and reset_after else None
+        self._add_parameters(**place)
         self.reset_parameters(rng)
 
     def project(self, x: Tensor) -> Tensor:
@@ -300,14 +341,15 @@ class GRUCell(Cell):
 
     def step(self, px: Tensor, h: Tensor) -> Tensor:
         if self.reset_after:
-            u: Tensor = h @ self.w_h
+            u: Tensor = self.dropped(h) @ self.w_h
             b: Tensor | None = self.b_h
             if b is None or b.shape[0] > self.hidden_size:
                 u, b = (u if b is None else u + b), px.new_zeros(self.hidden_size)
             return gru_reset_after(px, u, b, h)
         xr, xz, xn = chunk(px, 3, axis=-1)
-        ur, uz = chunk(h @ self.w_h, 2, axis=-1)
-        return gru_update(xz, uz, xn, gru_reset(xr, ur, h) @ self.w_n, h)
+        known = self.dropped(h)
+        ur, uz = chunk(known @ self.w_h, 2, axis=-1)
+        return gru_update(xz, uz, xn, gru_reset(xr, ur, known) @ self.w_n, h)
 
     def extra_repr(self) -> str:
         return super().extra_repr() + (", reset_after=True" if self.reset_after else "")

@@ -98,12 +98,17 @@ def dropout(
         return input
     if not isinstance(input, Tensor) or not input.is_floating_point():
         raise TypeError(f"dropout: expected a floating tensor, got {describe(input)}")
-    rng = None if rng is None else default_rng(rng)
-    kept = array_module(input.array).fed(lambda: default_rng(rng).random(input.shape, dtype="float32") >= p)
-    mask = kept.astype(input.dtype)
+    mask = kept_elements(input, p, rng)
     if p < 1:
         mask *= 1 / (1 - p)
     return input * mask
+
+
+def kept_elements(like: Tensor, p: float, rng: Any = None) -> Any:
+    """An array in the shape and type of `like`: each element 0 with probability p, else 1."""
+    rng = None if rng is None else default_rng(rng)
+    kept = array_module(like.array).fed(lambda: default_rng(rng).random(like.shape, dtype="float32") >= p)
+    return kept.astype(like.dtype)
 
 
 def check_probability(name: str, p: float, called: str = "p") -> None:

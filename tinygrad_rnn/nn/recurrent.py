@@ -30,8 +30,10 @@ from ..tensor import Tensor
 from . import functional as F
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, map_state, match_state
 from .checkpoint import checkpoint
-from .module import Module, ModuleList
+from .containers import ParameterList
+from .module import Module, ModuleList, Parameter
 from .utils.rnn import PackedSequence, read_lengths
+from .wrappers import Showing
 
 
 class Packing:
@@ -184,6 +186,13 @@ def _unflattened(like: State, tensors: Sequence[Any]) -> State:
     return map_state(lambda _: next(following), like)
 
 
+def _stacked(states: list[State]) -> State:
+    """The states of several layers as one, layer by layer along a new first axis."""
+    if len(states) == 1:
+        return map_state(lambda s: s.unsqueeze(0), states[0])
+    return map_state(lambda *parts: stack(parts), *states)
+
+
 def _height(state: State) -> int:
     while isinstance(state, tuple):
         state = state[0]
@@ -210,7 +219,10 @@ class Recurrent(Module):
     lengths: for each row how many of the T steps are real, integers in any order, zeros allowed.
     output (T, B, directions * hidden_size), zeros past each end (or batch first, or unbatched, as x is).
     state: the cell's state with (layers * directions, B, hidden_size), after each row's last step; that of a
-    row of length 0 is its initial one. The same shapes go in, zeros if not given.
+    row of length 0 is its initial one. The same shapes go in; zeros if not given, or, with
+    `learn_initial_state`, parameters, which begin as what the cell begins with.
+    With `return_states=True` a third result has the states after every step: what the state has, with
+    (layers * directions, T, B, hidden_size), or (.., B, T, ..) with `batch_first`.
     x may be a PackedSequence; then output is one too.
     """
 
@@ -222,6 +234,7 @@ class Recurrent(Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         checkpoint_every: int | None = None,
+        learn_initial_state: bool = False,
         rng: Any = None,
     ) -> None:
         super().__init__()
@@ -244,19 +257,31 @@ class Recurrent(Module):
         self.input_size, self.hidden_size = cells[0].input_size, cells[0].hidden_size
         F.check_probability(type(self).__name__, dropout, "dropout")
         self.dropout = dropout
+        self.initial_state: ParameterList | None = None
+        if learn_initial_state:
+            likes = [next(iter(cell.parameters())) for cell in cells]
+            starts = [cell.initial_state(1, like) for cell, like in zip(cells, likes, strict=True)]
+            firsts = [s[0] for start in starts for s in _flattened(start)]
+            self.initial_state = ParameterList(Parameter(s.detach()) for s in firsts)
         self._rng = None if rng is None else default_rng(rng)
 
     def forward(
-        self, x: Any, state: State = None, lengths: Any = None, *, hx: State = None
-    ) -> tuple[Any, State]:
+        self,
+        x: Any,
+        state: State = None,
+        lengths: Any = None,
+        *,
+        hx: State = None,
+        return_states: bool = False,
+    ) -> Any:
         state = hx if state is None else state  # PyTorch's name for it
         if isinstance(x, PackedSequence):
-            return self._run_packed(x, state, lengths)
+            return self._run_packed(x, state, lengths, return_states)
         name = type(self).__name__
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: x must be a Tensor or a PackedSequence, got a {type(x).__name__}")
         if x.ndim == 2:
-            return self._run_unbatched(x, state, lengths)
+            return self._run_unbatched(x, state, lengths, return_states)
         if x.ndim != 3:
             wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
             raise ValueError(
@@ -268,13 +293,18 @@ class Recurrent(Module):
         if lengths is not None:
             lengths = read_lengths(name, lengths, x.shape[0], x.shape[1])
         packing = Packing(x.shape[0], x.shape[1], lengths)
-        output, state = self._run(x, state, packing)
-        return (output.swapaxes(0, 1) if self.batch_first else output), state
+        output, state, *states = self._run(x, state, packing, return_states)
+        if self.batch_first:
+            output = output.swapaxes(0, 1)
+            states = [map_state(lambda s: s.swapaxes(1, 2), all_) for all_ in states]
+        return output, state, *states
 
-    def _run(self, x: Tensor, state: State, packing: Packing) -> tuple[Tensor, State]:
-        """x (T, B, input_size) -> output (T, B, directions * hidden_size) and the state."""
+    def _run(self, x: Tensor, state: State, packing: Packing, return_states: bool) -> tuple[Any, ...]:
+        """x (T, B, input_size) -> output (T, B, directions * hidden_size) and the state; and those of all
+        steps.
+        """
         starts = self._initial_states(x, state, packing.batch_size)
-        packed, finals = packing.pack(x), []
+        packed, finals, states = packing.pack(x), [], []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 packed = F.dropout(packed, self.dropout, self.training, rng=self._rng)
@@ -284,44 +314,56 @@ class Recurrent(Module):
                 reverse = self.reverse or direction == 1
                 try:
                     start = packing.sort(starts[k])
-                    output, final = scan(
-                        self.cells[k], packed, start, packing.rows, reverse, self.checkpoint_every
-                    )
+                    cell = self.cells[k].for_sequence(packing.batch_size, x)
+                    run = Showing(cell) if return_states else cell
+                    output, final = scan(run, packed, start, packing.rows, reverse, self.checkpoint_every)
                 except MemoryError as reason:
                     raise out_of_memory(f"{type(self).__name__}, layer {layer}", [packed], reason) from reason
+                if return_states:
+                    widths = [part.shape[-1] for part in _flattened(start)]
+                    shown = _unflattened(start, split(output, widths, axis=-1))
+                    states.append(map_state(packing.unpack, shown))
+                    output = cell.output(shown)
                 outputs.append(output)
                 finals.append(packing.unsort(final))
             packed = outputs[0] if len(outputs) == 1 else concat(outputs, axis=-1)
-        if len(finals) == 1:
-            return packing.unpack(packed), map_state(lambda s: s.unsqueeze(0), finals[0])
-        return packing.unpack(packed), map_state(lambda *parts: stack(parts), *finals)
+        return packing.unpack(packed), *(_stacked(each) for each in (finals, states) if each)
 
     def _initial_states(self, x: Tensor, state: State, batch_size: int) -> list[State]:
         zeros = [cell.initial_state(batch_size, x) for cell in self.cells]
+        if state is None and self.initial_state is not None:
+            learned = iter(self.initial_state)
+            return [map_state(lambda s: next(learned).expand(*s.shape), start) for start in zeros]
         if state is None:
             return zeros
         shapes = map_state(lambda s: s.unsqueeze(0).expand(len(zeros), *s.shape), zeros[0])
         state = match_state(type(self).__name__, state, shapes)
         return [map_state(lambda s, k=k: s[k], state) for k in range(len(zeros))]
 
-    def _run_unbatched(self, x: Tensor, state: State, lengths: Any) -> tuple[Tensor, State]:
+    def _run_unbatched(self, x: Tensor, state: State, lengths: Any, return_states: bool) -> tuple[Any, ...]:
         if lengths is not None and getattr(lengths, "ndim", 1) == 0:
             lengths = [lengths]
         batch_axis = 0 if self.batch_first else 1
         self._check_features(x)
         state = None if state is None else map_state(lambda s: s.unsqueeze(1), state)
-        output, state = self.forward(x.unsqueeze(batch_axis), state, lengths)
-        return output.squeeze(batch_axis), map_state(lambda s: s.squeeze(1), state)
+        output, state, *states = self.forward(
+            x.unsqueeze(batch_axis), state, lengths, return_states=return_states
+        )
+        states = [map_state(lambda s: s.squeeze(1 + batch_axis), all_) for all_ in states]
+        return output.squeeze(batch_axis), map_state(lambda s: s.squeeze(1), state), *states
 
-    def _run_packed(self, x: PackedSequence, state: State, lengths: Any) -> tuple[PackedSequence, State]:
+    def _run_packed(
+        self, x: PackedSequence, state: State, lengths: Any, return_states: bool
+    ) -> tuple[Any, ...]:
         if lengths is not None:
             raise ValueError(
                 f"{type(self).__name__}: a PackedSequence has its lengths already; leave lengths out"
             )
         padded: Tensor = x.padded
         self._check_features(padded)
-        output, state = self._run(padded, state, Packing(padded.shape[0], padded.shape[1], list(x.lengths)))
-        return x.with_padded(output), state
+        packing = Packing(padded.shape[0], padded.shape[1], list(x.lengths))
+        output, *states = self._run(padded, state, packing, return_states)
+        return x.with_padded(output), *states
 
     def _check_features(self, x: Tensor) -> None:
         if x.shape[-1] != self.input_size:
@@ -359,14 +401,16 @@ def _cells(
     num_layers: int,
     bidirectional: bool,
     rng: Any,
+    output_size: int = 0,
 ) -> list[Cell]:
     """The cells of a stack: every layer after the first reads the outputs of all directions of the one
-    below.
+    below, which are of `output_size`, by default the hidden size.
     """
     if not isinstance(num_layers, int) or num_layers < 1:
         raise ValueError(f"num_layers must be a positive integer, got {num_layers!r}")
     n = 2 if bidirectional else 1
-    sizes = [input_size if layer == 0 else n * hidden_size for layer in range(num_layers) for _ in range(n)]
+    below = n * (output_size or hidden_size)
+    sizes = [input_size if layer == 0 else below for layer in range(num_layers) for _ in range(n)]
     rng = None if rng is None else default_rng(rng)  # one generator for all, so that no two start alike
     return [make(size, hidden_size, rng=rng) for size in sizes]
 
@@ -388,6 +432,7 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         *,
         checkpoint_every: int | None = None,
+        learn_initial_state: bool = False,
         device: Any = None,
         dtype: Any = None,
         init: str = "default",
@@ -402,13 +447,14 @@ class RNN(Recurrent):
             batch_first=batch_first,
             dropout=dropout,
             checkpoint_every=checkpoint_every,
+            learn_initial_state=learn_initial_state,
             rng=rng,
         )
 
 
 class LSTM(Recurrent):
-    """Long short-term memory: `LSTMCell` over time, `num_layers` deep; the state is LSTMState(h, c). See
-    `Recurrent`.
+    """Long short-term memory: `LSTMCell` over time, `num_layers` deep; the state is LSTMState(h, c), h of
+    `proj_size` features where that is given. See `Recurrent`.
     """
 
     def __init__(
@@ -420,22 +466,25 @@ class LSTM(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         checkpoint_every: int | None = None,
+        learn_initial_state: bool = False,
         device: Any = None,
         dtype: Any = None,
         init: str = "default",
         rng: Any = None,
     ) -> None:
         place = {"device": device, "dtype": dtype}
-        make = partial(LSTMCell, bias=bias, init=init, **place)
-        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
+        make = partial(LSTMCell, bias=bias, proj_size=proj_size, init=init, **place)
+        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng, proj_size)
         super().__init__(
             *cells,
             bidirectional=bidirectional,
             batch_first=batch_first,
             dropout=dropout,
             checkpoint_every=checkpoint_every,
+            learn_initial_state=learn_initial_state,
             rng=rng,
         )
 
@@ -457,6 +506,7 @@ class GRU(Recurrent):
         *,
         reset_after: bool = False,
         checkpoint_every: int | None = None,
+        learn_initial_state: bool = False,
         device: Any = None,
         dtype: Any = None,
         init: str = "default",
@@ -471,6 +521,7 @@ class GRU(Recurrent):
             batch_first=batch_first,
             dropout=dropout,
             checkpoint_every=checkpoint_every,
+            learn_initial_state=learn_initial_state,
             rng=rng,
         )
 
@@ -483,10 +534,24 @@ class Bidirectional(Module):
     layer of depth n is read n deep in each direction before the two are joined; for joining after every
     layer, give the layer `bidirectional=True`. Call and shapes as `Recurrent`; states come in pairs (forward,
     backward) for each layer.
+
+    `merge`: how the two outputs become one: "concat", 2 * hidden_size features; "sum", "mean" or "product",
+    hidden_size of them; or None: the output is the pair.
     """
 
-    def __init__(self, layer: Recurrent, backward: Recurrent | None = None, *, rng: Any = None) -> None:
+    def __init__(
+        self,
+        layer: Recurrent,
+        backward: Recurrent | None = None,
+        *,
+        merge: str | None = "concat",
+        rng: Any = None,
+    ) -> None:
         super().__init__()
+        if merge not in _MERGES:
+            names = ", ".join(map(repr, _MERGES))
+            raise ValueError(f"Bidirectional: merge is {merge!r}, expected one of {names}")
+        self.merge = merge
         if not isinstance(layer, Recurrent) or layer.bidirectional or layer.reverse:
             raise TypeError(
                 "Bidirectional: expected a recurrent layer that reads forwards, such as LSTM(...)"
@@ -506,18 +571,36 @@ class Bidirectional(Module):
             layer.hidden_size,
         )
 
-    def forward(self, x: Any, state: State = None, lengths: Any = None) -> tuple[Any, State]:
+    def forward(
+        self, x: Any, state: State = None, lengths: Any = None, *, return_states: bool = False
+    ) -> Any:
         there = back = None
         if state is not None:
             there, back = (map_state(lambda s, k=k: s[k::2], state) for k in (0, 1))
-        ahead, there = self.forward_layer(x, there, lengths)
-        behind, back = self.backward_layer(x, back, lengths)
+        ahead, *there = self.forward_layer(x, there, lengths, return_states=return_states)
+        behind, *back = self.backward_layer(x, back, lengths, return_states=return_states)
+        states = [map_state(_paired, a, b) for a, b in zip(there, back, strict=True)]
+        merge = _MERGES[self.merge]
+        if merge is None:
+            return (ahead, behind), *states
         if isinstance(x, PackedSequence):
-            output: Any = x.with_padded(concat([ahead.padded, behind.padded], axis=-1))
-        else:
-            output = concat([ahead, behind], axis=-1)
+            return x.with_padded(merge(ahead.padded, behind.padded)), *states
+        return merge(ahead, behind), *states
 
-        def paired(a: Tensor, b: Tensor) -> Tensor:  # layer 0 forward, layer 0 backward, layer 1 forward, ...
-            return ops.reshape(stack([a, b], axis=1), (-1, *a.shape[1:]))
+    def extra_repr(self) -> str:
+        return "" if self.merge == "concat" else f"merge={self.merge!r}"
 
-        return output, map_state(paired, there, back)
+
+def _paired(a: Tensor, b: Tensor) -> Tensor:
+    """The states of two directions: layer 0 forward, layer 0 backward, layer 1 forward, ..."""
+    paired: Tensor = ops.reshape(stack([a, b], axis=1), (-1, *a.shape[1:]))
+    return paired
+
+
+_MERGES: dict[str | None, Callable[[Tensor, Tensor], Tensor] | None] = {
+    "concat": lambda a, b: concat([a, b], axis=-1),
+    "sum": lambda a, b: a + b,
+    "mean": lambda a, b: (a + b) * 0.5,
+    "product": lambda a, b: a * b,
+    None: None,
+}

@@ -1,0 +1,437 @@
+"""What a recurrent layer may be asked for beside its equations: noise, norms, projections, learned starts,
+merge modes, the states of all steps. Each against its definition, with any depth, direction and lengths.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.nn import functional as F
+from tinygrad_rnn.nn.recurrent import _flattened
+from tinygrad_rnn.testing import gradcheck
+
+quick = settings(max_examples=15, deadline=None, database=None)
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    tg.set_default_dtype("float64")
+    tg.manual_seed(0)
+    yield
+    tg.set_default_dtype("float32")
+
+
+CELLS = {
+    "RNN": nn.RNNCell,
+    "LSTM": nn.LSTMCell,
+    "GRU": nn.GRUCell,
+    "GRU after": lambda *a: nn.GRUCell(*a, reset_after=True),
+    "projected": lambda *a: nn.LSTMCell(*a, proj_size=2),
+    "norm RNN": nn.LayerNormRNNCell,
+    "norm relu": lambda *a: nn.LayerNormRNNCell(*a, nonlinearity="relu", bias=False),
+    "norm LSTM": nn.LayerNormLSTMCell,
+    "norm GRU": nn.LayerNormGRUCell,
+    "no bias": lambda *a: nn.LayerNormGRUCell(*a, bias=False),
+    "peepholes": nn.PeepholeLSTMCell,
+    "projected norm": lambda *a: nn.LayerNormLSTMCell(*a, proj_size=2),
+}
+WRAPPERS = {
+    "plain": lambda cell: cell,
+    "dropout": lambda cell: nn.RecurrentDropout(cell, 0.5),
+    "weights": lambda cell: nn.WeightDrop(cell, 0.5),
+    "zoneout": lambda cell: nn.Zoneout(cell, 0.3),
+    "all": lambda cell: nn.Zoneout(nn.RecurrentDropout(nn.WeightDrop(cell, 0.3), 0.3), 0.3),
+}
+
+
+def filled(cell):
+    """With weights that are not near zero, so that nothing hides."""
+    for p in cell.parameters():
+        p.data.normal_(0, 0.7)
+    return cell
+
+
+def state_for(cell, n, *more):
+    return nn.cells.map_state(lambda s: tg.randn(*more, *s.shape), cell.initial_state(n, tg.zeros(1)))
+
+
+# ---------------------------------------------------------------- the equations, in NumPy
+
+
+def sig(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def norm(x, gain, bias=0.0):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * gain + bias
+
+
+def equations(name, cell, x, h, c=None):
+    w = {key: p.numpy() for key, p in cell.named_parameters()}
+    zero = np.zeros(1)
+    if name in ("norm RNN", "norm relu"):
+        a = norm(x @ w["w_x"] + h @ w["w_h"], w["gain"], w.get("b", zero))
+        return (np.tanh(a) if name == "norm RNN" else np.maximum(a, 0),)
+    if name in ("norm GRU", "no bias"):
+        px = norm(x @ w["w_x"], w["gain_x"], w.get("b", zero))
+        u = norm(h @ w["w_h"], w["gain_h"])
+        (xr, xz, xn), (ur, uz, un) = np.split(px, 3, -1), np.split(u, 3, -1)
+        r, z = sig(xr + ur), sig(xz + uz)
+        return (z * np.tanh(xn + r * (un + w.get("b_h", zero))) + (1 - z) * h,)
+    if "norm" in name:
+        a = norm(x @ w["w_x"], w["gain_x"], w["b"]) + norm(h @ w["w_h"], w["gain_h"])
+    else:
+        a = x @ w["w_x"] + h @ w["w_h"] + w["b"]
+    i, f, g, o = np.split(a, 4, -1)
+    p_i, p_f, p_o = (w.get(k, zero) for k in ("p_i", "p_f", "p_o"))
+    c_new = sig(f + p_f * c) * c + sig(i + p_i * c) * np.tanh(g)
+    shown = norm(c_new, w["gain_c"], w["b_c"]) if "norm" in name else c_new
+    h = sig(o + p_o * c_new) * np.tanh(shown)
+    return (h @ w["w_r"] if "w_r" in w else h), c_new
+
+
+@pytest.mark.parametrize("name", [n for n in CELLS if n not in ("RNN", "LSTM", "GRU", "GRU after")])
+def test_a_step_is_its_equations(name):
+    cell = filled(CELLS[name](3, 4))
+    x, state = tg.randn(5, 3), state_for(cell, 5)
+    expected = equations(name, cell, x.numpy(), *(s.numpy() for s in _flattened(state)))
+    for a, b in zip(_flattened(cell(x, state)), expected, strict=True):
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-9, atol=1e-12)
+    with tg.unfused():
+        for a, b in zip(_flattened(cell(x, state)), expected, strict=True):
+            np.testing.assert_allclose(a.numpy(), b, rtol=1e-9, atol=1e-12)
+
+
+# ---------------------------------------------------------------- any cell, with any wrapper
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("around", WRAPPERS)
+@quick
+@given(data=st.data())
+def test_all_steps_at_once_are_the_steps_one_by_one(name, around, data):
+    """The same values and gradients from the recorded loop as from a plain one, noise and all."""
+    n_steps, n = data.draw(st.integers(4, 6)), data.draw(st.integers(1, 3))
+    cell = WRAPPERS[around](filled(CELLS[name](3, 4)))
+    cell.train(data.draw(st.booleans()))
+    layer = nn.Recurrent(cell, reverse=data.draw(st.booleans()))
+    lengths = data.draw(st.none() | st.lists(st.integers(0, n_steps), min_size=n, max_size=n))
+    x, state = tg.randn(n_steps, n, 3).requires_grad_(), state_for(cell, n, 1)
+    found = []
+    for static in (True, False):
+        cell.static = static
+        tg.manual_seed(4)
+        output, final = layer(x, state, lengths)
+        loss = sum((r * r).sum() for r in [output, *_flattened(final)])
+        grads = tg.grad(loss, [x, *layer.parameters()], allow_unused=True) if loss.requires_grad else []
+        found.append([output, *_flattened(final), *grads])
+    for a, b in zip(*found, strict=True):
+        there = [t.numpy() for t in (a, b) if t is not None]
+        if len(there) == 2:
+            np.testing.assert_allclose(*there, rtol=1e-8, atol=1e-10)
+        else:
+            assert not any(t.any() for t in there)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@quick
+@given(data=st.data())
+def test_padding_changes_nothing(name, data):
+    """Each row of a padded batch gives what its sequence gives alone, at two layers and two directions."""
+    lengths = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
+    merge = data.draw(st.sampled_from(["concat", "sum", "mean", "product", None]))
+    make, first = CELLS[name], CELLS[name](3, 4)
+    deep = nn.Recurrent(filled(first), filled(make(first.output_size, 4)), learn_initial_state=True)
+    layer = nn.Bidirectional(deep, merge=merge)
+    for p in layer.parameters():
+        p.data.normal_(0, 0.5)
+    x = tg.randn(max(lengths), len(lengths), 3)
+
+    def run(x, lengths):
+        output, final, states = layer(x, None, lengths, return_states=True)
+        outputs = output if merge is None else [output]
+        return outputs, _flattened(final), _flattened(states)
+
+    outputs, finals, states = run(x, lengths)
+    for row, length in enumerate(lengths):
+        one_outputs, one_finals, one_states = run(x[:length, row : row + 1], None)
+        for a, b in zip(outputs, one_outputs, strict=True):
+            np.testing.assert_allclose(a.numpy()[:length, row], b.numpy()[:, 0], rtol=1e-8, atol=1e-10)
+            assert not a.numpy()[length:, row].any()
+        for a, b in zip(finals, one_finals, strict=True):
+            np.testing.assert_allclose(a.numpy()[:, row], b.numpy()[:, 0], rtol=1e-8, atol=1e-10)
+        for a, b in zip(states, one_states, strict=True):
+            np.testing.assert_allclose(a.numpy()[:, :length, row], b.numpy()[:, :, 0], rtol=1e-8, atol=1e-10)
+            assert not a.numpy()[:, length:, row].any()
+
+
+@pytest.mark.parametrize("name", ["norm RNN", "norm LSTM", "norm GRU", "peepholes", "projected"])
+def test_gradients(name):
+    cell = filled(CELLS[name](2, 3))
+    layer = nn.Recurrent(cell)
+    names = [n for n, _ in cell.named_parameters()]
+
+    def run(x, *values):
+        for key, value in zip(names, values, strict=True):
+            vars(cell)[key] = value
+        output, final = layer(x, None, [5, 3])
+        return [output, *_flattened(final)][-1] + output.sum()
+
+    values = [p.numpy().copy() for p in cell.parameters()]
+    gradcheck(run, np.random.default_rng(0).standard_normal((5, 2, 2)), *values)
+
+
+# ---------------------------------------------------------------- noise
+
+
+def test_recurrent_dropout_keeps_its_mask_over_time():
+    """An RNN that hands its state on, so that what was dropped stays away and what stays grows."""
+    cell = nn.RNNCell(1, 50, nonlinearity="relu")
+    cell.w_x.data.zero_()
+    cell.b.data.zero_()
+    cell.w_h.data = tg.eye(50)
+    layer = nn.Recurrent(nn.RecurrentDropout(cell, 0.5))
+    _, h = layer(tg.zeros(6, 4, 1), tg.ones(1, 4, 50))
+    assert set(np.unique(h.numpy())) == {0.0, 2.0**6}
+    layer.eval()
+    _, h = layer(tg.zeros(6, 4, 1), tg.ones(1, 4, 50))
+    assert (h.numpy() == 1).all()
+
+
+def test_recurrent_dropout_of_a_gru_leaves_the_old_state_whole():
+    cell = nn.GRUCell(1, 4)
+    for p in cell.parameters():
+        p.data.zero_()
+    cell.b.data[4:8] = -50.0  # z = 0: everything is kept
+    output, _ = nn.Recurrent(nn.RecurrentDropout(cell, 0.9))(tg.zeros(5, 1, 1), tg.ones(1, 1, 4))
+    np.testing.assert_allclose(output.numpy(), 1.0)
+
+
+def test_weight_drop_is_one_mask_for_all():
+    cell = nn.RNNCell(2, 30, nonlinearity="relu")
+    cell.w_h.data = tg.ones(30, 30)
+    layer = nn.Recurrent(nn.WeightDrop(cell, 0.5))
+    with tg.no_grad():
+        output, _ = layer(tg.zeros(4, 3, 2), tg.ones(1, 3, 30))
+    first = output.numpy()[0]
+    assert (first == first[0]).all()  # every row of the batch has seen the same weights
+    assert len(np.unique(first)) > 5
+    assert (cell.w_h.numpy() == 1).all()
+    output, _ = layer(tg.randn(4, 3, 2), tg.ones(1, 3, 30))
+    output.sum().backward()
+    dropped = cell.w_h.grad.numpy() == 0
+    assert 0.3 < dropped.mean() < 0.7
+    assert set(layer.state_dict()) == {"cells.0.cell.w_x", "cells.0.cell.w_h", "cells.0.cell.b"}
+
+
+def test_zoneout_keeps_elements_in_training_and_mixes_otherwise():
+    cell = nn.RNNCell(1, 500, nonlinearity="relu")
+    for p in cell.parameters():
+        p.data.zero_()
+    cell.b.data.fill_(1.0)  # every step makes ones
+    layer = nn.Recurrent(nn.Zoneout(cell, 0.25))
+    output, _ = layer(tg.zeros(3, 4, 1))
+    values = output.numpy()
+    assert set(np.unique(values)) == {0.0, 1.0}
+    for t in range(3):
+        kept = 0.25 ** (t + 1)  # zero as long as it was kept at every step
+        assert abs((values[t] == 0).mean() - kept) < 0.05
+    layer.eval()
+    output, _ = layer(tg.zeros(3, 4, 1))
+    np.testing.assert_allclose(output.numpy()[:, 0, 0], [1 - 0.25**k for k in (1, 2, 3)])
+
+
+def test_zoneout_has_odds_for_each_part_of_the_state():
+    layer = nn.Recurrent(nn.Zoneout(nn.LSTMCell(2, 3), (0.0, 1.0)))
+    output, state = layer(tg.randn(4, 2, 2), nn.LSTMState(tg.zeros(1, 2, 3), tg.ones(1, 2, 3)))
+    assert (state.c.numpy() == 1).all()
+    assert output.numpy().any()
+
+
+@pytest.mark.parametrize("around", ["dropout", "weights", "zoneout", "all"])
+def test_seeds(around):
+    def run(seed):
+        tg.manual_seed(seed)
+        layer = nn.Recurrent(WRAPPERS[around](nn.LSTMCell(2, 8, rng=0)))
+        return layer(tg.ones(5, 3, 2))[0].numpy()
+
+    assert (run(1) == run(1)).all()
+    assert (run(1) != run(2)).any()
+
+
+@pytest.mark.parametrize("around", ["dropout", "weights", "zoneout", "all"])
+def test_noise_goes_with_stretches_that_are_computed_again(around):
+    x, found = tg.randn(9, 3, 2).requires_grad_(), []
+    cell = WRAPPERS[around](filled(nn.LSTMCell(2, 4)))
+    for every in (None, 4):
+        layer = nn.Recurrent(cell, checkpoint_every=every)
+        tg.manual_seed(3)
+        y, _ = layer(x)
+        if around in ("zoneout", "all") and every:
+            assert y.requires_grad  # drawn stretch by stretch: other noise
+            y.sum().backward()
+            continue
+        found.append([y, *tg.grad((y * y).sum(), [x, *cell.parameters()])])
+    for a, b in zip(*found, strict=True) if len(found) == 2 else ():
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-12)
+
+
+# ---------------------------------------------------------------- states
+
+
+def test_states_of_all_steps():
+    layer = nn.LSTM(3, 4, 2, bidirectional=True, batch_first=True)
+    x = tg.randn(2, 5, 3)
+    output, state, states = layer(x, lengths=[5, 3], return_states=True)
+    plain, final = layer(x, lengths=[5, 3])
+    np.testing.assert_array_equal(output.numpy(), plain.numpy())
+    assert states.h.shape == states.c.shape == (4, 2, 5, 4)
+    np.testing.assert_array_equal(tg.concat([states.h[2], states.h[3]], -1).numpy(), output.numpy())
+    for a, b in zip(final, state, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    np.testing.assert_allclose(states.c.numpy()[0, 1, 2], final.c.numpy()[0, 1])
+    np.testing.assert_allclose(states.c.numpy()[1, 1, 0], final.c.numpy()[1, 1])
+    output, state, states = nn.GRU(3, 4)(x[0], return_states=True)  # one sequence
+    assert states.shape == (1, 5, 4)
+
+
+def test_learned_initial_states():
+    layer = nn.LSTM(2, 3, 2, bidirectional=True, learn_initial_state=True)
+    names = [n for n, _ in layer.named_parameters() if "initial" in n]
+    assert len(names) == 8  # h and c of four cells
+    assert all((p.numpy() == 0).all() for n, p in layer.named_parameters() if n in names)
+    for p in layer.parameters():
+        p.data.normal_(0, 1)
+    output, _ = layer(tg.randn(3, 4, 2), lengths=[3, 0, 1, 2])
+    output.sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+    start = layer.initial_state
+    _, state = layer(tg.randn(2, 1, 2), lengths=[0])
+    np.testing.assert_array_equal(state.h.numpy()[:, 0], np.stack([start[k].numpy() for k in (0, 2, 4, 6)]))
+    given = nn.cells.map_state(lambda s: s * 0, state)
+    _, other = layer(tg.randn(2, 1, 2), given, lengths=[0])
+    assert not other.h.numpy().any()  # what is given goes before what was learned
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_projection_is_pytorchs(depth):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.LSTM(3, 5, depth, bidirectional=True, proj_size=2, dtype=torch.float64)
+    layer = nn.LSTM(3, 5, depth, bidirectional=True, proj_size=2)
+    tg.io.load_torch(layer, theirs.state_dict())
+    x = np.random.default_rng(0).standard_normal((4, 3, 3))
+    ours = layer(tg.tensor(x))
+    expected = theirs(torch.tensor(x))
+    for a, b in zip(_flattened(ours), (expected[0], *expected[1]), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-9, atol=1e-12)
+    again = tg.io.torch_state_dict(layer) if hasattr(tg.io, "torch_state_dict") else None
+    if again is not None:
+        assert set(again) == set(theirs.state_dict())
+
+
+def test_merge_modes():
+    there, back = nn.GRU(2, 3), nn.GRU(2, 3)
+    x = tg.randn(4, 2, 2)
+    pair, state = nn.Bidirectional(there, back, merge=None)(x)
+    a, b = (t.numpy() for t in pair)
+    expected = {"concat": np.concatenate([a, b], -1), "sum": a + b, "mean": (a + b) / 2, "product": a * b}
+    for merge, value in expected.items():
+        output, same = nn.Bidirectional(there, back, merge=merge)(x)
+        np.testing.assert_allclose(output.numpy(), value)
+        np.testing.assert_array_equal(same.numpy(), state.numpy())
+    with pytest.raises(ValueError, match="merge is 'add', expected one of 'concat', 'sum'"):
+        nn.Bidirectional(there, merge="add")
+
+
+def test_tbptt_carries_and_detaches():
+    layer = nn.LSTM(2, 3, batch_first=True)
+    x = tg.randn(4, 10, 2)
+    whole, final = layer(x)
+    parts = []
+    for part, output, carried in nn.tbptt(layer, x, 4):
+        np.testing.assert_allclose(output.numpy(), whole.numpy()[:, part], rtol=1e-9)
+        output.sum().backward()  # the stretch before is freed already
+        parts.append((part, carried.c))
+    assert [part for part, _ in parts] == [slice(0, 4), slice(4, 8), slice(8, 10)]
+    np.testing.assert_allclose(parts[-1][1].numpy(), final.c.numpy(), rtol=1e-9)
+    with pytest.raises(ValueError, match="every must be a positive integer, got 0"):
+        next(nn.tbptt(layer, x, 0))
+
+
+def test_reset_rows():
+    layer = nn.LSTM(2, 3)
+    _, state = layer(tg.randn(5, 3, 2))
+    fresh = nn.reset_rows(state, [True, False, True])
+    assert type(fresh) is nn.LSTMState
+    assert not fresh.h.numpy()[:, [0, 2]].any()
+    np.testing.assert_array_equal(fresh.c.numpy()[:, 1], state.c.numpy()[:, 1])
+    given = nn.cells.map_state(tg.ones_like, state)
+    assert (nn.reset_rows(state, tg.tensor([True, True, True]), given).h.numpy() == 1).all()
+    assert nn.reset_rows(None, [True]) is None
+    with pytest.raises(ValueError, match=r"rows has shape \(2,\), expected \(3,\)"):
+        nn.reset_rows(state, [True, False])
+    fresh.h.sum().backward()
+
+
+# ---------------------------------------------------------------- wrong settings
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: nn.RecurrentDropout(nn.LSTM(2, 2)),
+            TypeError,
+            "RecurrentDropout: expected a cell, got LSTM",
+        ),
+        (lambda: nn.RecurrentDropout(nn.RNNCell(2, 2), 2), ValueError, "RecurrentDropout: "),
+        (lambda: nn.Zoneout(nn.RNNCell(2, 2), -1), ValueError, "Zoneout: "),
+        (
+            lambda: nn.Recurrent(nn.Zoneout(nn.RNNCell(2, 2), (0.1, 0.2)))(tg.zeros(2, 1, 2)),
+            ValueError,
+            "2 prob",
+        ),
+        (
+            lambda: nn.WeightDrop(nn.RNNCell(2, 2), 0.5, ("u",)),
+            ValueError,
+            "RNNCell has no parameter u; it has",
+        ),
+        (
+            lambda: nn.LSTM(2, 3, proj_size=3),
+            ValueError,
+            "LSTMCell: proj_size must be at least 0 and less than",
+        ),
+        (lambda: nn.LayerNormGRUCell(2, 3, reset_after=False), ValueError, "reset gate comes after"),
+    ],
+)
+def test_bad_settings_are_one_sentence(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_cell_that_its_user_wrote_takes_part():
+    class Leaky(nn.Cell):
+        static = True
+
+        def __init__(self):
+            super().__init__(3, 4)
+            self.w_x, self.w_h = (nn.Parameter(tg.randn(n, 4)) for n in (3, 4))
+
+        def project(self, x):
+            return x @ self.w_x
+
+        def step(self, px, h):
+            return 0.5 * h + tg.tanh(px + self.dropped(h) @ self.w_h)
+
+    for around in WRAPPERS.values():
+        layer = nn.Recurrent(around(Leaky()), learn_initial_state=True)
+        output, _, states = layer(tg.randn(6, 2, 3), lengths=[6, 2], return_states=True)
+        output.sum().backward()
+        assert states.shape == (1, 6, 2, 4)
+        assert F.mse_loss(states[0], output).item() == 0
+        assert all(p.grad is not None for p in layer.parameters())
