@@ -421,16 +421,21 @@ def memory_row(settings: Settings) -> Iterator[Result]:
     program = """
 import {module} as lib
 x = lib.ones({t}, {n}, {h}).requires_grad_()
-layer = lib.nn.LSTM({h}, {h})
+layer = lib.nn.LSTM({h}, {h}{options})
 def step(): layer(x)[0].sum().backward()
 """
     sizes_ = {"t": n_steps, "n": n, "h": size}
-    ours = peak_memory(program.format(module="tinygrad_rnn", **sizes_))
+    ours = peak_memory(program.format(module="tinygrad_rnn", options="", **sizes_))
     others = {}
     if "torch" in settings.peers:
-        others["torch"] = peak_memory(program.format(module="torch", **sizes_))
+        others["torch"] = peak_memory(program.format(module="torch", options="", **sizes_))
     ratios = {name: (ours / m,) * 3 for name, m in others.items() if m > 0}
     yield Result("peak memory", f"{n_steps}, {n}, {size}, {size}", ours, others, ratios, "MiB")
+    every = ", checkpoint_every=32"
+    less = peak_memory(program.format(module="tinygrad_rnn", options=every, **sizes_))
+    ratios = {"without": (less / ours,) * 3} if ours > 0 else {}
+    row = f"{n_steps}, {n}, {size}, {size}"
+    yield Result("peak memory" + every, row, less, {"without": ours}, ratios, "MiB")
 
 
 def length_row(settings: Settings) -> Iterator[Result]:
