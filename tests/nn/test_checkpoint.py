@@ -134,7 +134,7 @@ CELLS = {
 def everything(layer, x, state, lengths):
     leaves = [x, *layer.parameters()]
     output, final = layer(x, state, lengths)
-    results = [output, *tg.nn.recurrent._flattened(final)]
+    results = [output, *tg.nn.scan.flattened(final)]
     loss = sum((r * r).sum() for r in results)
     return results, tg.grad(loss, leaves, allow_unused=True)
 
@@ -170,7 +170,7 @@ def test_memory_is_of_the_order_of_the_root():
     def peak(n_steps, every):
         layer = nn.LSTM(16, 16, checkpoint_every=every)
         x = tg.randn(n_steps, 4, 16)
-        tg.nn.recurrent  # noqa: B018 - imported before it counts
+        tg.nn.scan  # noqa: B018 - imported before it counts
         layer(x[:4])[0].sum().backward()
         tracemalloc.start()
         layer(x)[0].sum().backward()

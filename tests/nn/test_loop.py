@@ -57,9 +57,9 @@ MAKERS = {
 
 def everything(layer, x, state, lengths, order):
     """Outputs, states, gradients; gradients of gradients for order 2."""
-    leaves = [x, *layer.parameters(), *(s for s in tg.nn.recurrent._flattened(state) if s.requires_grad)]
+    leaves = [x, *layer.parameters(), *(s for s in tg.nn.scan.flattened(state) if s.requires_grad)]
     output, final = layer(x, state, lengths)
-    results = [output, *tg.nn.recurrent._flattened(final)]
+    results = [output, *tg.nn.scan.flattened(final)]
     rng = np.random.default_rng(1)
     loss = sum((r * tg.tensor(rng.standard_normal(r.shape))).sum() for r in results)
     first = tg.grad(loss, leaves, create_graph=order == 2, allow_unused=True)
@@ -82,7 +82,7 @@ def test_one_node_computes_what_the_steps_do(name, order, data):
     x = tg.randn(n_steps, n, 3, dtype="float64", requires_grad=data.draw(st.booleans()))
     lengths = data.draw(st.none() | st.lists(st.integers(0, n_steps), min_size=n, max_size=n))
     state = nn.cells.map_state(lambda s: tg.randn(1, *s.shape, dtype="float64"), cell.initial_state(n, x))
-    for s in tg.nn.recurrent._flattened(state):
+    for s in tg.nn.scan.flattened(state):
         s.requires_grad = data.draw(st.booleans())
     x.requires_grad = True
     fast = everything(layer, x, state, lengths, order)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn import functional as F
-from tinygrad_rnn.nn.recurrent import _flattened
+from tinygrad_rnn.nn.scan import flattened
 from tinygrad_rnn.testing import gradcheck
 
 quick = settings(max_examples=15, deadline=None, database=None)
@@ -99,11 +99,11 @@ def equations(name, cell, x, h, c=None):
 def test_a_step_is_its_equations(name):
     cell = filled(CELLS[name](3, 4))
     x, state = tg.randn(5, 3), state_for(cell, 5)
-    expected = equations(name, cell, x.numpy(), *(s.numpy() for s in _flattened(state)))
-    for a, b in zip(_flattened(cell(x, state)), expected, strict=True):
+    expected = equations(name, cell, x.numpy(), *(s.numpy() for s in flattened(state)))
+    for a, b in zip(flattened(cell(x, state)), expected, strict=True):
         np.testing.assert_allclose(a.numpy(), b, rtol=1e-9, atol=1e-12)
     with tg.unfused():
-        for a, b in zip(_flattened(cell(x, state)), expected, strict=True):
+        for a, b in zip(flattened(cell(x, state)), expected, strict=True):
             np.testing.assert_allclose(a.numpy(), b, rtol=1e-9, atol=1e-12)
 
 
@@ -127,9 +127,9 @@ def test_all_steps_at_once_are_the_steps_one_by_one(name, around, data):
         cell.static = static
         tg.manual_seed(4)
         output, final = layer(x, state, lengths)
-        loss = sum((r * r).sum() for r in [output, *_flattened(final)])
+        loss = sum((r * r).sum() for r in [output, *flattened(final)])
         grads = tg.grad(loss, [x, *layer.parameters()], allow_unused=True) if loss.requires_grad else []
-        found.append([output, *_flattened(final), *grads])
+        found.append([output, *flattened(final), *grads])
     for a, b in zip(*found, strict=True):
         there = [t.numpy() for t in (a, b) if t is not None]
         if len(there) == 2:
@@ -155,7 +155,7 @@ def test_padding_changes_nothing(name, data):
     def run(x, lengths):
         output, final, states = layer(x, None, lengths, return_states=True)
         outputs = output if merge is None else [output]
-        return outputs, _flattened(final), _flattened(states)
+        return outputs, flattened(final), flattened(states)
 
     outputs, finals, states = run(x, lengths)
     for row, length in enumerate(lengths):
@@ -180,7 +180,7 @@ def test_gradients(name):
         for key, value in zip(names, values, strict=True):
             vars(cell)[key] = value
         output, final = layer(x, None, [5, 3])
-        return [output, *_flattened(final)][-1] + output.sum()
+        return [output, *flattened(final)][-1] + output.sum()
 
     values = [p.numpy().copy() for p in cell.parameters()]
     gradcheck(run, np.random.default_rng(0).standard_normal((5, 2, 2)), *values)
@@ -327,7 +327,7 @@ def test_projection_is_pytorchs(depth):
     x = np.random.default_rng(0).standard_normal((4, 3, 3))
     ours = layer(tg.tensor(x))
     expected = theirs(torch.tensor(x))
-    for a, b in zip(_flattened(ours), (expected[0], *expected[1]), strict=True):
+    for a, b in zip(flattened(ours), (expected[0], *expected[1]), strict=True):
         np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-9, atol=1e-12)
     again = tg.io.torch_state_dict(layer) if hasattr(tg.io, "torch_state_dict") else None
     if again is not None:

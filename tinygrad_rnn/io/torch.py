@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import backend
 from ..nn import GRUCell, LSTMCell, Module, RNNCell
-from ..nn.recurrent import Bidirectional, Recurrent
+from ..nn.bidirectional import Bidirectional
+from ..nn.recurrent import Recurrent
 from ..tensor import Tensor
 
 Arrays = dict[str, np.ndarray[Any, Any]]

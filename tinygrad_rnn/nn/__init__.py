@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, DecoderState, Memory
+from .bidirectional import Bidirectional
 from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach
 from .checkpoint import checkpoint
 from .containers import ModuleDict, ParameterList
@@ -27,7 +28,7 @@ from .losses import (
 from .module import Module, ModuleList, Parameter, Sequential
 from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
-from .recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
+from .recurrent import GRU, LSTM, RNN, Recurrent
 from .search import Found, beam_search, greedy_search
 from .state import reset_rows, tbptt
 from .variants import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell, PeepholeLSTMCell

@@ -1,189 +1,22 @@
-"""Cells over time: lengths, direction, depth. One way through for all of them.
-
-Sequences are *packed* first: sorted by length, longest first, and laid out time step by time step without
-padding, so that the rows of a time step are one block and those still running are always the first ones of
-it.
-
-    lengths 3, 2, 1:   a0 b0 c0 | a1 b1 | a2          rows per step 3, 2, 1
-
-Everything runs on packed rows: padding is never computed, and needs no mask. Without lengths every step has
-all rows, and packing is a reshape. A layer that reads backwards takes the blocks from the last to the first,
-and rows join in at their own end.
-"""
+"""Recurrent layers: cells in depth, in one direction or both, over the packed rows of `scan`."""
 
 from __future__ import annotations
 
-import copy
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .. import ops
-from ..backend import array_module, default_rng
-from ..engine import mode
+from ..backend import default_rng
 from ..engine.errors import out_of_memory
 from ..ops import concat, split, stack
-from ..ops.index import place_rows, take_rows
-from ..ops.loop import loop
 from ..tensor import Tensor
 from . import functional as F
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, map_state, match_state
-from .checkpoint import checkpoint
 from .containers import ParameterList
 from .module import Module, ModuleList, Parameter
+from .scan import Packing, flattened, scan, unflattened
 from .utils.rnn import PackedSequence, read_lengths
 from .wrappers import Showing
-
-
-class Packing:
-    """How a padded batch (T, B, ...) is laid out without padding.
-
-    `rows[t]` counts the sequences longer than t. With lengths, `order` sorts the batch, `back` undoes it, and
-    `places` are the rows of the packed layout in the flattened (T * B) one; all are None where nothing is
-    padded.
-    """
-
-    def __init__(self, n_steps: int, batch_size: int, lengths: Sequence[int] | None) -> None:
-        self.n_steps, self.batch_size = n_steps, batch_size
-        self.order = self.back = self.places = None
-        self.rows = [batch_size] * n_steps
-        if lengths is None or all(n == n_steps for n in lengths):
-            return
-        order = sorted(range(batch_size), key=lambda b: -lengths[b])
-        self.order = order
-        self.back = sorted(range(batch_size), key=order.__getitem__)
-        self.rows = [sum(n > t for n in lengths) for t in range(max(lengths))]
-        self.places = [t * batch_size + b for t, n in enumerate(self.rows) for b in order[:n]]
-
-    def pack(self, x: Tensor) -> Tensor:
-        """(T, B, ...) -> (rows, ...)."""
-        flat = x.reshape(self.n_steps * self.batch_size, *x.shape[2:])
-        return flat if self.places is None else take_rows(flat, rows=_indices(x, self.places))
-
-    def unpack(self, x: Tensor) -> Tensor:
-        """(rows, ...) -> (T, B, ...), zeros in the padding."""
-        if self.places is not None:
-            n = self.n_steps * self.batch_size
-            x = place_rows(x, rows=_indices(x, self.places), n=n)
-        return x.reshape(self.n_steps, self.batch_size, *x.shape[1:])
-
-    def sort(self, state: State) -> State:
-        """A state (B, ...), longest sequence first."""
-        return map_state(
-            lambda s: s if self.order is None else take_rows(s, rows=_indices(s, self.order)), state
-        )
-
-    def unsort(self, state: State) -> State:
-        """A state (B, ...) in the order of the batch."""
-        return map_state(
-            lambda s: s if self.back is None else take_rows(s, rows=_indices(s, self.back)), state
-        )
-
-
-def _indices(like: Tensor, rows: list[int]) -> Any:
-    return array_module(like.array).asarray(rows, dtype="int64")
-
-
-def scan(
-    cell: Cell,
-    x: Tensor,
-    state: State,
-    rows: Sequence[int],
-    reverse: bool,
-    checkpoint_every: int | None = None,
-) -> tuple[Tensor, State]:
-    """Runs a cell over packed rows x (sum(rows), input_size), from `state` (B, ...), sorted.
-
-    Returns the outputs, packed like x, and the state of each row after its last step. With `checkpoint_every`
-    nothing is kept of so many steps at a time but where they began.
-    """
-    if not rows or not rows[0]:  # every sequence is empty
-        return cell.output(state)[:0], state
-    stretches = [(n, len([*same])) for n, same in itertools.groupby(rows)]  # rows, and for how many steps
-    run: Any = _stretch
-    if checkpoint_every:
-        stretches = [part for n, n_steps in stretches for part in _parts(n, n_steps, checkpoint_every)]
-        run = _stretch_again
-    elif len(stretches) == 1 and _height(state) == rows[0]:
-        return _stretch(cell, cell.project(x), state, len(rows), reverse)
-    xs = split(x if checkpoint_every else cell.project(x), [n * n_steps for n, n_steps in stretches])
-    outputs, final = (_backwards if reverse else _forwards)(run, cell, xs, state, stretches)
-    return concat(outputs), final
-
-
-def _parts(n: int, n_steps: int, every: int) -> list[tuple[int, int]]:
-    """A stretch of n rows as several of at most `every` steps."""
-    return [(n, min(every, n_steps - start)) for start in range(0, n_steps, every)]
-
-
-def _stretch_again(cell: Cell, x: Tensor, state: State, n_steps: int, reverse: bool) -> tuple[Tensor, State]:
-    """Some steps of equal size, from the input on, whose graph is made again in backward."""
-    done: tuple[Tensor, State] = checkpoint(
-        lambda x, state: _stretch(cell, cell.project(x), state, n_steps, reverse), x, state
-    )
-    return done
-
-
-def _forwards(run: Any, cell: Cell, xs: Any, state: State, stretches: Any) -> tuple[list[Tensor], State]:
-    outputs, ended = [], []
-    for x, (n, n_steps) in zip(xs, stretches, strict=True):
-        if _height(state) != n:
-            ended.append(map_state(lambda s, n=n: s[n:], state))
-            state = map_state(lambda s, n=n: s[:n], state)
-        output, state = run(cell, x, state, n_steps, False)
-        outputs.append(output)
-    return outputs, _below(state, *reversed(ended))
-
-
-def _backwards(run: Any, cell: Cell, xs: Any, state: State, stretches: Any) -> tuple[list[Tensor], State]:
-    outputs: list[Tensor] = []
-    start, n_before = state, 0
-    state = None
-    for x, (n, n_steps) in zip(reversed(xs), reversed(stretches), strict=True):
-        joining = start  # rows whose end is here join in
-        if n - n_before != _height(start):
-            joining = map_state(lambda s, a=n_before, b=n: s[a:b], start)
-        state = joining if state is None else _below(state, joining)
-        n_before = n
-        output, state = run(cell, x, state, n_steps, True)
-        outputs.append(output)
-    if n_before != _height(start):
-        state = _below(state, map_state(lambda s: s[n_before:], start))
-    return outputs[::-1], state
-
-
-def _stretch(cell: Cell, px: Tensor, state: State, n_steps: int, reverse: bool) -> tuple[Tensor, State]:
-    """Some steps of equal size: as one node where the cell allows it, else one by one."""
-    now = mode.current()
-    if cell.static and now.fused and not now.debug and n_steps > 3:
-
-        def step(x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-            new = cell.step(x, _unflattened(state, states))
-            return cell.output(new), _flattened(new)
-
-        done = loop(step, px, _flattened(state), n_steps, reverse)
-        if done is not None:
-            return done[0], _unflattened(state, done[1])  # type: ignore[return-value]
-    outputs = []
-    steps = split(px, px.shape[0] // n_steps)
-    for x in reversed(steps) if reverse else steps:
-        state = cell.step(x, state)
-        outputs.append(cell.output(state))
-    return concat(outputs[::-1] if reverse else outputs), state
-
-
-def _flattened(state: State) -> list[Tensor]:
-    """The tensors of a state, in order."""
-    tensors: list[Tensor] = []
-    map_state(tensors.append, state)
-    return tensors
-
-
-def _unflattened(like: State, tensors: Sequence[Any]) -> State:
-    """The tensors in the structure of `like`."""
-    following = iter(tensors)
-    return map_state(lambda _: next(following), like)
 
 
 def _stacked(states: list[State]) -> State:
@@ -191,17 +24,6 @@ def _stacked(states: list[State]) -> State:
     if len(states) == 1:
         return map_state(lambda s: s.unsqueeze(0), states[0])
     return map_state(lambda *parts: stack(parts), *states)
-
-
-def _height(state: State) -> int:
-    while isinstance(state, tuple):
-        state = state[0]
-    return int(state.shape[0])
-
-
-def _below(state: State, *others: State) -> State:
-    """States laid below each other: more rows."""
-    return map_state(lambda *parts: concat(parts), state, *others) if others else state
 
 
 class Recurrent(Module):
@@ -261,7 +83,7 @@ class Recurrent(Module):
         if learn_initial_state:
             likes = [next(iter(cell.parameters())) for cell in cells]
             starts = [cell.initial_state(1, like) for cell, like in zip(cells, likes, strict=True)]
-            firsts = [s[0] for start in starts for s in _flattened(start)]
+            firsts = [s[0] for start in starts for s in flattened(start)]
             self.initial_state = ParameterList(Parameter(s.detach()) for s in firsts)
         self._rng = None if rng is None else default_rng(rng)
 
@@ -320,8 +142,8 @@ class Recurrent(Module):
                 except MemoryError as reason:
                     raise out_of_memory(f"{type(self).__name__}, layer {layer}", [packed], reason) from reason
                 if return_states:
-                    widths = [part.shape[-1] for part in _flattened(start)]
-                    shown = _unflattened(start, split(output, widths, axis=-1))
+                    widths = [part.shape[-1] for part in flattened(start)]
+                    shown = unflattened(start, split(output, widths, axis=-1))
                     states.append(map_state(packing.unpack, shown))
                     output = cell.output(shown)
                 outputs.append(output)
@@ -524,83 +346,3 @@ class GRU(Recurrent):
             learn_initial_state=learn_initial_state,
             rng=rng,
         )
-
-
-class Bidirectional(Module):
-    """Two layers over the same sequence, one from each end; their outputs joined along the features.
-
-    `Bidirectional(layer)` takes a `Recurrent` layer (an LSTM, a GRU, any cell) and adds a twin of it, with
-    starting values of its own, that reads from the end; `Bidirectional(forward, backward)` takes both. A
-    layer of depth n is read n deep in each direction before the two are joined; for joining after every
-    layer, give the layer `bidirectional=True`. Call and shapes as `Recurrent`; states come in pairs (forward,
-    backward) for each layer.
-
-    `merge`: how the two outputs become one: "concat", 2 * hidden_size features; "sum", "mean" or "product",
-    hidden_size of them; or None: the output is the pair.
-    """
-
-    def __init__(
-        self,
-        layer: Recurrent,
-        backward: Recurrent | None = None,
-        *,
-        merge: str | None = "concat",
-        rng: Any = None,
-    ) -> None:
-        super().__init__()
-        if merge not in _MERGES:
-            names = ", ".join(map(repr, _MERGES))
-            raise ValueError(f"Bidirectional: merge is {merge!r}, expected one of {names}")
-        self.merge = merge
-        if not isinstance(layer, Recurrent) or layer.bidirectional or layer.reverse:
-            raise TypeError(
-                "Bidirectional: expected a recurrent layer that reads forwards, such as LSTM(...)"
-            )
-        if backward is None:
-            backward = copy.deepcopy(layer)
-            for cell in backward.cells:
-                if hasattr(cell, "reset_parameters"):
-                    cell.reset_parameters(rng)
-        elif len(backward.cells) != len(layer.cells) or backward.batch_first != layer.batch_first:
-            raise ValueError("Bidirectional: the two layers differ in depth or batch_first")
-        backward.reverse = True
-        self.forward_layer, self.backward_layer = layer, backward
-        self.batch_first, self.input_size, self.hidden_size = (
-            layer.batch_first,
-            layer.input_size,
-            layer.hidden_size,
-        )
-
-    def forward(
-        self, x: Any, state: State = None, lengths: Any = None, *, return_states: bool = False
-    ) -> Any:
-        there = back = None
-        if state is not None:
-            there, back = (map_state(lambda s, k=k: s[k::2], state) for k in (0, 1))
-        ahead, *there = self.forward_layer(x, there, lengths, return_states=return_states)
-        behind, *back = self.backward_layer(x, back, lengths, return_states=return_states)
-        states = [map_state(_paired, a, b) for a, b in zip(there, back, strict=True)]
-        merge = _MERGES[self.merge]
-        if merge is None:
-            return (ahead, behind), *states
-        if isinstance(x, PackedSequence):
-            return x.with_padded(merge(ahead.padded, behind.padded)), *states
-        return merge(ahead, behind), *states
-
-    def extra_repr(self) -> str:
-        return "" if self.merge == "concat" else f"merge={self.merge!r}"
-
-
-def _paired(a: Tensor, b: Tensor) -> Tensor:
-    """The states of two directions: layer 0 forward, layer 0 backward, layer 1 forward, ..."""
-    paired: Tensor = ops.reshape(stack([a, b], axis=1), (-1, *a.shape[1:]))
-    return paired
-
-
-_MERGES: dict[str | None, Callable[[Tensor, Tensor], Tensor] | None] = {
-    "concat": lambda a, b: concat([a, b], axis=-1),
-    "sum": lambda a, b: a + b,
-    "mean": lambda a, b: (a + b) * 0.5,
-    "product": lambda a, b: a * b,
-    None: None,
-}
