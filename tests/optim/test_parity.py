@@ -87,6 +87,10 @@ def test_same_numbers_as_pytorch(name, data):
         chosen["nesterov"] = False
     dtype = data.draw(st.sampled_from(sorted(TOLERANCES)))
     ours, theirs, grads = problem(dtype, data.draw(st.integers(0, 99)))
+    if dtype == "float32":
+        # Where a gradient and the decay cancel, float32 leaves few digits, and some rules divide by what is
+        # left. float64 looks there; here no gradient is so small.
+        grads = [[None if g is None else g + np.sign(g) for g in step] for step in grads]
     # eps at 1e-8 makes the first steps of an element hang on the last bits of a tiny gradient
     tolerance = TOLERANCES[dtype] * (10 if chosen.get("centered") else 1)
     a = getattr(optim, name)(ours, **chosen)

@@ -405,13 +405,14 @@ _with_kernels = KernelModule()
 @contextlib.contextmanager
 def kernels() -> Iterator[KernelModule]:
     """In this block the stand-in runs fused functions by the GPU's own kernels; needs a C++ compiler."""
+    before = backend.MODULES.get(module.array_type, module)  # another thread may be in such a block, too
     _with_kernels.launched.clear()
     backend.register(_with_kernels)
     try:
         with backend.use("strict"):
             yield _with_kernels
     finally:
-        backend.register(module)
+        backend.register(before)
 
 
 def install() -> None:
