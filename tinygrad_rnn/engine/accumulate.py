@@ -44,10 +44,15 @@ class Sum:
             if self._terms is None:
                 self._terms = {}
             self._terms.setdefault(type(g), []).append(g)
+        else:
+            self.add_array(g, create_graph)
+
+    def add_array(self, g: Any, create_graph: bool) -> None:
+        """Adds an array, or under create_graph a tensor."""
+        if self._owned and not create_graph:
+            self._array += g
         elif self._array is None:
             self._array = g
-        elif self._owned and not create_graph:
-            self._array += g
         else:
             self._array = self._array + g
             self._owned = True

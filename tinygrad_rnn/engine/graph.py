@@ -103,11 +103,6 @@ class Node:
         self.grad: Any = None
         self.line: str | None = None  # where it was called, under debug()
 
-    def free(self) -> None:
-        """Lets go of everything that a backward would need."""
-        self.values = None
-        self.parents = ()
-
 
 class Output:
     """One of several results of a node."""
@@ -146,8 +141,8 @@ class Primitive:
         names = ["g", "y", *arguments, *self.settings, *(f"{a}_shape" for a in arguments)]
         place = {name: i for i, name in enumerate(names)}
         reads = [self._reads(rule, place) for rule in self.rules] if self.joint is None else []
-        readers = [itemgetter(*r) if len(r) > 1 else None for r in reads]  # None: the rule reads g alone
-        self.rules_and_reads = [*zip(self.rules, readers, strict=True)] if self.joint is None else []
+        pulls = [_pull(rule, [i - 1 for i in r[1:]]) for rule, r in zip(self.rules, reads, strict=False)]
+        self.pulls = pulls if self.joint is None else None
         self.joint_reads = self._reads(self.joint, place)
         self.asks_needs = self.joint is not None and "needs" in inspect.signature(self.joint).parameters
         self.reads_of = reads if self.joint is None else [self.joint_reads]
@@ -176,13 +171,11 @@ class Primitive:
             if not isinstance(gradients, (list, tuple)) or len(gradients) != len(parents):
                 raise errors.wrong_gradients(self.name, gradients, len(parents))
             return gradients
-        g, gradients = values[0], []
-        for parent, (rule, read) in zip(parents, self.rules_and_reads, strict=True):
-            if parent is None or rule is None:
-                gradients.append(None)
-            else:
-                gradients.append(rule(g) if read is None else rule(*read(values)))
-        return gradients
+        g, kept = values[0], values[1:]
+        return [
+            None if parent is None else pull(g, kept)
+            for parent, pull in zip(parents, self.pulls or (), strict=True)
+        ]
 
     def find_drops(self, mask: int) -> tuple[int, ...]:
         """Which of [y, *arguments] no rule reads, where bit i of `mask` says that argument i needs a
@@ -194,6 +187,21 @@ class Primitive:
                 read.update(reads)
         self.drops[mask] = tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
         return self.drops[mask]
+
+
+def _pull(rule: Rule | None, reads: list[int]) -> Callable[[Any, list[Any]], Any]:
+    """A rule as a function of the gradient and of all that its node keeps, of which it reads the places
+    `reads`.
+    """
+    if rule is None:
+        return lambda g, kept: None
+    if not reads:
+        return lambda g, kept: rule(g)
+    if len(reads) == 1:
+        (i,) = reads
+        return lambda g, kept: rule(g, kept[i])
+    read = itemgetter(*reads)
+    return lambda g, kept: rule(g, *read(kept))
 
 
 def primitive(
@@ -232,7 +240,9 @@ def primitive(
                     vertex = None
                 module = known(type(a))
                 if module is not None:
-                    dtype = a.dtype if dtype is None or a.dtype is dtype else False  # False: several
+                    kind = a.dtype
+                    if kind is not dtype:
+                        dtype = kind if dtype is None else False  # False: several
                     if module is not xp:
                         if xp is not None:
                             raise errors.mixed_devices(spec.name, len(arrays), xp.name, module.name)
@@ -281,7 +291,8 @@ def primitive(
                     values += [chosen[name] for name in spec.settings]
                     shapes = [getattr(a, "shape", ()) for a in arrays]
                     values += [tuple(shapes)] if variadic else shapes
-                for j in drops.get(mask) or spec.find_drops(mask):
+                unread = drops.get(mask)
+                for j in spec.find_drops(mask) if unread is None else unread:
                     values[j] = None
                 node = Node(spec, parents, values, y)
                 if now.debug:
@@ -385,7 +396,8 @@ def _backward(
                 g = _collected(sums, node, None if inputs is None else watched, found, create_graph)
             if g is None:
                 if not keep:
-                    node.free()
+                    node.values = None
+                    node.parents = ()
                 continue
             parents = node.parents
             if useful is not None:
@@ -396,13 +408,15 @@ def _backward(
                 raise errors.freed(node.op.name, node.line)
             if node.time < _latest_change:
                 _check_unchanged(node)
-            values = [g, *node.values]
-            if create_graph:
-                _make_tensors(node, values)
+            values = _as_tensors(node, node.values) if create_graph else node.values
+            pulls = node.op.pulls
             try:
-                gradients = node.op.gradients(values, parents)
-                for parent, gp in zip(parents, gradients, strict=True):
-                    if parent is None or gp is None:
+                gradients = node.op.gradients([g, *values], parents) if pulls is None else ()
+                for i, parent in enumerate(parents):
+                    if parent is None:
+                        continue
+                    gp = gradients[i] if pulls is None else pulls[i](g, values)
+                    if gp is None:
                         continue
                     place = (parent.node, parent.k) if type(parent) is Output else parent
                     if not isinstance(gp, Summand):
@@ -415,7 +429,7 @@ def _backward(
                             sums[place] = gp  # most places get one gradient
                             continue
                         if type(before) is Sum:
-                            before.add(gp, create_graph)
+                            before.add_array(gp, create_graph)
                             continue
                     _add(sums, place, gp, parent.dtype, create_graph)
             except MemoryError as reason:
@@ -427,7 +441,8 @@ def _backward(
                     error.add_note(f"in the gradient of {node.op.name}{where}")
                 raise
             if not keep:
-                node.free()
+                node.values = None
+                node.parents = ()
 
         for place, collected in sums.items():
             owned = type(collected) is Sum
@@ -522,21 +537,23 @@ def _nobody() -> None:
     """A weak reference to nothing."""
 
 
-def _make_tensors(node: Node, values: list[Any]) -> None:
-    """Under create_graph: puts tensors, at their place in the graph, where the rules would read arrays."""
-    y = values[1]
+def _as_tensors(node: Node, kept: list[Any]) -> list[Any]:
+    """Under create_graph: what a node keeps, with tensors at their place in the graph where the rules would
+    read arrays."""
+    y, *values = kept
     if type(y) is tuple:
         node.outputs = len(y)  # from here on also the hidden ones, of fused functions and loops
-        values[1] = tuple(_wrap(part, Output(node, k, part)) for k, part in enumerate(y))
+        y = tuple(_wrap(part, Output(node, k, part)) for k, part in enumerate(y))
     elif y is not None:
-        values[1] = _wrap(y, node)
+        y = _wrap(y, node)
     if node.op.variadic:
-        if values[2] is not None:
-            values[2] = tuple(_wrap(a, p) for a, p in zip(values[2], node.parents, strict=True))
-        return
-    for i, parent in enumerate(node.parents, start=2):
+        if values[0] is not None:
+            values[0] = tuple(_wrap(a, p) for a, p in zip(values[0], node.parents, strict=True))
+        return [y, *values]
+    for i, parent in enumerate(node.parents):
         if parent is not None and values[i] is not None:
             values[i] = _wrap(values[i], parent)
+    return [y, *values]
 
 
 def sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:

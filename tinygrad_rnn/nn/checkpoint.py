@@ -48,6 +48,7 @@ class _Again:
 
     name = "checkpoint"
     variadic = False
+    pulls = None  # one rule for all arguments: `gradients`
 
     def __init__(self, function: Callable[..., Any], draws: Draws, fused: bool) -> None:
         self.function, self.draws, self.fused = function, draws, fused

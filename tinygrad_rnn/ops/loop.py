@@ -381,6 +381,7 @@ class Loop:
 
     name = "loop"
     variadic = False
+    pulls = None  # one rule for all arguments: `gradients`
 
     def __init__(self, recorded: Recorded, recorder: _Recorder) -> None:
         self.recorded = recorded

@@ -293,6 +293,7 @@ class Plan:
     """A fused function for one choice of arguments that need gradients. The `op` of its nodes."""
 
     variadic = False
+    pulls = None  # one rule for all arguments: `gradients`
 
     def __init__(self, fused: Fused, mask: int, rows: int, language: str = "python") -> None:
         program = fused.program
