@@ -1,7 +1,7 @@
 """A character-level language model: reads a text one character at a time and learns to say which comes next.
 
     python examples/char_lm.py                                  # about three minutes on two cores
-    python examples/char_lm.py --text kjv                       # 25 minutes on two cores
+    python examples/char_lm.py --text kjv                       # a quarter of an hour on two cores
     python examples/char_lm.py --text my.txt --cell gru
     python examples/char_lm.py --resume                         # goes on where Ctrl-C stopped it
     python examples/char_lm.py --sample "The if statement" --temperature 0.7
