@@ -5,8 +5,8 @@
     python -m tests.benchmarks --quick                  # does it run at all: tiny sizes
     python -m tests.benchmarks --json figures.json --markdown
 
-Everything is measured side by side in one process, in turn, in blocks of about 20 ms. A ratio is the peer's
-time over ours, in the median over rounds, with its quartiles: above 1 we are the faster.
+Everything is measured side by side in one process, in turn, in blocks of about 40 ms with rests between them.
+A ratio is the peer's time over ours, in the median over rounds, with its quartiles: above 1 we are the faster.
 """
 
 from __future__ import annotations

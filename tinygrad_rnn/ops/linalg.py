@@ -94,17 +94,15 @@ def _product(xp: Any, a: Array, b: Array) -> Array:
     return xp.matmul(a, b)
 
 
+def _mat1_gradient(g: Array, mat1: Array, mat2: Array) -> Any:
+    return _left_gradient(g, mat1, mat2)
+
+
 def _mat2_gradient(g: Array, mat1: Array, mat2_shape: tuple[int, ...]) -> Any:
     return _right_gradient(g, mat1, mat2_shape)
 
 
-@primitive(
-    vjp=(
-        lambda g: g,
-        lambda g, mat1, mat2: _left_gradient(g, mat1, mat2),
-        _mat2_gradient,
-    )
-)
+@primitive(vjp=(lambda g: g, _mat1_gradient, _mat2_gradient))
 def addmm(xp: Any, input: Array, mat1: Array, mat2: Array) -> Array:
     """input + mat1 @ mat2 as one op; the input broadcasts to the product: (m,) + (..., n, k) @ (k, m)."""
     y = _product(xp, mat1, mat2)
@@ -130,6 +128,8 @@ def linear(xp: Any, x: Array, weight: Array) -> Array:
     return xp.matmul(x, weight.T)
 
 
+# The gradients of a left factor, which for matrices are g @ b^T.
+LEFT = {_left_gradient, _mat1_gradient}
 # Given the rows of many uses below each other, these give their sum, which loop_code.py relies on.
 BY_ROWS = {_right_gradient, _mat2_gradient, _weight_gradient}
 

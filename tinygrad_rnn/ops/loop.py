@@ -29,7 +29,7 @@ from ..backend import Array, array_module
 from ..engine import Value, mode
 from ..engine.accumulate import Sum, Summand
 from ..engine.graph import Leaf, Node, Output, Primitive, sum_to
-from . import loop_code
+from . import loop_back, loop_code
 from .pointwise import Fused
 from .shape import concat
 
@@ -90,7 +90,7 @@ def _recorded(recorder: _Recorder, sources: list[int], needs: list[bool], grad: 
     )
     found = _known.get(key)
     if found is None:
-        found = Recorded(recorder, sources, [*needs, *constants], dtypes, ndims)
+        found = Recorded(recorder, sources, [*needs, *constants], dtypes, ndims, array_module(arrays[0]))
         _known[key] = found
         while len(_known) > _KNOWN:
             _known.popitem(last=False)
@@ -290,7 +290,9 @@ class Recorded:
         needs: list[bool],
         dtypes: list[Any],
         ndims: list[int],
+        xp: Any,
     ) -> None:
+        self.language = xp.language
         self.n_inputs, self.constants, self.calls = recorder.n_inputs, recorder.constants, recorder.calls
         self.constant_set = {*self.constants}
         self.output, *self.new_states = sources
@@ -346,6 +348,12 @@ class Recorded:
                 self.stored[slot], self.shape_like[slot] = "rows", writable[slot]
             else:
                 self.stored[slot] = "list"
+        # States whose values before each step lie in rows: those after it, with the first in front.
+        self.befores: dict[int, int] = {}
+        for state in self.initials:
+            new = self.new_states[state - 1]
+            if self.stored.get(new) == "rows" and new not in self.befores.values():
+                self.befores[state] = new
 
     def varies(self, slot: int) -> bool:
         """Whether a slot has another value at each step."""
@@ -353,15 +361,14 @@ class Recorded:
             return False
         return slot < self.slots.n_fixed_from or slot in self.slots.not_fixed
 
-    def rows_of(self, slot: int) -> tuple[int, bool] | None:
-        """Where the values of a slot at all steps lie in rows: of which slot, and whether that is the value
-        of the step before.
-        """
-        if self.stored.get(slot) == "rows":
-            return slot, False
-        if slot in self.initials and self.stored.get(self.new_states[slot - 1]) == "rows":
-            return self.new_states[slot - 1], True
-        return None
+    def product_of(self, call: _Call) -> tuple[int, int] | None:
+        """The factors of a call that multiplies two matrices of one type."""
+        if call.fused or call.op.name not in ("matmul", "addmm") or self.language != "python":
+            return None
+        left, right = call.refs[-2:]
+        if self.ndims[left] != 2 or self.ndims[right] != 2 or self.dtypes[left] != self.dtypes[right]:
+            return None
+        return (left, right) if self.dtypes[call.outs[0]] == self.dtypes[left] else None
 
     def forward(self, keep: bool) -> Callable[..., Any]:
         """The code of all steps forward."""
@@ -372,7 +379,7 @@ class Recorded:
     def backward(self, of_outputs: bool) -> Callable[..., Any]:
         """The code of all steps backwards."""
         if ("back", of_outputs) not in self._codes:
-            self._codes["back", of_outputs] = loop_code.backward(self, of_outputs)
+            self._codes["back", of_outputs] = loop_back.backward(self, of_outputs)
         return self._codes["back", of_outputs]
 
 
@@ -404,16 +411,31 @@ class Loop:
         for slot, value in zip(recorded.constants, values, strict=True):
             template[slot] = value
         xs = xs.reshape(n_steps, *shapes[0])
-        outputs = xp.lend((n_steps, *shapes[out]), recorded.dtypes[out])
         stored: dict[int, Any] = {}
+        befores: dict[int, Any] = {}
+        state_of = {new: state for state, new in recorded.befores.items()} if keep else {}
+
+        def memory(slot: int, like: int) -> Any:
+            """For the values of a slot at all steps; with those before each step, if it is a state."""
+            if slot not in state_of:
+                return xp.lend((n_steps, *shapes[like]), recorded.dtypes[like])
+            whole = xp.lend((n_steps + 1, *shapes[like]), recorded.dtypes[like])
+            whole[-1 if reverse else 0] = states[state_of[slot] - 1]
+            after, before = (whole[:-1], whole[1:]) if reverse else (whole[1:], whole[:-1])
+            befores[state_of[slot]] = before
+            return after
+
+        outputs = memory(out, out)
         if keep:
             for slot, like in recorded.shape_like.items():
                 if slot not in (0, out):
-                    stored[slot] = xp.lend((n_steps, *shapes[like]), recorded.dtypes[like])
+                    stored[slot] = memory(slot, like)
             for slot, kind in recorded.stored.items():
                 if kind == "list":
                     stored[slot] = []
-        finals = recorded.forward(keep)(xp, xs, states, template, self.order, outputs, stored)
+        finals = recorded.forward(keep)(
+            xp, xs, states, template, self.order, outputs, stored, shapes, recorded.dtypes
+        )
         finals = [xp.array(s) if type(s) is xp.array_type else s for s in finals]
         whole = outputs.reshape(n_steps * shapes[out][0], *shapes[out][1:])
         new = Value.result._of
@@ -427,6 +449,7 @@ class Loop:
             if slot != out:
                 hidden += stored[slot] if recorded.stored[slot] == "list" else [stored[slot]]
         hidden += [states[slot - 1] for slot in recorded.initials]
+        hidden += [befores[slot] for slot in recorded.befores]
         vertices = [v.vertex if need else None for v, need in zip(arguments, recorded.needs, strict=False)]
         of_constants = [getattr(v, "vertex", None) if grad else None for v in self.constants]
         kept = [(*results, *hidden), *([None] * len(arguments)), *values]
@@ -482,6 +505,7 @@ class Loop:
     def _by_code(self, gs: Any, ys: Any, template: Any, add: Any, xp: Any) -> tuple[Any, list[Any]]:
         recorded, shapes, n_steps = self.recorded, self.shapes, len(self.order)
         out = recorded.output
+        befores = dict(zip(recorded.befores, ys[len(ys) - len(recorded.befores) :], strict=True))
         stored: dict[int, Any] = {}
         for slot, place in self._places().items():
             is_list = recorded.stored.get(slot) == "list"
@@ -494,8 +518,9 @@ class Loop:
             for slot, g in zip(recorded.new_states, gs[1 : 1 + len(recorded.new_states)], strict=True)
         ]
         run = recorded.backward(of_outputs is not None)
-        of_xs, states = run(
-            xp, stored, of_outputs, states, template, self.order, shapes, recorded.dtypes, self._fitted, add
+        of_xs, states = run(  # fmt: skip
+            xp, stored, befores, of_outputs, states, template, self.order, shapes, recorded.dtypes,
+            self._fitted, add,
         )
         if of_xs is not None:
             of_xs = of_xs.reshape(n_steps * of_xs.shape[1], *of_xs.shape[2:])

@@ -32,6 +32,7 @@ from ..engine.errors import out_of_memory
 from ..engine.graph import Node, Output, Primitive
 from . import elementwise as e
 from .codegen import LOGICAL, Gates, Program, compiled
+from .factored import Factored, factored
 from .shape import chunk, concat
 
 
@@ -427,6 +428,11 @@ class Plan:
                 [places[name] for name in (*outside, *(g.whole() for g in gates))],
             )
         return self._reverses[key]
+
+    def factored_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Factored | None:
+        """The reverse program for these outputs and arguments, as sums of gradients times factors."""
+        outputs = tuple(name for name, there in zip(self.outputs, present, strict=False) if there)
+        return factored(self.reverse(outputs, self._of_pieces(needs)))
 
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> list[Any]:
         """The rule of the node, from the gradients of its results to those of its arguments: the reverse

@@ -1,0 +1,594 @@
+"""The Python code of a recorded step, all time steps backwards. See loop_code.py.
+
+Steps are gone through from the last to the first, in blocks of some steps. At the start of a block the factors
+of its pointwise functions are computed for all its steps (factored.py); what is left for each step is to
+multiply the gradients by them, and the products.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .codegen import Program, compiled
+from .factored import Factored, Terms
+from .linalg import BY_ROWS, LEFT
+from .loop_code import call_of, flat, function
+
+if TYPE_CHECKING:
+    from .loop import Recorded
+
+BLOCK = 1 << 16  # numbers that the factors of a block may have: they should stay in the cache
+ALIKE = 512  # rows of all steps from which on a weight is worth transposing for them
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the gradients of a slot go, at every step: into piece `j` of `n` of the array `rows`."""
+
+    rows: str
+    j: int = 0
+    n: int = 1
+
+    def whole(self) -> str:
+        """The piece at all steps."""
+        return self.rows if self.n == 1 else f"{self.rows}_{self.j}"
+
+    def at_step(self) -> str:
+        return f"{self.whole()}[t]"
+
+    def wide(self, n: int) -> str:
+        """This piece and those that follow, n together, as an axis of its own."""
+        return f"{self.rows}.reshape(*{self.rows}.shape[:-1], {self.n}, -1)[..., {self.j}:{self.j + n}, :]"
+
+    def cuts(self, size: str) -> list[str]:
+        """The lines that make views of the pieces, for all steps."""
+        pieces = [f"{self.rows}_{j} = {self.rows}[..., {j} * m:{j + 1} * m]" for j in range(self.n)]
+        return [f"m = {size} // {self.n}", *pieces] if self.n > 1 else []
+
+
+def backward(recorded: Recorded, of_outputs: bool) -> Callable[..., Any]:
+    """The code of all steps backwards; `of_outputs`: whether the outputs have gradients."""
+    return _Backward(recorded, of_outputs).made
+
+
+class _Backward:
+    """Writes the code of the way back, call by call."""
+
+    def __init__(self, recorded: Recorded, of_outputs: bool) -> None:
+        self.recorded = recorded
+        self.head: list[str] = []
+        self.of_block: list[str] = []  # what is done once for each block of steps
+        self.lines: list[str] = []
+        self.tail: list[str] = []
+        self.scope: dict[str, Any] = {}
+        self.read: set[int] = set()  # slots whose values the code reads at each step
+        self.read_whole: set[int] = set()  # and for many steps at once
+        self.found: dict[int, str] = {}  # the expression of each slot's gradient
+        self.rows: dict[int, str] = {}  # where the gradients of a slot at all steps lie below each other
+        self.sizes: list[str] = []  # how many numbers a step's factors have
+        self.n_uses: dict[int, int] = {}
+        for call in recorded.back:
+            for ref, parent in zip(call.refs, call.parents, strict=True):
+                self.n_uses[ref] = self.n_uses.get(ref, 0) + bool(parent)
+        self.pieces: dict[int, _Place] = {}  # of what a split made
+        for number, call in enumerate(recorded.back):
+            if self._is_even_split(call):
+                self._place_pieces(f"D{number}_0", call)
+        # The places of gradients that come from one call alone.
+        self.places = {slot: place for slot, place in self.pieces.items() if self.n_uses.get(slot) == 1}
+        if of_outputs:
+            self.found[recorded.output] = "of_outputs[t]"
+        for k, slot in enumerate(recorded.new_states, start=1):
+            if recorded.needs[k] or recorded.needs[slot]:
+                self._add(slot, f"h{k}")
+        for number, call in enumerate(recorded.back):
+            if call.fused:
+                self._fused(number, call)
+            elif call.outs[0] in self.pieces:
+                self._split(number, call)
+            else:
+                self._primitive(number, call)
+        self._states()
+        self._inputs()
+        self.made = self._function()
+
+    def _add(self, slot: int, expression: str, rows: str = "") -> None:
+        """Takes note of a gradient of a slot."""
+        recorded = self.recorded
+        if slot in recorded.constant_set:
+            self.lines.append(f"add({slot}, {expression})")
+        elif slot in self.found:
+            self.lines.append(f"g{slot} = {self.found[slot]} + {expression}")
+            self.found[slot] = f"g{slot}"
+            self.rows.pop(slot, None)
+        else:
+            self.found[slot] = expression
+            if rows:
+                self.rows[slot] = rows
+
+    # ------------------------------------------------------------ values
+
+    def _value(self, slot: int) -> str:
+        """The value of a slot at a step."""
+        self.read.add(slot)
+        return f"s{slot}"
+
+    def _values(self, slot: int) -> str | None:
+        """The values of a slot at the steps of a block, where they lie below each other."""
+        recorded = self.recorded
+        if not recorded.varies(slot):
+            return self._value(slot)
+        if slot not in recorded.chunks and recorded.stored.get(slot) != "rows" and slot not in recorded.befores:
+            return None
+        self.read_whole.add(slot)
+        return f"{'P' if slot in recorded.befores else 'S'}{slot}[block]"
+
+    def _piece(self, call: Any, i: int, value: Callable[[int], str | None]) -> str | None:
+        """What a reverse program reads: a result, an argument, or a piece of one."""
+        if i < len(call.outs):
+            return value(call.outs[i])
+        i -= len(call.outs)
+        for ref, n in zip(call.refs, call.op.pieces, strict=True):
+            if i < n:
+                name = value(ref)
+                m = f"shapes[{ref}][-1] // {n}"
+                return name if n == 1 or name is None else f"{name}[..., {i} * ({m}):{i + 1} * ({m})]"
+            i -= n
+        raise AssertionError("a place beyond the arguments")
+
+    def _fitting(self, ref: int, name: str) -> None:
+        """The line that brings a gradient to the shape and type of what it belongs to."""
+        if ref not in self.recorded.constant_set:
+            self.head += [f"h_{ref}, t_{ref} = shapes[{ref}], dtypes[{ref}]"]
+            test = f"type({name}) is not kind or {name}.shape != h_{ref} or {name}.dtype != t_{ref}"
+            self.lines.append(f"if {test}: {name} = fit({ref}, {name})")
+
+    # ------------------------------------------------------------ pointwise functions
+
+    def _fused(self, number: int, call: Any) -> None:
+        """A pointwise function: the gradients of its arguments, in the places where they are wanted."""
+        present = tuple(out in self.found for out in call.outs)
+        if not any(present):
+            return
+        own = [
+            i for i, (ref, n) in enumerate(zip(call.refs, call.op.pieces, strict=True))
+            if call.needs[i] and n == 1 and ref not in self.places
+            and (ref in self.recorded.constant_set if call.op.is_row(i) else self._wanted_in_rows(ref))
+        ]  # fmt: skip
+        form = call.op.factored_of(present, call.needs) if self.recorded.language == "python" else None
+        if form is None or not self._by_factors(number, call, present, own, form):
+            self._by_program(number, call, present, own)
+
+    def _rows_of(self, number: int, call: Any, i: int) -> _Place:
+        """The memory for the gradients of an argument at all steps."""
+        ref, n = call.refs[i], call.op.pieces[i]
+        place = _Place(f"D{number}_{i}", 0, n)
+        shape = call.outs[0] if call.op.is_row(i) else ref  # a bias: summed over all steps at last
+        self.head.append(f"{place.rows} = lend((len(order), *shapes[{shape}]), dtypes[{ref}])")
+        self.head += place.cuts(f"shapes[{ref}][-1]")
+        return place
+
+    def _hand_on(self, number: int, call: Any, i: int, rows: str) -> None:
+        """Says that the gradients of an argument lie in `rows`."""
+        if call.op.is_row(i):
+            self.tail.append(f"add({call.refs[i]}, {rows})")
+        else:
+            self.lines.append(f"d{number}_{i} = {rows}[t]")
+            self._add(call.refs[i], f"d{number}_{i}", rows)
+
+    def _by_factors(
+        self, number: int, call: Any, present: tuple[bool, ...], own: Sequence[int], form: Factored
+    ) -> bool:
+        """By factors that are computed for a block of steps. False where what they read is not at hand."""
+        where = {name: i for i, name in enumerate((*call.op.outputs, *call.op.program.inputs))}
+        reads = form.factors.outside()
+        values = [self._piece(call, where[name], self._values) for name in reads]
+        if any(value is None for value in values):
+            return False
+        given = (self.found[out] for out in call.outs if out in self.found)
+        gradients = {f"g{k}": expression for k, expression in enumerate(given)}
+        work = _Factors(self, number, call, form, gradients, where)
+        for name, terms in form.sums.items():
+            gradients[name] = work.total(terms)
+        results = iter(form.results)
+        made: dict[Any, str] = {}  # rows by what is in them: what is the same is not made twice
+        pieces: dict[Any, str] = {}
+        waiting: list[tuple[int, str]] = []
+        placed: list[int] = []
+        single: list[tuple[int, Terms]] = []
+        for i, (ref, n, need) in enumerate(zip(call.refs, call.op.pieces, call.needs, strict=True)):
+            if not need:
+                continue
+            terms = [next(results) for _ in range(n)]
+            if n > 1 or i in own:
+                key = tuple(None if t is None else tuple(t.items()) for t in terms)
+                rows = made.get(key) or (pieces.get(key[0]) if n == 1 and call.op.is_row(i) else None)
+                if rows is None:
+                    rows = made[key] = self._rows_of(number, call, i).rows
+                    for j, t in enumerate(terms):
+                        work.put(t, _Place(rows, j, n))
+                        pieces[key[j]] = _Place(rows, j, n).whole()
+                waiting.append((i, rows))
+            elif ref in self.places:
+                work.put(terms[0], self.places[ref])
+                placed.append(ref)
+            elif terms[0] is not None:
+                single.append((i, terms[0]))
+        summed = [(i, work.total(terms_, f"x{number}_{i}")) for i, terms_ in single]
+        work.finish(reads, [str(v) for v in values])
+        for ref in placed:
+            self._add(ref, self.places[ref].at_step())
+        for i, rows in waiting:
+            self._hand_on(number, call, i, rows)
+        for i, expression in summed:
+            if call.op.is_row(i):
+                self._fitting(call.refs[i], expression)
+            self._add(call.refs[i], expression)
+        return True
+
+    def _by_program(self, number: int, call: Any, present: tuple[bool, ...], own: Sequence[int]) -> None:
+        """By the reverse program as it stands, step by step."""
+        given = [self.found[out] for out in call.outs if out in self.found]
+        program, _, run, reads = call.op.reverse_of(present, call.needs, tuple(own))
+        values = given + [str(self._piece(call, i, self._value)) for i in reads]
+        places, wholes, k = [], [], 0
+        results: list[tuple[int, int, str, int]] = []
+        for i, (ref, n, need) in enumerate(zip(call.refs, call.op.pieces, call.needs, strict=True)):
+            if not need:
+                continue
+            if n > 1 or i in own:
+                place = self._rows_of(number, call, i)
+                places += [_Place(place.rows, j, n).at_step() for j in range(n)]
+                if i in call.op.gates:
+                    wholes.append(f"{place.rows}[t]")
+                results.append((i, ref, place.rows, k))
+            elif program.results[k] is not None:
+                results.append((i, ref, "", k))
+            k += n
+        lines, found = call_of(run, f"r{number}", values, places + wholes, len(program.results), self.scope)
+        self.lines += lines
+        for i, ref, rows, k in results:
+            if rows:
+                self._hand_on(number, call, i, rows)
+                continue
+            self.lines.append(f"x{number}_{i} = {found[k]}")
+            if call.op.is_row(i):
+                self._fitting(ref, f"x{number}_{i}")
+            self._add(ref, f"x{number}_{i}")
+
+    def _wanted_in_rows(self, slot: int) -> bool:
+        """Whether the gradient of a slot is wanted at all steps at once: it comes from one call and goes into
+        a product over them, or it is that of the input.
+        """
+        if self.n_uses.get(slot) != 1:
+            return False
+        if slot == 0:
+            return True
+        maker = next((c for c in self.recorded.back if slot in c.outs), None)
+        rules = () if maker is None or maker.fused or maker.op.joint else maker.op.rules
+        return not BY_ROWS.isdisjoint(rules)
+
+    # ------------------------------------------------------------ other ops
+
+    def _is_even_split(self, call: Any) -> bool:
+        """Whether a call takes one value of two axes apart, into equal pieces beside each other."""
+        if call.fused or call.op.name != "split" or self.recorded.ndims[call.refs[0]] != 2:
+            return False
+        sizes = call.settings["sizes"]
+        return call.settings["axis"] == 1 and len({*sizes}) == 1 and call.parents[0] is not None
+
+    def _place_pieces(self, rows: str, call: Any) -> None:
+        (ref,), n = call.refs, len(call.outs)
+        self.head.append(f"{rows} = lend((len(order), *shapes[{ref}]), dtypes[{ref}])")
+        for j, out in enumerate(call.outs):
+            self.pieces[out] = _Place(rows, j, n)
+        self.head += self.pieces[call.outs[0]].cuts(f"shapes[{ref}][-1]")
+
+    def _split(self, number: int, call: Any) -> None:
+        """The gradients of the pieces lie beside each other already, or are laid there."""
+        if not any(out in self.found for out in call.outs):
+            return
+        (ref,), rows = call.refs, f"D{number}_0"
+        for out in call.outs:
+            place = self.pieces[out]
+            if out not in self.found:
+                self.head.append(f"{place.whole()}[...] = 0")
+            elif self.found[out] != place.at_step():
+                self.lines.append(f"{place.at_step()} = {self.found[out]}")
+        self.lines.append(f"d{number}_0 = {rows}[t]")
+        self._add(ref, f"d{number}_0", rows)
+
+    def _primitive(self, number: int, call: Any) -> None:
+        op = call.op
+        if op.joint is not None or call.several:
+            gs = [self.found.get(out, "None") for out in call.outs]
+            if all(g == "None" for g in gs):
+                return
+            values = [f"({', '.join(gs)},)" if call.several else gs[0]]
+            for v in call.values:
+                several = isinstance(v, tuple)
+                values.append(f"({''.join(self._value(i) + ',' for i in v)})" if several else self._value(v))
+            self.scope[f"op{number}"], self.scope[f"p{number}"] = op, call.parents
+            self.lines.append(f"r = op{number}.gradients([{', '.join(values)}], p{number})")
+            for i, (ref, parent) in enumerate(zip(call.refs, call.parents, strict=True)):
+                if parent:
+                    self.lines.append(f"x{number}_{i} = r[{i}]")
+                    self._fitting(ref, f"x{number}_{i}")
+                    self._add(ref, f"x{number}_{i}")
+            return
+        (out,) = call.outs
+        g = self.found.get(out)
+        if g is None:
+            return
+        for i, (ref, rule, reads) in enumerate(call.rules):
+            name = f"x{number}_{i}"
+            if _is_identity(rule, reads, self.recorded.gradient) and call.alike[call.refs.index(ref)]:
+                self._add(ref, g, self.rows.get(out, ""))
+            elif self._by_rows(number, i, call, ref, rule, reads):
+                continue
+            elif rule in LEFT and self._by_transposed(number, call, ref):
+                self.lines.append(f"{name} = x_matmul({g}, w{number})")
+                self._add(ref, name)
+            else:
+                self.scope[f"q{number}_{i}"] = rule
+                given = [g if r == self.recorded.gradient else self._value(r) for r in reads]
+                self.lines.append(f"{name} = q{number}_{i}({', '.join(given)})")
+                self._fitting(ref, name)
+                self._add(ref, name)
+
+    def _by_transposed(self, number: int, call: Any, ref: int) -> bool:
+        """A factor's gradient by the other, a constant weight, transposed: once for all steps, where they are
+        many, because a product with rows in a row is faster.
+        """
+        recorded = self.recorded
+        product = recorded.product_of(call)
+        if product is None or recorded.varies(product[1]):
+            return False
+        weight = product[1]
+        self.head += [
+            f"w{number} = {self._value(weight)}.T",
+            f"if len(order) * shapes[{ref}][0] >= {ALIKE}: w{number} = xp.ascontiguousarray(w{number})",
+        ]
+        return True
+
+    def _by_rows(self, number: int, i: int, call: Any, ref: int, rule: Any, reads: list[int]) -> bool:
+        """The gradient of a constant by one run of the rule over all steps, where they lie in rows."""
+        recorded = self.recorded
+        gradient, out = self.rows.get(call.outs[0]), call.outs[0]
+        if not (rule in BY_ROWS and gradient and ref in recorded.constant_set):
+            return False
+        moving = [r for r in reads if r != recorded.gradient and recorded.varies(r)]
+        if len(moving) != 1 or recorded.ndims[moving[0]] != 2 or recorded.ndims[out] != 2:
+            return False
+        rows = self._values(moving[0])
+        if rows is None:
+            return False
+        self.scope[f"q{number}_{i}"] = rule
+        rows = rows.removesuffix("[block]")
+        given = [
+            f"flat({gradient})" if r == recorded.gradient else f"flat({rows})" if r in moving else f"s{r}"
+            for r in reads
+        ]
+        self.read.update(r for r in reads if r != recorded.gradient and r not in moving)
+        self.tail.append(f"add({ref}, q{number}_{i}({', '.join(given)}))")
+        return True
+
+    # ------------------------------------------------------------ the frame
+
+    def _states(self) -> None:
+        """The states' gradients, for the step before."""
+        new = []
+        for k in range(1, self.recorded.n_inputs):
+            g = self.found.get(k)
+            new.append("None" if not self.recorded.needs[k] else f"xp.zeros_like(h{k})" if g is None else g)
+        if new:
+            names = ", ".join(f"h{k}" for k in range(1, self.recorded.n_inputs))
+            self.head.append(f"{names}, = states")
+            self.lines.append(f"{names}, = {', '.join(new)},")
+            self.tail.append(f"states = [{names}]")
+
+    def _inputs(self) -> None:
+        """The gradient of the inputs of all steps."""
+        if 0 not in self.found:
+            self.tail.append("of_inputs = None")
+        elif 0 in self.rows:
+            self.tail.append(f"of_inputs = {self.rows[0]}")
+        else:
+            self.head.append("of_inputs = lend((len(order), *shapes[0]), dtypes[0])")
+            self.lines.append(f"of_inputs[t] = {self.found[0]}")
+
+    def _function(self) -> Callable[..., Any]:
+        recorded = self.recorded
+        steps, head = [], [f"S{slot} = stored[{slot}]" for slot in recorded.stored]
+        head += [f"I{slot} = stored[-{slot}]" for slot in recorded.initials]
+        head += [f"P{slot} = befores[{slot}]" for slot in recorded.befores]
+        for slot in sorted(self.read | self.read_whole):
+            if slot in recorded.chunks:
+                whole, j, n = recorded.chunks[slot]
+                head.append(f"m = stored[{whole}].shape[-1] // {n}")
+                head.append(f"S{slot} = stored[{whole}][..., {j} * m:{j + 1} * m]")
+            if not recorded.varies(slot):
+                head.append(f"s{slot} = template[{slot}]")
+            elif slot in self.read:
+                steps.append(f"s{slot} = {self._at_step(slot)}")
+        if self.sizes:
+            head.append(f"n_block = max(1, min(len(order), {BLOCK} // max(1, {' + '.join(self.sizes)})))")
+        else:
+            head.append("n_block = max(1, len(order))")
+        body = [
+            "for end in range(len(order), 0, -n_block):",
+            "    begin = max(0, end - n_block)",
+            "    first = min(order[begin], order[end - 1])",
+            "    block = slice(first, first + end - begin)",
+            *(f"    {line}" for line in self.of_block),
+            "    for i in range(end - 1, begin - 1, -1):",
+            "        t = order[i]",
+            *(f"        {line}" for line in (*steps, *self.lines)),
+        ]
+        text = ["lend, kind = xp.lend, xp.array_type", *head, *self.head, *body, *self.tail]
+        self.scope["flat"] = flat
+        signature = (
+            "backward(xp, stored, befores, of_outputs, states, template, order, shapes, dtypes, fit, add)"
+        )
+        return function(signature, [*text, "return of_inputs, states"], self.scope)
+
+    def _at_step(self, slot: int) -> str:
+        """The value of a slot at a step, where it is kept."""
+        recorded = self.recorded
+        where = "rows" if slot in recorded.chunks else recorded.stored.get(slot)
+        if where is not None:
+            return f"S{slot}[{'t' if where == 'rows' else 'i'}]"
+        if slot in recorded.befores:
+            return f"P{slot}[t]"
+        new = recorded.new_states[slot - 1]  # a state: what the step before has made
+        index = "t - order.step" if recorded.stored[new] == "rows" else "i - 1"
+        return f"S{new}[{index}] if i else I{slot}"
+
+
+class _Factors:
+    """Gradients of one call as sums of gradients times factors."""
+
+    def __init__(
+        self,
+        back: _Backward,
+        number: int,
+        call: Any,
+        form: Factored,
+        gradients: dict[str, str],
+        where: dict[str, int],
+    ) -> None:
+        self.back, self.number, self.call, self.form = back, number, call, form
+        self.gradients, self.where = gradients, where
+        self.computed = {step.name for step in form.factors.steps}
+        self.wanted: list[tuple[str, str]] = []  # factors, and where their values for a block go
+        self.single: dict[str, str] = {}  # factors that lie by themselves
+        self.puts: list[tuple[_Place, str, str]] = []  # place, gradient, factor: products to come
+        self.n_names = 0
+
+    def _name(self) -> str:
+        self.n_names += 1
+        return f"v{self.number}_{self.n_names}"
+
+    def _memory(self, n: int) -> str:
+        """Memory for n factors of a block."""
+        name, out = self._name().upper(), self.call.outs[0]
+        pieces = f"*shapes[{out}][:-1], {n}, shapes[{out}][-1]" if n > 1 else f"*shapes[{out}]"
+        self.back.head.append(f"{name} = xp.empty((n_block, {pieces}), dtypes[{out}])")
+        self.back.sizes.append(f"{n} * size(shapes[{out}])")
+        self.back.scope["size"] = _size
+        return name
+
+    def _factor(self, name: str) -> str:
+        """The expression of a factor at a step."""
+        if name not in self.computed:
+            return str(self.back._piece(self.call, self.where[name], self.back._value))
+        if name not in self.single:
+            self.single[name] = self._memory(1)
+            self.wanted.append((name, f"{self.single[name]}[:end - begin]"))
+        return f"{self.single[name]}[t - first]"
+
+    def total(self, terms: Terms, name: str = "", out: str = "") -> str:
+        """The lines that add up terms, and the expression of the sum, which may be a gradient itself."""
+        name = name or self._name()
+        to = f", out={out}" if out else ""
+        lines, sum_ = self.back.lines, ""
+        for base, (number, factor) in terms.items():
+            g = self.gradients[base]
+            if factor is not None:
+                lines.append(f"p = x_multiply({g}, {self._factor(factor)}{to if not sum_ else ''})")
+                g = "p"
+            elif number not in (1.0, -1.0) or (number == -1.0 and not sum_):
+                lines.append(f"p = x_multiply({g}, {number!r}{to if not sum_ else ''})")
+                g, number = "p", 1.0
+            if not sum_:
+                sum_ = g
+            else:
+                ufunc, to_p = "add" if number == 1.0 else "subtract", ", out=p" if g == "p" else ""
+                lines.append(f"{name} = x_{ufunc}({sum_}, {g}{to or to_p})")
+                sum_ = name
+            if sum_ == "p":
+                lines.append(f"{name} = p")
+                sum_ = name
+        if out and sum_ != name:
+            lines.append(f"{out} = {sum_}")
+        return sum_
+
+    def put(self, terms: Terms | None, place: _Place) -> None:
+        """Sums terms up where they are wanted; a product of a gradient and a factor at the end, with those
+        that go beside it.
+        """
+        if terms is None:
+            self.back.head.append(f"{place.whole()}[...] = 0")
+            return
+        ((base, (_, factor)), *more) = terms.items()
+        if more or factor is None:
+            self.total(terms, out=place.at_step())
+        else:
+            self.puts.append((place, base, factor))
+
+    def finish(self, reads: Sequence[str], values: Sequence[str]) -> None:
+        """Writes the products, and the code of the factors."""
+        lines = self.back.lines
+        self.puts.sort(key=lambda put: (put[0].rows, put[0].j))
+        wide: dict[str, str] = {}
+        for base, places in self._neighbours():
+            g = self.gradients[base]
+            (first, factor), n = places[0], len(places)
+            if n == 1:
+                lines.append(f"x_multiply({g}, {self._factor(factor)}, out={first.at_step()})")
+                continue
+            memory = self._memory(n)
+            self.wanted += [
+                (factor, f"{memory}[:end - begin, ..., {k}, :]") for k, (_, factor) in enumerate(places)
+            ]
+            view = f"E{self.number}_{self.n_names}"
+            self.back.head.append(f"{view} = {first.wide(n)}")
+            if base not in wide:
+                wide[base] = self._name()
+                lines.append(f"{wide[base]} = {g}[..., None, :]")
+            lines.append(f"x_multiply({wide[base]}, {memory}[t - first], out={view}[t])")
+        if self.wanted:
+            program = Program([], "k", self.form.factors.steps, [name for name, _ in self.wanted])
+            small = {*self.call.op.small, *(r for r, v in zip(reads, values, strict=True) if "block" not in v)}
+            program = program.without_dead_steps()
+            outside = program.outside()
+            run = compiled(program, outside, range(len(self.wanted)), program.only_from(small))
+            self.back.scope[f"c{self.number}"] = run
+            of = dict(zip(reads, values, strict=True))
+            given = ", ".join(of[name] for name in outside)
+            into = ", ".join(place for _, place in self.wanted)
+            self.back.of_block.append(f"c{self.number}(xp, [{given}], [{into}])")
+
+    def _neighbours(self) -> Iterable[tuple[str, list[tuple[_Place, str]]]]:
+        """Products by the same gradient whose places are beside each other."""
+        run: list[tuple[_Place, str]] = []
+        before = None
+        for place, base, factor in self.puts:
+            if run and (place.rows, place.j, base) != (run[-1][0].rows, run[-1][0].j + 1, before):
+                yield str(before), run
+                run = []
+            run.append((place, factor))
+            before = base
+        if run:
+            yield str(before), run
+
+
+def _size(shape: Sequence[int]) -> int:
+    n = 1
+    for m in shape:
+        n *= m
+    return n
+
+
+def _is_identity(rule: Any, reads: list[int], gradient: int) -> bool:
+    """Whether a rule hands the gradient on."""
+    if reads != [gradient]:
+        return False
+    token = object()
+    try:
+        return rule(token) is token
+    except Exception:  # it does something with it
+        return False
