@@ -215,11 +215,12 @@ class _Call:
         if self.fused:
             self.op = self.op.plan(mask, self.settings["rows"], self.settings["xp"])
             if mask:
-                n_hidden = len(self.op.outputs) - len(self.outs)
+                n_hidden = len(self.op.outputs) + len(self.op.wholes) - len(self.outs)
                 self.outs = [*self.outs, *(slots.new() for _ in range(n_hidden))]
                 saved = [r for r, read in zip(self.refs, self.op.saved, strict=True) if read]
-                self.reads = {*self.outs, *saved}
-                self.values = [tuple(self.outs), *(r if r in saved else slots.nothing for r in self.refs)]
+                outputs = self.outs[: len(self.op.outputs)]
+                self.reads = {*outputs, *saved}
+                self.values = [tuple(outputs), *(r if r in saved else slots.nothing for r in self.refs)]
         elif mask:
             op = self.op
             dropped = op.drops.get(mask) or op.find_drops(mask)
@@ -242,7 +243,8 @@ class _Call:
 
     def backward(self, env: list[Any], gs: list[Any]) -> Iterable[tuple[int, Any]]:
         """The arguments' slots with their gradients, from the gradients `gs` of the results."""
-        found = tuple([gs[out] for out in self.outs])
+        outs = self.outs[: len(self.op.outputs)] if self.fused else self.outs
+        found = tuple([gs[out] for out in outs])
         if all(g is None for g in found):
             return ()
         values: list[Any] = [found if self.several or self.fused else found[0]]
@@ -321,6 +323,7 @@ class Recorded:
         self.stored: dict[int, str] = {}  # slot -> "rows" or "list"
         self.shape_like: dict[int, int] = {}  # of rows: a slot of the same shape
         self.chunks: dict[int, tuple[int, int, int]] = {}  # slot -> the whole, which part of how many
+        self.n_chunks: dict[int, int] = {}  # of wholes: their chunks lie below each other, at each step
         self.initials: list[int] = []  # states of which the first is kept too
         writable = (
             {self.output: self.output} if self.varies(self.output) and self.output >= self.n_inputs else {}
@@ -328,9 +331,14 @@ class Recorded:
         chunks = {}
         for call in self.calls:
             if call.fused and any(call.parents):
-                for k, argument in call.op.writable.items():
-                    writable.setdefault(call.outs[k], call.refs[argument] if argument >= 0 else call.outs[0])
-                chunks.update({call.outs[k]: (call.outs[w], j, n) for k, (w, j, n) in call.op.chunks.items()})
+                for k in call.op.writable:
+                    writable.setdefault(call.outs[k], call.outs[0])
+                if self.ndims[call.outs[0]] == 2:
+                    first = len(call.op.outputs)
+                    for k, (w, j, n) in call.op.chunks.items():
+                        chunks[call.outs[k]] = (call.outs[first + w], j, n)
+                        self.n_chunks[call.outs[first + w]] = n
+                        writable[call.outs[first + w]] = call.outs[0]
         todo = [s for call in self.back for s in sorted(call.reads) if self.varies(s)]
         while todo:
             slot = todo.pop()
@@ -418,7 +426,8 @@ class Loop:
         def memory(slot: int, like: int) -> Any:
             """For the values of a slot at all steps; with those before each step, if it is a state."""
             if slot not in state_of:
-                return xp.lend((n_steps, *shapes[like]), recorded.dtypes[like])
+                n_chunks = [recorded.n_chunks[slot]] if slot in recorded.n_chunks else []
+                return xp.lend((n_steps, *n_chunks, *shapes[like]), recorded.dtypes[like])
             whole = xp.lend((n_steps + 1, *shapes[like]), recorded.dtypes[like])
             whole[-1 if reverse else 0] = states[state_of[slot] - 1]
             after, before = (whole[:-1], whole[1:]) if reverse else (whole[1:], whole[:-1])
@@ -536,10 +545,9 @@ class Loop:
         def at(slot: int, i: int, t: int, among: Any) -> Any:
             """The value of a slot at a step, or its gradient."""
             if slot in recorded.chunks:
-                slot, j, n = recorded.chunks[slot]
+                slot, j, _ = recorded.chunks[slot]
                 whole = at(slot, i, t, among)
-                m = 0 if whole is None else whole.shape[-1] // n
-                return None if whole is None else whole[..., j * m : (j + 1) * m]
+                return None if whole is None else whole[j]
             if slot not in recorded.stored:  # a state
                 if i == 0:
                     return among[places[-slot]]

@@ -40,8 +40,9 @@ class _Place:
         return f"{self.whole()}[t]"
 
     def wide(self, n: int) -> str:
-        """This piece and those that follow, n together, as an axis of its own."""
-        return f"{self.rows}.reshape(*{self.rows}.shape[:-1], {self.n}, -1)[..., {self.j}:{self.j + n}, :]"
+        """This piece and those that follow, n together, below each other."""
+        apart = f"{self.rows}.reshape(*{self.rows}.shape[:-1], {self.n}, -1)"
+        return f"{apart}[..., {self.j}:{self.j + n}, :].swapaxes(1, 2)"
 
     def cuts(self, size: str) -> list[str]:
         """The lines that make views of the pieces, for all steps."""
@@ -128,9 +129,10 @@ class _Backward:
 
     def _piece(self, call: Any, i: int, value: Callable[[int], str | None]) -> str | None:
         """What a reverse program reads: a result, an argument, or a piece of one."""
-        if i < len(call.outs):
+        n_outputs = len(call.op.outputs)
+        if i < n_outputs:
             return value(call.outs[i])
-        i -= len(call.outs)
+        i -= n_outputs
         for ref, n in zip(call.refs, call.op.pieces, strict=True):
             if i < n:
                 name = value(ref)
@@ -183,6 +185,7 @@ class _Backward:
         self, number: int, call: Any, present: tuple[bool, ...], own: Sequence[int], form: Factored
     ) -> bool:
         """By factors that are computed for a block of steps. False where what they read is not at hand."""
+        # Which result or piece has a value: results, without the wholes behind them, then pieces.
         where = {name: i for i, name in enumerate((*call.op.outputs, *call.op.program.inputs))}
         reads = form.factors.outside()
         values = [self._piece(call, where[name], self._values) for name in reads]
@@ -232,9 +235,9 @@ class _Backward:
     def _by_program(self, number: int, call: Any, present: tuple[bool, ...], own: Sequence[int]) -> None:
         """By the reverse program as it stands, step by step."""
         given = [self.found[out] for out in call.outs if out in self.found]
-        program, _, run, reads = call.op.reverse_of(present, call.needs, tuple(own))
-        values = given + [str(self._piece(call, i, self._value)) for i in reads]
-        places, wholes, k = [], [], 0
+        program, outside, run = call.op.reverse_of(present, call.needs, tuple(own))
+        values = given + [str(self._piece(call, i, self._value)) for i in outside.values()]
+        places, k = [], 0
         results: list[tuple[int, int, str, int]] = []
         for i, (ref, n, need) in enumerate(zip(call.refs, call.op.pieces, call.needs, strict=True)):
             if not need:
@@ -242,13 +245,12 @@ class _Backward:
             if n > 1 or i in own:
                 place = self._rows_of(number, call, i)
                 places += [_Place(place.rows, j, n).at_step() for j in range(n)]
-                if i in call.op.gates:
-                    wholes.append(f"{place.rows}[t]")
                 results.append((i, ref, place.rows, k))
             elif program.results[k] is not None:
                 results.append((i, ref, "", k))
             k += n
-        lines, found = call_of(run, f"r{number}", values, places + wholes, len(program.results), self.scope)
+        setup, lines, found = call_of(run, f"r{number}", values, places, len(program.results), self.scope)
+        self.head += setup
         self.lines += lines
         for i, ref, rows, k in results:
             if rows:
@@ -407,9 +409,8 @@ class _Backward:
         head += [f"P{slot} = befores[{slot}]" for slot in recorded.befores]
         for slot in sorted(self.read | self.read_whole):
             if slot in recorded.chunks:
-                whole, j, n = recorded.chunks[slot]
-                head.append(f"m = stored[{whole}].shape[-1] // {n}")
-                head.append(f"S{slot} = stored[{whole}][..., {j} * m:{j + 1} * m]")
+                whole, j, _ = recorded.chunks[slot]
+                head.append(f"S{slot} = stored[{whole}][:, {j}]")
             if not recorded.varies(slot):
                 head.append(f"s{slot} = template[{slot}]")
             elif slot in self.read:
@@ -475,8 +476,8 @@ class _Factors:
     def _memory(self, n: int) -> str:
         """Memory for n factors of a block."""
         name, out = self._name().upper(), self.call.outs[0]
-        pieces = f"*shapes[{out}][:-1], {n}, shapes[{out}][-1]" if n > 1 else f"*shapes[{out}]"
-        self.back.head.append(f"{name} = xp.empty((n_block, {pieces}), dtypes[{out}])")
+        pieces = f"{n}, " if n > 1 else ""
+        self.back.head.append(f"{name} = xp.empty((n_block, {pieces}*shapes[{out}]), dtypes[{out}])")
         self.back.sizes.append(f"{n} * size(shapes[{out}])")
         self.back.scope["size"] = _size
         return name
@@ -533,7 +534,6 @@ class _Factors:
         """Writes the products, and the code of the factors."""
         lines = self.back.lines
         self.puts.sort(key=lambda put: (put[0].rows, put[0].j))
-        wide: dict[str, str] = {}
         for base, places in self._neighbours():
             g = self.gradients[base]
             (first, factor), n = places[0], len(places)
@@ -542,14 +542,11 @@ class _Factors:
                 continue
             memory = self._memory(n)
             self.wanted += [
-                (factor, f"{memory}[:end - begin, ..., {k}, :]") for k, (_, factor) in enumerate(places)
+                (factor, f"{memory}[:end - begin, {k}]") for k, (_, factor) in enumerate(places)
             ]
             view = f"E{self.number}_{self.n_names}"
             self.back.head.append(f"{view} = {first.wide(n)}")
-            if base not in wide:
-                wide[base] = self._name()
-                lines.append(f"{wide[base]} = {g}[..., None, :]")
-            lines.append(f"x_multiply({wide[base]}, {memory}[t - first], out={view}[t])")
+            lines.append(f"x_multiply({g}, {memory}[t - first], out={view}[t])")
         if self.wanted:
             program = Program([], "k", self.form.factors.steps, [name for name, _ in self.wanted])
             small = {*self.call.op.small, *(r for r, v in zip(reads, values, strict=True) if "block" not in v)}
@@ -566,8 +563,9 @@ class _Factors:
         """Products by the same gradient whose places are beside each other."""
         run: list[tuple[_Place, str]] = []
         before = None
+        flat = self.back.recorded.ndims[self.call.outs[0]] != 2
         for place, base, factor in self.puts:
-            if run and (place.rows, place.j, base) != (run[-1][0].rows, run[-1][0].j + 1, before):
+            if run and (flat or (place.rows, place.j, base) != (run[-1][0].rows, run[-1][0].j + 1, before)):
                 yield str(before), run
                 run = []
             run.append((place, factor))

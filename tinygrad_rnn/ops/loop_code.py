@@ -27,54 +27,101 @@ if TYPE_CHECKING:
 
 def forward(recorded: Recorded, keep: bool) -> Callable[..., Any]:
     """The code of all steps forward. With `keep`, what rules read is stored; else the outputs alone."""
-    lines: list[str] = []
-    scope: dict[str, Any] = {}
-    rows = {slot for slot, kind in recorded.stored.items() if kind == "rows" and slot} if keep else set()
-    lists = [slot for slot, kind in recorded.stored.items() if kind == "list"] if keep else []
-    out, states = recorded.output, range(1, recorded.n_inputs)
-    computed = out >= recorded.n_inputs and recorded.varies(out)
-    if computed:
-        rows.add(out)
-    lines += [f"S{slot}.append(s{slot})" for slot in lists if slot < recorded.n_inputs]
-    for number, call in enumerate(recorded.calls):
+    return _Forward(recorded, keep).made
+
+
+class _Forward:
+    """Writes the code of the way forward, call by call."""
+
+    def __init__(self, recorded: Recorded, keep: bool) -> None:
+        self.recorded, self.keep = recorded, keep
+        self.head: list[str] = []
+        self.lines: list[str] = []
+        self.scope: dict[str, Any] = {"take_apart": take_apart}
+        stored = recorded.stored if keep else {}
+        self.rows = {slot for slot, kind in stored.items() if kind == "rows" and slot}
+        self.lists = [slot for slot, kind in stored.items() if kind == "list"]
+        self.scratch: set[int] = set()  # slots whose memory is used again at the next step
+        out, states = recorded.output, range(1, recorded.n_inputs)
+        computed = out >= recorded.n_inputs and recorded.varies(out)
+        if computed:
+            self.rows.add(out)
+        self.lines += [f"S{slot}.append(s{slot})" for slot in self.lists if slot < recorded.n_inputs]
+        for number, call in enumerate(recorded.calls):
+            if call.fused:
+                self._fused(number, call)
+            else:
+                self._primitive(number, call)
+        if not computed:
+            self.lines.append(f"outputs[t] = s{out}")
+        if len(states):
+            new = ", ".join(f"s{slot}" for slot in recorded.new_states)
+            self.lines.append(f"{', '.join(f's{k}' for k in states)}, = {new},")
+            self.head.append(f"{', '.join(f's{k}' for k in states)}, = states")
+        head = [f"s{slot} = template[{slot}]" for slot in recorded.constants]
+        head += [f"S{slot} = stored[{slot}]" for slot in (*(s for s in self.rows if s != out), *self.lists)]
+        if computed:
+            head.append(f"S{out} = outputs")
+        body = ["for t in order:", "    s0 = xs[t]", *(f"    {line}" for line in self.lines)]
+        result = f"return [{', '.join(f's{k}' for k in states)}]"
+        signature = "forward(xp, xs, states, template, order, outputs, stored, shapes, dtypes)"
+        self.made = function(signature, [*head, *self.head, *body, result], self.scope)
+
+    def _fused(self, number: int, call: Any) -> None:
+        outs = call.outs if self.keep else call.outs[: call.n_results]
+        placed = [*call.op.writable, *range(len(call.op.outputs), len(call.outs))]
+        into = [k for k in placed if k < len(outs) and outs[k] in self.rows]
+        scratch = frozenset(i for i in call.op.gates if self._is_scratch(call.refs[i]))
+        run = call.op.writing(tuple(into), len(outs), scratch)
+        apart, values = _pieces(call)
+        places = [f"S{outs[k]}[t]" for k in into]
+        setup, code, results = call_of(run, f"f{number}", values, places, len(outs), self.scope)
+        self.head += [re.sub(r"\bs(\d+)\.(shape|dtype)\b", r"\2s[\1]", line) for line in setup]
+        self.lines += [*apart, *code, f"{', '.join(f's{o}' for o in outs)}, = {', '.join(results)},"]
+        self._store(outs, {outs[k] for k in into})
+
+    def _primitive(self, number: int, call: Any) -> None:
+        recorded, outs = self.recorded, call.outs
         arguments = [f"s{ref}" for ref in call.refs]
-        outs = call.outs if keep or not call.fused else call.outs[: call.n_results]
-        into: list[int] = []
+        product = recorded.product_of(call)
+        if product is not None:
+            (out,), (left, right) = outs, product
+            place = f"S{out}[t]" if out in self.rows else self._buffer(out)
+            self.lines.append(f"s{out} = x_matmul(s{left}, s{right}{place and f', out={place}'})")
+            if len(call.refs) == 3:
+                self.lines.append(f"x_add(s{out}, {arguments[0]}, out=s{out})")
+            self._store(outs, {*outs} & self.rows)
+            return
+        self.scope[f"f{number}"] = call.op.forward
+        if call.settings:
+            self.scope[f"k{number}"] = call.settings
+            arguments.append(f"**k{number}")
         names = ", ".join(f"s{o}" for o in outs)
-        if call.fused:
-            into = [k for k in call.op.writable if k < len(outs) and outs[k] in rows]
-            run = call.op.writing(tuple(into), len(outs))
-            apart, values = _pieces(call)
-            places = [f"S{outs[k]}[t]" for k in into]
-            code, results = call_of(run, f"f{number}", values, places, len(outs), scope)
-            lines += [*apart, *code, f"{names}, = {', '.join(results)},"]
-        else:
-            scope[f"f{number}"] = call.op.forward
-            if call.settings:
-                scope[f"k{number}"] = call.settings
-                arguments.append(f"**k{number}")
-            lines.append(f"{names}{',' * call.several} = f{number}(xp, {', '.join(arguments)})")
-        lines += [f"S{o}.append(s{o})" for o in outs if o in lists]
-        written = {outs[k] for k in into}
-        lines += _placed([o for o in outs if o in rows and o not in written])
-    if not computed:
-        lines.append(f"outputs[t] = s{out}")
-    if len(states):
-        new = ", ".join(f"s{slot}" for slot in recorded.new_states)
-        lines.append(f"{', '.join(f's{k}' for k in states)}, = {new},")
-    head = [f"s{slot} = template[{slot}]" for slot in recorded.constants]
-    if len(states):
-        head.append(f"{', '.join(f's{k}' for k in states)}, = states")
-    memory = [*(s for s in rows if s != out), *lists]
-    head += [f"S{slot} = stored[{slot}]" for slot in memory]
-    if computed:
-        head.append(f"S{out} = outputs")
-    scope["take_apart"] = take_apart
-    body = ["for t in order:", "    s0 = xs[t]", *(f"    {line}" for line in lines)]
-    result = f"return [{', '.join(f's{k}' for k in states)}]"
-    return function(
-        "forward(xp, xs, states, template, order, outputs, stored, shapes, dtypes)", [*head, *body, result], scope
-    )
+        self.lines.append(f"{names}{',' * call.several} = f{number}(xp, {', '.join(arguments)})")
+        self._store(outs, set())
+
+    def _store(self, outs: Sequence[int], written: set[int]) -> None:
+        self.lines += [f"S{o}.append(s{o})" for o in outs if o in self.lists]
+        self.lines += _placed([o for o in outs if o in self.rows and o not in written])
+
+    def _buffer(self, slot: int) -> str:
+        """Memory for a value that nobody keeps, used again at each step; nothing if somebody may."""
+        recorded = self.recorded
+        readers = [call for call in recorded.calls if slot in call.refs]
+        if slot in (*recorded.new_states, recorded.output, *self.lists) or not all(
+            call.fused and not {*call.op.program.inputs}.intersection(call.op.program.results)
+            or recorded.product_of(call)
+            for call in readers
+        ):  # fmt: skip
+            return ""
+        if len(readers) == 1 and readers[0].refs.count(slot) == 1:
+            self.scratch.add(slot)
+        self.head.append(f"B{slot} = xp.empty(shapes[{slot}], dtypes[{slot}])")
+        return f"B{slot}"
+
+    def _is_scratch(self, slot: int) -> bool:
+        """Whether a fused function may write in the memory of an argument."""
+        return slot in self.scratch
 
 
 def _pieces(call: Any) -> tuple[list[str], list[str]]:
@@ -93,8 +140,10 @@ def _pieces(call: Any) -> tuple[list[str], list[str]]:
 
 def call_of(
     run: Any, name: str, values: Sequence[str], into: Sequence[str], n_results: int, scope: dict[str, Any]
-) -> tuple[list[str], list[str]]:
-    """The lines that do what a compiled pointwise function does, and the expressions of its results."""
+) -> tuple[list[str], list[str], list[str]]:
+    """What a compiled pointwise function does, as lines before the loop and in it, and the expressions of its
+    results.
+    """
     text = getattr(run, "text", None)
     if isinstance(text, Text):
         scope.update({f"{name}_{key}": value for key, value in text.constants.items()})
@@ -102,7 +151,7 @@ def call_of(
     scope[name] = run
     places = f", [{', '.join(into)}]" if into else ""
     results = [f"{name}_{k}" for k in range(n_results)]
-    return [f"{', '.join(results)}, = {name}(xp, [{', '.join(values)}]{places})"], results
+    return [], [f"{', '.join(results)}, = {name}(xp, [{', '.join(values)}]{places})"], results
 
 
 def _placed(slots: Sequence[int]) -> list[str]:

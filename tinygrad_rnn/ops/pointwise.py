@@ -247,7 +247,7 @@ class Fused:
         made = language if language == "cuda" else "python"
         plan = Plan(self, (1 << len(self.arguments)) - 1, 0, made)
         present = (True,) * plan.n_results
-        back, _, run, _ = plan.reverse_of(present, (True,) * len(self.arguments))
+        back, _, run = plan.reverse_of(present, (True,) * len(self.arguments))
         if language == "program":
             return "\n\n".join(f"{', '.join(p.inputs)}:\n{p}" for p in (self.program, back))
         if language in ("python", "cuda"):
@@ -319,53 +319,50 @@ class Plan:
         own = [[next(names) for _ in range(n)] for n in self.pieces]
         self.saved = [not set(read).isdisjoint(names_of) for names_of in own]
         self.gates = _find_gates(program, self.small) if language == "python" else {}
-        self.outputs = (*program.outputs(), *hidden, *(g.whole() for g in self.gates.values() if mask))
+        self.outputs = (*program.outputs(), *hidden)
+        self.wholes = tuple(g.whole() for g in self.gates.values() if mask)  # behind the outputs, in loops
         self.rest = _after(self.gates, program)
         self._forwards: dict[Any, Any] = {}
         self.forward = self.writing((), len(self.outputs))
         self._reverses: dict[Any, Any] = {}
         self.rows = rows
 
-    def writing(self, into: tuple[int, ...], n_outputs: int) -> Any:
+    def writing(self, into: tuple[int, ...], n_outputs: int, scratch: frozenset[int] = frozenset()) -> Any:
         """The code of the forward for the first outputs, of which those in `into` are written to memory that
-        it is given.
+        it is given. It may write in the memory of the arguments in `scratch`.
         """
-        if (into, n_outputs) not in self._forwards:
-            wanted: list[str | None] = [*self.outputs[:n_outputs]]
-            self._forwards[into, n_outputs] = self.compiled(
-                Program(self.program.inputs, "v", self.rest.steps, wanted).without_dead_steps(),
-                into=into,
-                small=self.small,
-                **({"activated": [*self.gates.values()]} if self.gates else {}),
-            )
-        return self._forwards[into, n_outputs]
+        key = (into, n_outputs, scratch)
+        if key not in self._forwards:
+            wanted: list[str | None] = [*(*self.outputs, *self.wholes)[:n_outputs]]
+            more: Any = {}
+            if self.gates:
+                more = {"activated": [*self.gates.values()], "scratch": {f"a{i}" for i in scratch}}
+            program = Program(self.program.inputs, "v", self.rest.steps, wanted).without_dead_steps()
+            self._forwards[key] = self.compiled(program, into=into, small=self.small, **more)
+        return self._forwards[key]
 
     @functools.cached_property
-    def writable(self) -> dict[int, int]:
-        """The outputs that may be written to memory for all time steps: floats in the shape of the results;
-        with the number of an argument for gates, which have its shape, else -1.
-        """
-        floats: dict[str, int] = {}
+    def writable(self) -> set[int]:
+        """The outputs that may be written to memory for all time steps: floats in the shape of the results."""
+        floats: set[str] = set()
         for step in self.program.steps:
             truths = step.op.name == "where" and all(o not in floats for o in step.operands[1:])
             if step.op.name not in LOGICAL and not truths and step.name not in self.small:
-                floats[step.name] = -1
+                floats.add(step.name)
         for gates in self.gates.values():
-            for name in gates.values:  # they are chunks of what is
-                floats.pop(name)
-        floats.update({g.whole(): i for i, g in self.gates.items()})
-        return {k: floats[name] for k, name in enumerate(self.outputs) if name in floats}
+            floats.difference_update(gates.values)  # they are chunks of a whole
+        return {k for k, name in enumerate(self.outputs) if name in floats}
 
     @functools.cached_property
     def chunks(self) -> dict[int, tuple[int, int, int]]:
-        """The outputs that are chunks of another: which, and which of how many."""
-        whole = {name: k for k, name in enumerate(self.outputs)}
+        """The outputs that are chunks of gates: in which of `wholes`, and which of how many."""
+        place = {name: k for k, name in enumerate(self.outputs)}
         return {
-            whole[name]: (whole[g.whole()], j, len(g.values))
+            place[name]: (self.wholes.index(g.whole()), j, len(g.values))
             for g in self.gates.values()
-            if g.whole() in whole
+            if g.whole() in self.wholes
             for j, name in enumerate(g.values)
-            if name in whole
+            if name in place
         }
 
     def is_row(self, i: int) -> bool:
@@ -403,30 +400,21 @@ class Plan:
         self, present: tuple[bool, ...], needs: tuple[bool, ...], placed: tuple[int, ...] = ()
     ) -> Any:
         """For the outputs that have a gradient and the arguments that need one: the reverse program, with the
-        forward values it reads, each with its place among results and pieces; and the code of a program that
-        does the same, with the places of what that reads. It is given the memory for the gradients of pieces,
+        forward values it reads, each with its place among results and pieces; and its code. It is given the memory for the gradients of pieces,
         which belong into one array, and of the arguments `placed`.
         """
         key = (present, needs, placed) if placed else (present, needs)
         if key not in self._reverses:
             outputs = tuple(name for name, there in zip(self.outputs, present, strict=False) if there)
             program = self.reverse(outputs, self._of_pieces(needs))
-            on_arrays = reverse(self.rest, outputs, self._of_pieces(needs)) if self.gates else program
-            outside = on_arrays.outside()
-            gates = [g for i, g in self.gates.items() if needs[i]]
+            outside = program.outside()
             wanted = [
                 (n, i in placed) for i, (n, need) in enumerate(zip(self.pieces, needs, strict=True)) if need
             ]
             into = [k for k, there in enumerate(n > 1 or own for n, own in wanted for _ in range(n)) if there]
-            more: Any = {"differentiated": gates} if gates else {}
-            run = self.compiled(on_arrays, outside, into, on_arrays.only_from(self.small), **more)
+            run = self.compiled(program, outside, into, program.only_from(self.small))
             places = {name: i for i, name in enumerate((*self.outputs, *self.program.inputs))}
-            self._reverses[key] = (
-                program,
-                {name: places[name] for name in program.outside()},
-                run,
-                [places[name] for name in (*outside, *(g.whole() for g in gates))],
-            )
+            self._reverses[key] = program, {name: places[name] for name in outside}, run
         return self._reverses[key]
 
     def factored_of(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Factored | None:
@@ -440,7 +428,7 @@ class Plan:
         gs = values[0]
         present, needs = tuple([g is not None for g in gs]), tuple([p is not None for p in parents])
         found_before = self._reverses.get((present, needs))
-        program, outside, run, reads = found_before or self.reverse_of(present, needs)
+        program, outside, run = found_before or self.reverse_of(present, needs)
         given = [g for g in gs if g is not None]
         symbolic = isinstance(given[0], Value)
         forward = [*values[1]]  # results, then the pieces of the arguments
@@ -450,7 +438,7 @@ class Plan:
             else:
                 forward += chunk(x, n, axis=-1) if symbolic else take_apart(x, n)
         if not symbolic:
-            return self.on_arrays(run, given + [forward[i] for i in reads], needs)
+            return self.on_arrays(run, given + [forward[i] for i in outside.values()], needs)
         parts = iter(program.interpret(given, {name: forward[i] for name, i in outside.items()}))
         found = [
             [next(parts) for _ in range(n)] if need else [None]
@@ -458,31 +446,21 @@ class Plan:
         ]
         return [own[0] if len(own) == 1 else _joined(own, given[0]) for own in found]
 
-    def on_arrays(
-        self,
-        run: Callable[..., Any],
-        values: list[Array],
-        needs: tuple[bool, ...],
-        place: Callable[[int, tuple[int, ...], Any], Array] | None = None,
-    ) -> list[Any]:
+    def on_arrays(self, run: Callable[..., Any], values: list[Array], needs: tuple[bool, ...]) -> list[Any]:
         """The gradients by the code of a reverse program, from what it reads, gradients first. Those of
-        pieces are written into one array; place(i, shape, dtype) gives the array for argument i.
+        pieces are written into one array.
         """
         first = values[0]
         xp = array_module(first)
         wholes: list[Any] = []
         places: list[Array] = []
-        of_gates: list[Array] = []
-        for i, (n, need) in enumerate(zip(self.pieces, needs, strict=True)):
+        for n, need in zip(self.pieces, needs, strict=True):
             whole = None
             if n > 1 and need:
-                shape = (*first.shape[:-1], n * first.shape[-1])
-                whole = place(i, shape, first.dtype) if place else xp.empty(shape, first.dtype)
+                whole = xp.empty((*first.shape[:-1], n * first.shape[-1]), first.dtype)
                 places += take_apart(whole, n)
-                if i in self.gates:
-                    of_gates.append(whole)
             wholes.append(whole)
-        found = run(xp, values, places + of_gates) if places else run(xp, values)
+        found = run(xp, values, places) if places else run(xp, values)
         gradients, k = [], 0
         for whole, n, need in zip(wholes, self.pieces, needs, strict=True):
             gradients.append(whole if whole is not None else found[k] if need else None)
