@@ -9,6 +9,7 @@ beginning: that is reverse mode, and everything else in this course builds on it
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,7 @@ for h in (1e-1, 1e-3, 1e-5, 1e-7, 1e-9, 1e-11, 1e-13):
 # A large h bends the line (an error like h^2), a small one leaves few digits in f(x + h) - f(x - h), where
 # two nearly equal numbers cancel (an error like 1e-16 / h). The best h for doubles lies near 1e-5.
 assert errors[1e-5] < 1e-9
-assert errors[1e-1] > 1e4 * errors[1e-5] < errors[1e-13]
+assert min(errors[1e-1], errors[1e-13]) > 1e4 * errors[1e-5]
 
 # ---------------------------------------------------------------- 2. the chain rule by hand
 
@@ -96,7 +97,7 @@ print(f"   and for root(x) {X.grad.item():.12f}; exact is {exact:.12f}")
 # a column for each input goes through all layers; from the loss back (reverse mode) it is a single row.
 rng = np.random.default_rng(0)
 sizes = [200, 200, 200, 1]
-weights = [rng.normal(size=(m, n)) / math.sqrt(m) for m, n in zip(sizes, sizes[1:], strict=False)]
+weights = [rng.normal(size=(m, n)) / math.sqrt(m) for m, n in pairwise(sizes)]
 start = rng.normal(size=sizes[0])
 
 jacobians, h = [], start
@@ -129,5 +130,5 @@ assert np.allclose(inputs.grad.numpy(), reverse[0], rtol=1e-10)
 
 # Exercises
 # a) Which h would be best for one-sided differences, (f(x + h) - f(x)) / h, and how good is it?
-# b) Let `root` stop once y is right to three digits. How many digits of its derivative are right, and why?
+# b) Let `root` stop once y is right to three digits. How many digits of its derivative are right then?
 # c) When is forward mode the cheaper one? Change `sizes` until it is.

@@ -13,10 +13,10 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 
-T, B, I, H = 12, 3, 4, 5  # time steps, batch, features of the input, of the state  # noqa: E741
+T, B, D, H = 12, 3, 4, 5  # time steps, batch, features of the input, of the state
 rng = np.random.default_rng(0)
-xs, ys = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, H))
-w_x, w_h, b = rng.normal(size=(I, H)), rng.normal(size=(H, H)) / 2, rng.normal(size=H)
+xs, ys = rng.normal(size=(T, B, D)), rng.normal(size=(T, B, H))
+w_x, w_h, b = rng.normal(size=(D, H)), rng.normal(size=(H, H)) / 2, rng.normal(size=H)
 
 # ---------------------------------------------------------------- 1. by hand
 
@@ -31,7 +31,7 @@ def forward(w_x, w_h, b):
 
 def by_hand(hs, every=T):
     """The gradients of w_x, w_h and b, and that of each state. `every`: see part 3."""
-    d_w_x, d_w_h, d_b = np.zeros((I, H)), np.zeros((H, H)), np.zeros(H)
+    d_w_x, d_w_h, d_b = np.zeros((D, H)), np.zeros((H, H)), np.zeros(H)
     d_hs, later = [None] * T, np.zeros((B, H))
     for t in reversed(range(T)):
         # A state is read twice: by the loss now, and by the next step. So it receives two gradients.
@@ -85,7 +85,7 @@ same([p.grad for p in parameters], hand)
 print("2. The plain loop in the library: the same gradients, of each state as well")
 
 # The layer: the input's product for all steps at once, the steps as one node, and the same numbers.
-layer = nn.RNN(I, H, dtype="float64")
+layer = nn.RNN(D, H, dtype="float64")
 layer.cells[0].load_state_dict({"w_x": tg.tensor(w_x), "w_h": tg.tensor(w_h), "b": tg.tensor(b)})
 output, final = layer(X)
 assert np.allclose(output.numpy(), np.stack(hs[1:]), rtol=1e-12)

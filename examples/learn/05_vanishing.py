@@ -2,9 +2,9 @@
 
     python examples/learn/05_vanishing.py [PICTURE.png]
 
-Going back one time step multiplies a gradient with the step's Jacobian. After k steps there are k of them, and
-a product of k like factors grows or shrinks like a k-th power. You see the power in a linear net, what tanh
-adds to it, why the cell of an LSTM has factors near one, and what all that means for learning.
+Going back one time step multiplies a gradient with the step's Jacobian. After k steps there are k of them,
+and a product of k like factors grows or shrinks like a k-th power. You see the power in a linear net, what
+tanh adds to it, why the cell of an LSTM has factors near one, and what all that means for learning.
 """
 
 import math
@@ -66,12 +66,12 @@ for scale in (0.01, 1.0):
 small, large = (curve[-1] for curve in curves.values())
 assert large < 1e-3 < small < 1
 
-# ---------------------------------------------------------------- 3. the cell of an LSTM: a factor that is learned
+# ---------------------------------------------------------------- 3. an LSTM's cell: factors that are learned
 
-# c_t = f * c_{t-1} + i * g. From c_t to c_{t-1} leads no matrix and no tanh, only the gate f, a number between 0
-# and 1 for each unit. Without weights that is the only way, and the gradient is the product of the f. With them
-# the ways through the gates add to it, and it may even grow. That is the lesser evil: a gradient that is too
-# long can be cut to length (part 4), one that is gone cannot be found again.
+# c_t = f * c_{t-1} + i * g. From c_t to c_{t-1} leads no matrix and no tanh, only the gate f, a number
+# between 0 and 1 for each unit. Without weights that is the only way, and the gradient is the product of the
+# f. With them the ways through the gates add to it, and it may even grow. That is the lesser evil: a gradient
+# that is too long can be cut to length (part 4), one that is gone cannot be found again.
 print(f"3. An LSTM's cell over {T} steps, by the bias of its forget gate:")
 xs = tg.randn(T, 1, 1, dtype="float64")
 for bias in (0.0, 1.0, 3.0, 5.0):

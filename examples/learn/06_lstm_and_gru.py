@@ -13,9 +13,9 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn, sigmoid, tanh
 from tinygrad_rnn.testing import gradcheck
 
-T, B, I, H = 9, 2, 3, 4  # noqa: E741
+T, B, D, H = 9, 2, 3, 4  # time steps, batch, features of the input, of the state
 tg.manual_seed(0)
-x = tg.randn(T, B, I, dtype="float64")
+x = tg.randn(T, B, D, dtype="float64")
 
 # ---------------------------------------------------------------- 1. the equations as a cell
 
@@ -47,7 +47,7 @@ class MyLSTM(nn.Cell):
         return gated(*tg.chunk(px + h @ self.w_h, 4, axis=-1), c)
 
 
-mine = nn.Recurrent(MyLSTM(I, H))
+mine = nn.Recurrent(MyLSTM(D, H))
 output, (h, c) = mine(x)
 
 
@@ -67,17 +67,17 @@ def by_numpy(x, w_x, w_h, b):
 weights = {name: p.detach() for name, p in mine.cells[0].named_parameters()}
 assert np.allclose(output.numpy(), by_numpy(x.numpy(), *(p.numpy() for p in weights.values())), rtol=1e-10)
 
-theirs = nn.LSTM(I, H, dtype="float64")
+theirs = nn.LSTM(D, H, dtype="float64")
 theirs.cells[0].load_state_dict(weights)
 assert np.allclose(theirs(x)[0].numpy(), output.numpy(), rtol=1e-10)
 print("1. The cell above, NumPy and nn.LSTM agree")
 
 # ---------------------------------------------------------------- 2. what was made of it
 
-# The function was called once on symbols, which wrote down what was done to them: a0 to a4 are its arguments i,
-# f, g, o and c. Below the forward list stands the reverse: the rules of those operations, from the last to the
-# first, from the gradients g0 of h' and g1 of c' to those of the arguments. The last one returned is that of
-# the cell before: what arrives at c', times lesson 5's forget gate.
+# The function was called once on symbols, which wrote down what was done to them: a0 to a4 are its arguments
+# i, f, g, o and c. Below the forward list stands the reverse: the rules of those operations, from the last to
+# the first, from the gradients g0 of h' and g1 of c' to those of the arguments. The last one returned is that
+# of the cell before: what arrives at c', times lesson 5's forget gate.
 print("\n2. The program of `gated`, forward and back:\n")
 print(gated.source("program"))
 print("\n   And the code for NumPy, which writes into memory that is used again:\n")
@@ -112,8 +112,8 @@ print("\n3. One node, op by op, and nn.LSTM: the same gradients")
 
 # ---------------------------------------------------------------- 4. the GRU
 
-# A GRU does without a second state: z mixes the old state with a new one, r says how much of the old state the
-# new one sees. The reset may come before the product with the weights (Cho et al.) or after it (PyTorch).
+# A GRU does without a second state: z mixes the old state with a new one, r says how much of the old state
+# the new one sees. The reset may come before the product with the weights (Cho et al.) or after it (PyTorch).
 
 
 def gru_by_numpy(x, w_x, w_h, w_n, b):
@@ -126,7 +126,7 @@ def gru_by_numpy(x, w_x, w_h, w_n, b):
     return np.stack(hs)
 
 
-gru = nn.GRU(I, H, dtype="float64")
+gru = nn.GRU(D, H, dtype="float64")
 cell = gru.cells[0]
 numbers = [p.numpy() for p in (cell.w_x, cell.w_h, cell.w_n, cell.b)]
 assert np.allclose(gru(x)[0].numpy(), gru_by_numpy(x.numpy(), *numbers), rtol=1e-10)

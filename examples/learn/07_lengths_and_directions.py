@@ -4,8 +4,8 @@
 
 A batch is a rectangle, sequences are not. The usual way out is to fill up with padding and to mask what comes
 of it. Here the batch is laid out so that padding is not there at all: sorted by length, time step by time
-step. You write that in a few lines, see that the layers of the library compute the same, and that nothing that
-stands in the padding can matter, NaN included.
+step. You write that in a few lines, see that the layers of the library compute the same, and that nothing
+that stands in the padding can matter, NaN included.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 
-I, H = 3, 4  # noqa: E741
+D, H = 3, 4  # features of the input, of the state
 lengths = [2, 5, 0, 3]
 T, B = 6, len(lengths)
 tg.manual_seed(0)
-x = tg.randn(T, B, I, dtype="float64").numpy().copy()
+x = tg.randn(T, B, D, dtype="float64").numpy().copy()
 
-layer = nn.GRU(I, H, dtype="float64")
+layer = nn.GRU(D, H, dtype="float64")
 cell = layer.cells[0]
 
 # ---------------------------------------------------------------- 1. what is meant: each sequence for itself
@@ -77,13 +77,22 @@ def run(layer, x, lengths=lengths):
     leaf = tg.tensor(x, requires_grad=True)
     output, state = layer(leaf, lengths=lengths)
     (output.square().sum() + state.sum()).backward()
-    return output.detach().numpy(), state.detach().numpy(), leaf.grad.numpy(), *(
-        p.grad.numpy().copy() for p in layer.parameters()
-    )
+    gradients = [leaf.grad, *(p.grad for p in layer.parameters())]
+    return [v.detach().numpy().copy() for v in (output, state, *gradients)]
 
 
 clean = run(layer, x)
 same(clean[0], clean[1][0])
+
+# The gradients of the weights are the sums of those that each sequence gives without padding.
+layer.zero_grad()
+for b, n in enumerate(lengths):
+    if n == 0:
+        continue  # depends on nothing
+    output, state = layer(tg.tensor(x[:n, b : b + 1]))
+    (output.square().sum() + state.sum()).backward()
+for a, p in zip(clean[3:], layer.parameters(), strict=True):
+    assert np.allclose(a, p.grad.numpy(), rtol=1e-10)
 
 # The worst padding there is. A mask that multiplies would not help: 0 * NaN is NaN.
 past = np.arange(T)[:, None] >= np.array(lengths)
@@ -92,14 +101,14 @@ dirty[past] = np.nan
 for a, b in zip(clean, run(layer, dirty), strict=True):
     assert np.array_equal(a, b)
 assert np.all(clean[2][past] == 0)  # and no gradient reaches it
-longer = run(layer, np.concatenate([dirty, np.full((3, B, I), np.nan)]))
+longer = run(layer, np.concatenate([dirty, np.full((3, B, D), np.nan)]))
 assert np.allclose(longer[0][:T], clean[0], rtol=1e-12)
 print("3. NaN in the padding, or more of it: the same outputs, states and gradients")
 
 # ---------------------------------------------------------------- 4. both directions
 
-# A tag of a word depends on the words after it, too. So a second cell reads from the end of each sequence: its
-# own end. Turning the padded rectangle round would make it begin in the padding.
+# A tag of a word depends on the words after it, too. So a second cell reads from the end of each sequence:
+# its own end. Turning the padded rectangle round would make it begin in the padding.
 both = nn.Recurrent(cell, cell, bidirectional=True)  # the same cell twice, to compare; usually two
 output, state = (v.detach().numpy() for v in both(tg.tensor(dirty), lengths=lengths))
 same(output[..., :H], state[0])

@@ -51,8 +51,8 @@ def loss(model, text):
 tg.manual_seed(0)
 model = CharModel(len(characters))
 
-# Cross-entropy is log(sum(exp(scores))) - score of the right one. Its gradient to the scores is what the model
-# believes minus what was the case, which is why the two are written as one.
+# Cross-entropy is log(sum(exp(scores))) - score of the right one. Its gradient to the scores is what the
+# model believes minus what was the case, which is why the two are written as one.
 scores = tg.randn(3, 5, dtype="float64").requires_grad_()
 right = tg.tensor([1, 4, 0])
 F.cross_entropy(scores, right, reduction="sum").backward()
@@ -61,10 +61,10 @@ believed /= believed.sum(axis=1, keepdims=True)
 assert np.allclose(scores.grad.numpy(), believed - np.eye(5)[right.numpy()])
 
 # Who knows nothing finds all n characters alike: log2(n) bits. A fresh model should not be far from there.
-bits = loss(model, codes).item() / math.log(2)
-print(f"1. {len(TEXT)} characters of {len(characters)} kinds; untrained {bits:.2f} bits per character, ", end="")
-print(f"log2({len(characters)}) = {math.log2(len(characters)):.2f}")
-assert abs(bits - math.log2(len(characters))) < 0.3
+alike, bits = math.log2(len(characters)), loss(model, codes).item() / math.log(2)
+print(f"1. {len(TEXT)} characters of {len(characters)} kinds: {alike:.2f} bits each if all are alike")
+print(f"   the untrained model needs {bits:.2f}")
+assert abs(bits - alike) < 0.3
 
 # ---------------------------------------------------------------- 2. the loop
 
@@ -116,8 +116,8 @@ assert drawn[4.0] not in TEXT
 
 # ---------------------------------------------------------------- 4. the same with tg.fit
 
-# From the same start the same steps: weights equal to the last bit. `fit` adds what one does not want to write
-# again: progress, validation, early stopping, checkpoints, a resumed run.
+# From the same start the same steps: weights equal to the last bit. `fit` adds what one does not want to
+# write again: progress, validation, early stopping, checkpoints, a resumed run.
 tg.manual_seed(0)
 again = CharModel(len(characters))
 history = tg.fit(
@@ -129,7 +129,6 @@ for p, q in zip(model.parameters(), again.parameters(), strict=True):
 print(f"4. tg.fit: {len(history)} epochs with the same losses and the same weights, to the bit")
 
 # Exercises
-# a) With a smaller hidden_size, where does the text break off? Compare the state needed with what it must tell
-#    apart.
+# a) With a smaller hidden_size, where does the written text go wrong first? What must be told apart there?
 # b) Learn the text in stretches of 20 characters with nn.tbptt. What has to be carried, what cut?
 # c) Hold out the last sentence, and give it to `validate`. When does learning by heart begin?
