@@ -1,4 +1,4 @@
-"""Lesson 2: an engine for gradients, in about fifty lines.
+"""Lesson 2: an engine for gradients, in some sixty lines.
 
     python examples/learn/02_autograd.py
 
@@ -83,7 +83,7 @@ add = Op(lambda a, b: a + b, lambda g: g, lambda g: g)
 mul = Op(lambda a, b: a * b, lambda g, b: g * b, lambda g, a: g * a)
 tanh = Op(lambda x: np.tanh(x), lambda g, y: g * (1 - y * y))
 exp = Op(lambda x: np.exp(x), lambda g, y: g * y)
-total = Op(lambda x: x.sum(), lambda g, x: np.full_like(x, g))
+total = Op(lambda x: x.sum(), lambda g, x: np.full_like(x, g))  # x for its shape alone
 
 # ---------------------------------------------------------------- 1. the same program, twice
 

@@ -129,6 +129,6 @@ for p, q in zip(model.parameters(), again.parameters(), strict=True):
 print(f"4. tg.fit: {len(history)} epochs with the same losses and the same weights, to the bit")
 
 # Exercises
-# a) With a smaller hidden_size, where does the written text go wrong first? What must be told apart there?
+# a) Try a hidden_size of 16, then 8 and 400 epochs. Where does the written text go wrong, and why there?
 # b) Learn the text in stretches of 20 characters with nn.tbptt. What has to be carried, what cut?
 # c) Hold out the last sentence, and give it to `validate`. When does learning by heart begin?
