@@ -62,6 +62,11 @@ class ArrayModule:
         """An empty array for the values of many time steps."""
         return self.empty(shape, dtype)
 
+    def product(self, a: Array, b: Array, add: Array | None = None) -> Array:
+        """a @ b of two matrices, and the sum of that and `add`, which may be a row."""
+        y = self.matmul(a, b)
+        return y if add is None else self.add(y, add, out=y) if y.dtype == add.dtype else y + add
+
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         raise NotImplementedError
 

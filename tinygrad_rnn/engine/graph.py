@@ -385,7 +385,7 @@ def _backward(
             _add(sums, _place(output.vertex), seed, output.vertex.dtype, create_graph)
     order, useful = _nodes_behind([o.vertex for o in outputs], None if inputs is None else watched, since)
 
-    with mode.enable_grad() if create_graph else mode.no_grad():
+    with mode.going_back(create_graph, frees=not keep):
         while order:
             node = order.pop()
             if node.outputs is None and not node.retains_grad and node not in watched:

@@ -16,6 +16,7 @@ class Mode(NamedTuple):
     debug: bool = False  # every result is checked for NaN and infinity
     fused: bool = True  # pointwise functions run as one node, and so do loops
     record: Callable[..., None] | None = None  # is told of every op that is given tensors
+    frees: bool = False  # a backward is under way that frees each node after its rules have run
 
 
 _mode: ContextVar[Mode] = ContextVar("tinygrad_rnn_mode", default=Mode())  # noqa: B039 - Mode is immutable
@@ -30,6 +31,20 @@ def start_recording(record: Callable[..., None]) -> Token[Mode]:
 def stop_recording(token: Token[Mode]) -> None:
     """Back to what was before."""
     _mode.reset(token)
+
+
+class going_back:
+    """In this block a backward runs the rules of nodes: on arrays, or where a graph is made of it, on tensors."""
+
+    def __init__(self, create_graph: bool, frees: bool) -> None:
+        self._create_graph, self._frees = create_graph, frees
+
+    def __enter__(self) -> None:
+        changed = _mode.get()._replace(grad=self._create_graph, frees=self._frees)
+        self._token = _mode.set(changed)
+
+    def __exit__(self, *_: object) -> None:
+        _mode.reset(self._token)
 
 
 class _Switch:

@@ -93,6 +93,7 @@ class Cell(Module):
     static = (
         False  # whether step does the same at every time step: Recurrent then reads it once, see ops/loop.py
     )
+    projects_anew = False  # whether project gives memory that nobody else looks at: steps may write there
     init = "default"  # how reset_parameters fills the weights; "torch" is the other way
     _fitting: Any = None  # batch size and shapes of the last state that was checked
     _mask: Any = None  # of recurrent dropout, for the sequences at hand
@@ -101,6 +102,8 @@ class Cell(Module):
         super().__init_subclass__(**settings)
         if "step" in vars(cls) and "static" not in vars(cls):
             cls.static = False  # what was promised of the step before does not hold for this one
+        if "project" in vars(cls) and "projects_anew" not in vars(cls):
+            cls.projects_anew = False
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -202,7 +205,7 @@ class RNNCell(Cell):
     `cell(x, h)`: x (batch, input_size), h (batch, hidden_size) -> (batch, hidden_size).
     """
 
-    static = True
+    static = projects_anew = True
 
     def __init__(
         self,
@@ -244,7 +247,7 @@ class LSTMCell(Cell):
     f, g, o. With `proj_size`, h' = (o * tanh(c')) w_r is of that size (Sak, Senior & Beaufays 2014, eq. 6).
     """
 
-    static = True
+    static = projects_anew = True
 
     def __init__(
         self,
@@ -310,7 +313,7 @@ class GRUCell(Cell):
     without `reset_after` w_h has r and z, and w_n is the weight of r * h.
     """
 
-    static = True
+    static = projects_anew = True
 
     def __init__(
         self,

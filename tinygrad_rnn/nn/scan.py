@@ -153,7 +153,7 @@ def _stretch(cell: Cell, px: Tensor, state: State, n_steps: int, reverse: bool) 
             new = cell.step(x, unflattened(state, states))
             return cell.output(new), flattened(new)
 
-        done = loop(step, px, flattened(state), n_steps, reverse)
+        done = loop(step, px, flattened(state), n_steps, reverse, scratch=cell.projects_anew)
         if done is not None:
             return done[0], unflattened(state, done[1])  # type: ignore[return-value]
     outputs = []

@@ -25,7 +25,7 @@ class Wrapper(Cell):
         if not isinstance(cell, Cell):
             raise TypeError(f"{type(self).__name__}: expected a cell, got {type(cell).__name__}")
         super().__init__(cell.input_size, cell.hidden_size)
-        self.cell, self.static = cell, cell.static
+        self.cell, self.static, self.projects_anew = cell, cell.static, cell.projects_anew
         self._rng = None if rng is None else default_rng(rng)
 
     @property

@@ -41,7 +41,7 @@ def _stacking_pays(rows: int, m: int, n: int) -> bool:
 def _times(a: Array, b: Array) -> Array:
     """a @ b of two matrices, arrays or tensors."""
     symbolic = isinstance(a, Value) or isinstance(b, Value)
-    return matmul(a, b) if symbolic else array_module(a).matmul(a, b)
+    return matmul(a, b) if symbolic else array_module(a).product(a, b)
 
 
 def _rows(x: Array) -> Array:
@@ -80,7 +80,7 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     return _product(xp, a, b)
 
 
-def _product(xp: Any, a: Array, b: Array) -> Array:
+def _product(xp: Any, a: Array, b: Array, add: Array | None = None) -> Array:
     if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
         raise ValueError("matmul: both arguments need at least one axis; use * for a number")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
@@ -89,9 +89,11 @@ def _product(xp: Any, a: Array, b: Array) -> Array:
             f"matmul: {a.shape} @ {b.shape}: the last axis of the first ({a.shape[-1]}) "
             f"must equal the {'second-last' if b.ndim > 1 else 'only'} axis of the second ({inner})"
         )
-    if a.ndim > 2 and b.ndim == 2:  # one large product instead of a batch of small ones
-        return xp.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
-    return xp.matmul(a, b)
+    if b.ndim == 2 and a.ndim > 1:  # one large product instead of a batch of small ones
+        y = xp.product(_rows(a), b, add)
+        return y if a.ndim == 2 else y.reshape(*a.shape[:-1], b.shape[1])
+    y = xp.matmul(a, b)
+    return y if add is None else y + add
 
 
 def _mat1_gradient(g: Array, mat1: Array, mat2: Array) -> Any:
@@ -105,8 +107,10 @@ def _mat2_gradient(g: Array, mat1: Array, mat2_shape: tuple[int, ...]) -> Any:
 @primitive(vjp=(lambda g: g, _mat1_gradient, _mat2_gradient))
 def addmm(xp: Any, input: Array, mat1: Array, mat2: Array) -> Array:
     """input + mat1 @ mat2 as one op; the input broadcasts to the product: (m,) + (..., n, k) @ (k, m)."""
+    if input.ndim < 2 and mat1.ndim > 1:  # a row, which goes to every row of the product
+        return _product(xp, mat1, mat2, input)
     y = _product(xp, mat1, mat2)
-    if not y.ndim or y.dtype != input.dtype:
+    if not y.ndim or y.dtype != input.dtype or input.ndim > y.ndim:
         return xp.broadcast_to(input, y.shape) + y
     return xp.add(y, input, out=y)
 
@@ -124,8 +128,8 @@ def linear(xp: Any, x: Array, weight: Array) -> Array:
             f"linear: x {x.shape} and weight {weight.shape} do not fit; expected (..., in) and (out, in)"
         )
     if x.ndim > 2:
-        return xp.matmul(_rows(x), weight.T).reshape(*x.shape[:-1], weight.shape[0])
-    return xp.matmul(x, weight.T)
+        return xp.product(_rows(x), weight.T).reshape(*x.shape[:-1], weight.shape[0])
+    return xp.product(x, weight.T) if x.ndim == 2 else xp.matmul(x, weight.T)
 
 
 # The gradients of a left factor, which for matrices are g @ b^T.

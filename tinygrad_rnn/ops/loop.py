@@ -21,6 +21,7 @@ effect beside the result. Who calls this vouches for it.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ from typing import Any
 from ..backend import Array, array_module
 from ..engine import Value, mode
 from ..engine.accumulate import Sum, Summand
-from ..engine.graph import Leaf, Node, Output, Primitive, sum_to
+from ..engine.graph import Leaf, Node, Output, Primitive, mark_changed, sum_to
 from . import loop_back, loop_code
 from .pointwise import Fused
 from .shape import concat
@@ -39,9 +40,15 @@ _KNOWN = 256
 
 
 def loop(
-    step: Step, xs: Value, states: Sequence[Value], n_steps: int, reverse: bool = False
+    step: Step,
+    xs: Value,
+    states: Sequence[Value],
+    n_steps: int,
+    reverse: bool = False,
+    scratch: bool = False,
 ) -> tuple[Value, list[Value]] | None:
-    """Runs `step` over the n_steps equal parts of xs along its first axis, or from the last to the first.
+    """Runs `step` over the n_steps equal parts of xs along its first axis, or from the last to the first. With
+    `scratch` nobody else looks at the memory of xs, and it may be written in.
 
     Returns the outputs, joined along the first axis in the order of xs, and the last states; None where a
     step changes the shape or type of the state, so that not all steps are alike.
@@ -64,7 +71,7 @@ def loop(
     grad = mode.current().grad
     arguments = [xs, *states]
     recorded = _recorded(recorder, sources, [grad and v.vertex is not None for v in arguments], grad)
-    return Loop(recorded, recorder).run(arguments, n_steps, reverse, grad)
+    return Loop(recorded, recorder).run(arguments, n_steps, reverse, grad, scratch)
 
 
 def _recorded(recorder: _Recorder, sources: list[int], needs: list[bool], grad: bool) -> Recorded:
@@ -356,12 +363,27 @@ class Recorded:
                 self.stored[slot], self.shape_like[slot] = "rows", writable[slot]
             else:
                 self.stored[slot] = "list"
+        self.over_inputs = self._over_inputs()
         # States whose values before each step lie in rows: those after it, with the first in front.
         self.befores: dict[int, int] = {}
         for state in self.initials:
             new = self.new_states[state - 1]
             if self.stored.get(new) == "rows" and new not in self.befores.values():
                 self.befores[state] = new
+
+    def _over_inputs(self) -> int | None:
+        """The gates that may lie in the memory of the inputs: each step reads its input before it makes them,
+        in a sum with a product, and nobody does so later.
+        """
+        wholes = [slot for slot in self.n_chunks if slot in self.stored and self.dtypes[0] == self.dtypes[1]]
+        if len(wholes) != 1 or 0 in self.stored or self.output == 0 or 0 in self.new_states:
+            return None
+        for call in self.calls:
+            if wholes[0] in call.outs:
+                return wholes[0]
+            if 0 in call.refs and (call.refs.count(0) > 1 or not self.product_of(call) or call.refs[0]):
+                return None
+        return None
 
     def varies(self, slot: int) -> bool:
         """Whether a slot has another value at each step."""
@@ -407,7 +429,9 @@ class Loop:
             self.template[slot] = shapes[refs] if isinstance(refs, int) else tuple([shapes[r] for r in refs])
         self.constants = [recorder.values[slot] for slot in recorded.constants]
 
-    def run(self, arguments: list[Value], n_steps: int, reverse: bool, grad: bool) -> tuple[Any, list[Any]]:
+    def run(
+        self, arguments: list[Value], n_steps: int, reverse: bool, grad: bool, scratch: bool
+    ) -> tuple[Any, list[Any]]:
         """All steps forward: the outputs and the last states."""
         recorded, shapes = self.recorded, self.shapes
         xs, *states = [v.array for v in arguments]
@@ -427,7 +451,10 @@ class Loop:
             """For the values of a slot at all steps; with those before each step, if it is a state."""
             if slot not in state_of:
                 n_chunks = [recorded.n_chunks[slot]] if slot in recorded.n_chunks else []
-                return xp.lend((n_steps, *n_chunks, *shapes[like]), recorded.dtypes[like])
+                shape = (n_steps, *n_chunks, *shapes[like])
+                if scratch and slot == recorded.over_inputs and math.prod(shape) == xs.size:
+                    return xs.reshape(shape)
+                return xp.lend(shape, recorded.dtypes[like])
             whole = xp.lend((n_steps + 1, *shapes[like]), recorded.dtypes[like])
             whole[-1 if reverse else 0] = states[state_of[slot] - 1]
             after, before = (whole[:-1], whole[1:]) if reverse else (whole[1:], whole[:-1])
@@ -528,12 +555,19 @@ class Loop:
         ]
         run = recorded.backward(of_outputs is not None)
         of_xs, states = run(  # fmt: skip
-            xp, stored, befores, of_outputs, states, template, self.order, shapes, recorded.dtypes,
+            xp, stored, befores, self._reused if mode.current().frees else None, of_outputs, states, template, self.order, shapes, recorded.dtypes,
             self._fitted, add,
         )
         if of_xs is not None:
             of_xs = of_xs.reshape(n_steps * of_xs.shape[1], *of_xs.shape[2:])
         return of_xs, states
+
+    def _reused(self, array: Array, shape: tuple[int, ...]) -> Array:
+        """The memory of what was kept and is not read again, for gradients: the node is about to be freed. A
+        graph of gradients that was made before it and reads it still will notice.
+        """
+        mark_changed(array)
+        return array.reshape(shape)
 
     def _step_by_step(self, gs: Any, ys: Any, template: Any, add: Any, xp: Any) -> tuple[Any, list[Any]]:
         recorded = self.recorded

@@ -164,12 +164,17 @@ class _Backward:
         if form is None or not self._by_factors(number, call, present, own, form):
             self._by_program(number, call, present, own)
 
-    def _rows_of(self, number: int, call: Any, i: int) -> _Place:
-        """The memory for the gradients of an argument at all steps."""
+    def _rows_of(self, number: int, call: Any, i: int, over: int | None = None) -> _Place:
+        """The memory for the gradients of an argument at all steps: that of the slot `over`, which is as
+        large, where that is not read again.
+        """
         ref, n = call.refs[i], call.op.pieces[i]
         place = _Place(f"D{number}_{i}", 0, n)
         shape = call.outs[0] if call.op.is_row(i) else ref  # a bias: summed over all steps at last
-        self.head.append(f"{place.rows} = lend((len(order), *shapes[{shape}]), dtypes[{ref}])")
+        fresh = f"lend((len(order), *shapes[{shape}]), dtypes[{ref}])"
+        if over is not None:
+            fresh = f"reused(stored[{over}], (len(order), *shapes[{shape}])) if reused else {fresh}"
+        self.head.append(f"{place.rows} = {fresh}")
         self.head += place.cuts(f"shapes[{ref}][-1]")
         return place
 
@@ -197,20 +202,24 @@ class _Backward:
         for name, terms in form.sums.items():
             gradients[name] = work.total(terms)
         results = iter(form.results)
+        of = {
+            i: [next(results) for _ in range(n)]
+            for i, (n, need) in enumerate(zip(call.op.pieces, call.needs, strict=True))
+            if need
+        }
+        to_places = [t for i, ts in of.items() for t in ts if len(ts) > 1 or i in own or call.refs[i] in self.places]
         made: dict[Any, str] = {}  # rows by what is in them: what is the same is not made twice
         pieces: dict[Any, str] = {}
         waiting: list[tuple[int, str]] = []
         placed: list[int] = []
         single: list[tuple[int, Terms]] = []
-        for i, (ref, n, need) in enumerate(zip(call.refs, call.op.pieces, call.needs, strict=True)):
-            if not need:
-                continue
-            terms = [next(results) for _ in range(n)]
+        for i, terms in of.items():
+            ref, n = call.refs[i], len(terms)
             if n > 1 or i in own:
                 key = tuple(None if t is None else tuple(t.items()) for t in terms)
                 rows = made.get(key) or (pieces.get(key[0]) if n == 1 and call.op.is_row(i) else None)
                 if rows is None:
-                    rows = made[key] = self._rows_of(number, call, i).rows
+                    rows = made[key] = self._rows_of(number, call, i, work.dead_gates(i, to_places)).rows
                     for j, t in enumerate(terms):
                         work.put(t, _Place(rows, j, n))
                         pieces[key[j]] = _Place(rows, j, n).whole()
@@ -432,7 +441,7 @@ class _Backward:
         text = ["lend, kind = xp.lend, xp.array_type", *head, *self.head, *body, *self.tail]
         self.scope["flat"] = flat
         signature = (
-            "backward(xp, stored, befores, of_outputs, states, template, order, shapes, dtypes, fit, add)"
+            "backward(xp, stored, befores, reused, of_outputs, states, template, order, shapes, dtypes, fit, add)"
         )
         return function(signature, [*text, "return of_inputs, states"], self.scope)
 
@@ -529,6 +538,18 @@ class _Factors:
             self.total(terms, out=place.at_step())
         else:
             self.puts.append((place, base, factor))
+
+    def dead_gates(self, i: int, to_places: Iterable[Terms | None]) -> int | None:
+        """The slot of the gates of argument i, where they are kept as a whole and nothing reads them after the
+        factors and the sums of a step are known; `to_places` are the products that are written last.
+        """
+        call, recorded = self.call, self.back.recorded
+        if i not in call.op.gates:
+            return None
+        slot: int = call.outs[len(call.op.outputs) + [*call.op.gates].index(i)]
+        named = {f for terms in to_places if terms for _, f in terms.values() if f is not None}
+        direct = {self.where[name] for name in named - self.computed}
+        return None if slot not in recorded.stored or direct.intersection(call.op.chunks) else slot
 
     def finish(self, reads: Sequence[str], values: Sequence[str]) -> None:
         """Writes the products, and the code of the factors."""

@@ -6,7 +6,9 @@ written straight into the memory of all time steps; so are the gradients that a 
 steps can then take in one piece.
 
     def forward(xp, xs, states, template, order, outputs, stored, shapes, dtypes): ...
-    def backward(xp, stored, befores, of_outputs, states, template, order, shapes, dtypes, fit, add): ...
+    def backward(
+        xp, stored, befores, reused, of_outputs, states, template, order, shapes, dtypes, fit, add
+    ): ...
 
 Names in the code: s7 is the value in slot 7, S7 the memory (or the list) with that of every step, I1 the
 first state in slot 1, g7 the gradient of slot 7, D2_0 the gradients of argument 0 of call 2 at every step.
