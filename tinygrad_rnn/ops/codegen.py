@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,20 +129,20 @@ class Gates:
         """A function of (xp, shape and type of the argument, whether chunks get places of their own): scale
         and shift for each element, because rows that are broadcast take twice the time.
         """
-        last: Any = (None, None)
+        latest: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
 
-        def constants(xp: Any, shape: tuple[int, ...], dtype: Any, apart: bool) -> Any:
-            nonlocal last
+        def constants(xp: Any, shape: tuple[int, ...], dtype: Any, apart: bool) -> tuple[Any, Any]:
             key = (xp, shape, dtype, apart)
-            known, found = last
-            if known != key:
+            found = latest.get(key)
+            if found is None:
                 size = shape[-1] // len(self.values)
                 row = xp.asarray([0.5 if s else 0.0 for s in self.is_sigmoid for _ in range(size)], dtype=dtype)
                 scale, shift = (xp.ascontiguousarray(xp.broadcast_to(r, shape)) for r in (1 - row, row))
                 if apart:
                     shift = xp.ascontiguousarray(shift.reshape(shape[0], len(self.values), size).swapaxes(0, 1))
-                found = (scale, shift)
-                last = (key, found)
+                found = latest[key] = (scale, shift)
+                while len(latest) > 4:  # as large as a step's gates: some shapes at a time
+                    latest.popitem(last=False)
             return found
 
         return constants

@@ -400,6 +400,12 @@ class Recorded:
             return None
         return (left, right) if self.dtypes[call.outs[0]] == self.dtypes[left] else None
 
+    def is_even_split(self, call: _Call) -> bool:
+        """Whether a call takes a matrix apart, into equal pieces beside each other."""
+        if call.fused or call.op.name != "split" or self.ndims[call.refs[0]] != 2:
+            return False
+        return call.settings["axis"] == 1 and len({*call.settings["sizes"]}) == 1
+
     def forward(self, keep: bool) -> Callable[..., Any]:
         """The code of all steps forward."""
         if keep not in self._codes:

@@ -76,7 +76,7 @@ class _Backward:
                 self.n_uses[ref] = self.n_uses.get(ref, 0) + bool(parent)
         self.pieces: dict[int, _Place] = {}  # of what a split made
         for number, call in enumerate(recorded.back):
-            if self._is_even_split(call):
+            if recorded.is_even_split(call) and call.parents[0] is not None:
                 self._place_pieces(f"D{number}_0", call)
         # The places of gradients that come from one call alone.
         self.places = {slot: place for slot, place in self.pieces.items() if self.n_uses.get(slot) == 1}
@@ -283,13 +283,6 @@ class _Backward:
         return not BY_ROWS.isdisjoint(rules)
 
     # ------------------------------------------------------------ other ops
-
-    def _is_even_split(self, call: Any) -> bool:
-        """Whether a call takes one value of two axes apart, into equal pieces beside each other."""
-        if call.fused or call.op.name != "split" or self.recorded.ndims[call.refs[0]] != 2:
-            return False
-        sizes = call.settings["sizes"]
-        return call.settings["axis"] == 1 and len({*sizes}) == 1 and call.parents[0] is not None
 
     def _place_pieces(self, rows: str, call: Any) -> None:
         (ref,), n = call.refs, len(call.outs)

@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .codegen import Text
-from .pointwise import take_apart
 
 if TYPE_CHECKING:
     from .loop import Recorded
@@ -39,7 +38,7 @@ class _Forward:
         self.recorded, self.keep = recorded, keep
         self.head: list[str] = []
         self.lines: list[str] = []
-        self.scope: dict[str, Any] = {"take_apart": take_apart}
+        self.scope: dict[str, Any] = {}
         stored = recorded.stored if keep else {}
         self.rows = {slot for slot, kind in stored.items() if kind == "rows" and slot}
         self.lists = [slot for slot, kind in stored.items() if kind == "list"]
@@ -75,11 +74,14 @@ class _Forward:
         into = [k for k in placed if k < len(outs) and outs[k] in self.rows]
         scratch = frozenset(i for i in call.op.gates if self._is_scratch(call.refs[i]))
         run = call.op.writing(tuple(into), len(outs), scratch)
-        apart, values = _pieces(call)
+        for ref, n in zip(call.refs, call.op.pieces, strict=True):
+            if n > 1:
+                self.head.append(f"m{ref}_{n} = shapes[{ref}][-1] // {n}")
+        apart_, values = _pieces(call)
         places = [f"S{outs[k]}[t]" for k in into]
         setup, code, results = call_of(run, f"f{number}", values, places, len(outs), self.scope)
         self.head += [re.sub(r"\bs(\d+)\.(shape|dtype)\b", r"\2s[\1]", line) for line in setup]
-        self.lines += [*apart, *code, f"{', '.join(f's{o}' for o in outs)}, = {', '.join(results)},"]
+        self.lines += [*apart_, *code, f"{', '.join(f's{o}' for o in outs)}, = {', '.join(results)},"]
         self._store(outs, {outs[k] for k in into})
 
     def _primitive(self, number: int, call: Any) -> None:
@@ -93,6 +95,12 @@ class _Forward:
             if len(call.refs) == 3:
                 self.lines.append(f"x_add(s{out}, {arguments[0]}, out=s{out})")
             self._store(outs, {*outs} & self.rows)
+            return
+        if recorded.is_even_split(call):
+            (ref,), n = call.refs, len(outs)
+            self.head.append(f"m{ref}_{n} = shapes[{ref}][-1] // {n}")
+            self.lines.append(apart([f"s{o}" for o in outs], f"s{ref}", ref))
+            self._store(outs, set())
             return
         self.scope[f"f{number}"] = call.op.forward
         if call.settings:
@@ -110,10 +118,14 @@ class _Forward:
         """Memory for a value that nobody keeps, used again at each step; nothing if somebody may."""
         recorded = self.recorded
         readers = [call for call in recorded.calls if slot in call.refs]
-        if slot in (*recorded.new_states, recorded.output, *self.lists) or not all(
+        slots = {slot}
+        for call in readers:
+            if recorded.is_even_split(call):  # the pieces look at the same memory
+                slots.update(call.outs)
+        if slots.intersection((*recorded.new_states, recorded.output, *self.lists)) or not all(
             call.fused and not {*call.op.program.inputs}.intersection(call.op.program.results)
-            or recorded.product_of(call)
-            for call in readers
+            or recorded.product_of(call) or recorded.is_even_split(call)
+            for call in recorded.calls if slots.intersection(call.refs)
         ):  # fmt: skip
             return ""
         if len(readers) == 1 and readers[0].refs.count(slot) == 1:
@@ -136,8 +148,14 @@ def _pieces(call: Any) -> tuple[list[str], list[str]]:
             names += ["None"] * n
         else:
             names += [f"s{ref}_{j}" for j in range(n)]
-            lines.append(f"{', '.join(names[-n:])} = take_apart(s{ref}, {n})")
+            lines.append(apart(names[-n:], f"s{ref}", ref))
     return lines, names + [f"s{call.refs[i]}" for i in call.op.gates]
+
+
+def apart(names: Sequence[str], whole: str, slot: int) -> str:
+    """The line that takes a value of a slot apart, into equal pieces beside each other."""
+    cuts = [f"{whole}[..., m{slot}_{len(names)} * {j}:m{slot}_{len(names)} * {j + 1}]" for j in range(len(names))]
+    return f"{', '.join(names)}, = {', '.join(cuts)},"
 
 
 def call_of(

@@ -274,6 +274,12 @@ def _find_gates(program: Program, small: set[str]) -> dict[int, Gates]:
     return found
 
 
+def _worth_keeping(program: Program) -> set[str]:
+    """The values that are not made of one other by one operation with a number: 1 - z is not kept beside z."""
+    cheap = ("add", "sub", "mul", "neg")
+    return {s.name for s in program.steps if s.op.name not in cheap or len(s.reads()) > 1} | {*program.outputs()}
+
+
 def _after(gates: dict[int, Gates], program: Program) -> Program:
     """The program from the values of the gates on: they are inputs instead of the chunks."""
     values = {p: v for g in gates.values() for p, v in zip(program.packs[g.argument], g.values, strict=True)}
@@ -303,8 +309,9 @@ class Plan:
         self.fits = not self.small.intersection(program.results)
         self.program, self.name, self.pieces = program, fused.name, fused.pieces
         needs = self._of_pieces([mask >> i & 1 for i in range(len(self.pieces))])
-        # The forward values that a reverse program may read: all, or none, or the results alone.
-        self.known: set[str] | None = {*program.outputs()} if recomputes else None
+        # The forward values that a reverse program may read: those that are no trouble to keep, or the
+        # results alone, or none.
+        self.known: set[str] = {*program.outputs()} if recomputes else _worth_keeping(program)
         read = self.reverse(program.outputs(), needs).outside() if mask else []
         if recomputes and mask:
             self.known = set()
@@ -375,8 +382,6 @@ class Plan:
         begins with the steps of the forward.
         """
         back = reverse(self.program, outputs, needs)
-        if self.known is None:
-            return back
         again = [step for step in self.program.steps if step.name not in self.known]
         return Program(back.inputs, "r", again + back.steps, back.results).without_dead_steps()
 
