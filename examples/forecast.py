@@ -169,14 +169,15 @@ def train(args, z, n):
         tg.tensor(z[1:n]).float().reshape(-1, 1, 1),
     )
     window = min(WINDOW, n - 1)
-    stretches = np.linspace(min(WARM, n - 1), n - 1, args.nets + 1).astype(int)
-    if not np.diff(stretches).all():
+    begin = 0 if (n - 1) // args.nets > WARM else WARM  # no stretch may have only steps that make the state
+    stretches = begin + (n - 1 - begin) * np.arange(args.nets + 1) // args.nets
+    if (n - 1 - begin) < args.nets:
         common.fail(f"{n - 1} steps are too few for {args.nets} nets, each of which leaves some out")
     begins = np.arange(0, n - window, max(1, (n - window) // 200))
     picked = tg.tensor(begins + np.arange(window)[:, None])  # (window, windows)
     for m, net in enumerate(nets):
         left_out = np.zeros(n - 1, "float32")
-        left_out[stretches[m] : stretches[m + 1]] = 1
+        left_out[max(WARM, stretches[m]) : stretches[m + 1]] = 1
         counts = tg.tensor(1 - left_out).reshape(-1, 1, 1)
 
         def loss(net, batch):  # the mean squared error where it counts

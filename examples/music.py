@@ -1,4 +1,4 @@
-"""Music, note after note: learns four-part chorales, and writes new ones as MIDI files (many to many).
+"""Music, note after note (the notes' many to many): learns four-part chorales, and writes new ones as MIDI.
 
     python examples/music.py                                       # two minutes
     python examples/music.py --demo --seed 3                       # another one, with the checkpoint in --out
