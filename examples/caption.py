@@ -11,7 +11,6 @@ are also slanted, stretched and moved a little by chance.
 """
 
 import gzip
-import sys
 
 import common
 import datasets
@@ -24,11 +23,7 @@ from tinygrad_rnn.nn.utils.rnn import pad_sequence
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 EOS, BOS = 10, 11
-SIDE, WINDOW, STRIDE = (
-    28,
-    4,
-    2,
-)  # a step of the encoder sees 4 columns, and is 2 columns further than the last
+SIDE, WINDOW, STRIDE = 28, 4, 2  # a step of the encoder sees 4 columns, 2 further than the last
 SVM = 0.954  # of single digits, in an 80 to 20 split of the same images
 SHAPE = ("cell", "hidden", "dropout")
 
@@ -172,6 +167,7 @@ def draw(folder, model, pictures, right):
         axes.set_xticks([])
         truth = "right" if caption == right[k] else "wrong: " + " ".join(WORDS[w] for w in right[k])
         axes.set_title(truth, fontsize=9)
+    figure.suptitle("What was read aloud, and below it where the decoder looked for each word", fontsize=11)
     figure.savefig(folder / "caption.png")
     imsave(folder / "caption_strip.png", pictures[0], cmap="gray")
 
@@ -198,9 +194,8 @@ def read_picture(path):
     pixels = (pixels - low) / (high - low)
     if np.median(pixels) > 0.5:
         pixels = 1 - pixels
-    rows = (np.arange(SIDE * 4) * height) // (
-        SIDE * 4
-    )  # each of the 28 x n pixels is the mean of 4 x 4 places
+    # Each of the 28 x n pixels is the mean of 4 x 4 places.
+    rows = (np.arange(SIDE * 4) * height) // (SIDE * 4)
     columns = max(1, round(width * SIDE / height))
     across = (np.arange(columns * 4) * width) // (columns * 4)
     return pixels[rows][:, across].reshape(SIDE, 4, columns, 4).mean((1, 3)).astype(np.float32)
@@ -266,12 +261,9 @@ def main():
     train(args, model, images[rest], labels[rest])
     model.eval()
     report(args, model, *test)
-    try:
+    with common.picture(f"checkpoint, caption.png and a strip to try are in {args.out}"):
         draw(args.out, model, test[0][:6], test[1][:6])
-        print(f"checkpoint, caption.png and a strip to try are in {args.out}")
-    except (ImportError, OSError) as error:
-        print(f"{common.name()}: no picture: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

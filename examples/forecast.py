@@ -1,9 +1,9 @@
-"""Time series: one number after the other, and what comes next, with a band (many to one).
+"""The notes' time series: one number after the other, and what comes next, with a band (many to one).
 
     python examples/forecast.py                            # sunspots, half a minute
-    python examples/forecast.py --data airline             # or demand
+    python examples/forecast.py --data airline             # ten seconds; demand: a minute
     python examples/forecast.py --data FILE.csv --season 12      # a series of yours: its last column
-    python examples/forecast.py --predict FILE.csv         # goes on with a series like the one it learned
+    python examples/forecast.py --data FILE.csv --predict FILE.csv      # goes on with it
     tail -f values.txt | python examples/forecast.py --predict -    # as the values come in
 
 Sunspots: 1700 to 2008, one number a year (statsmodels 0.15.0, public domain), split as Weigend et al. (1990)
@@ -44,16 +44,18 @@ SETS = {  # what is known of a series; `difference`: the season before is taken 
     "sunspots": {
         "season": 11, "difference": False, "transform": "sqrt", "order": 12, "horizon": 11, "first": 1700,
         "measure": "squared error / 1535", "tests": [(1921, 1955), (1956, 1979)], "unit": "years",
+        "values": "sunspot number",
         "published": "linear AR(12) 0.126 and 0.36, network of Weigend et al. 0.086 and 0.35",
     },
     "airline": {
         "season": 12, "difference": True, "transform": "log", "order": 12, "horizon": 12, "first": 1,
-        "measure": "root of mean squared error", "tests": [(97, 144)], "unit": "months", "published": None,
+        "measure": "root of mean squared error", "tests": [(97, 144)], "unit": "months",
+        "values": "passengers, thousands", "published": None,
     },
     "demand": {
         "season": 336, "difference": True, "transform": "log", "order": 48, "horizon": 48, "first": 1,
         "measure": "mean absolute error in %", "tests": [(3361, 4032)], "unit": "half hours",
-        "published": None,
+        "values": "demand, MW", "published": None,
     },
 }  # fmt: skip
 WARM, WINDOW = 12, 36  # steps of a window that only make the state; steps of a window
@@ -113,7 +115,8 @@ def read_series(args):
     return x, {
         "season": season, "difference": season > 1, "transform": args.transform, "order": 12, "first": 1,
         "horizon": min(season, 24) if season > 1 else 12, "measure": "root of mean squared error",
-        "tests": [(len(x) - len(x) // 5 + 1, len(x))], "unit": "steps", "published": None,
+        "tests": [(len(x) - len(x) // 5 + 1, len(x))], "unit": "steps", "values": "value",
+        "published": None,
     }  # fmt: skip
 
 
@@ -153,6 +156,11 @@ class Net(nn.Module):
         return self.out(output), state
 
 
+def part(args, m):
+    """The checkpoint of one net, while the others are not there yet."""
+    return args.out / f"forecast_{args.name}_{m}.part.npz"
+
+
 def train(args, z, n):
     """The nets, and their errors where they were not trained: z[:n] are the training years."""
     nets, errors = nn.ModuleList([Net(args.cell, args.hidden) for _ in range(args.nets)]), []
@@ -161,11 +169,15 @@ def train(args, z, n):
         tg.tensor(z[1:n]).float().reshape(-1, 1, 1),
     )
     window = min(WINDOW, n - 1)
+    begin = 0 if (n - 1) // args.nets > WARM else WARM  # no stretch may have only steps that make the state
+    stretches = begin + (n - 1 - begin) * np.arange(args.nets + 1) // args.nets
+    if (n - 1 - begin) < args.nets:
+        common.fail(f"{n - 1} steps are too few for {args.nets} nets, each of which leaves some out")
     begins = np.arange(0, n - window, max(1, (n - window) // 200))
     picked = tg.tensor(begins + np.arange(window)[:, None])  # (window, windows)
     for m, net in enumerate(nets):
         left_out = np.zeros(n - 1, "float32")
-        left_out[max(WARM, (n - 1) * m // args.nets) : (n - 1) * (m + 1) // args.nets] = 1
+        left_out[max(WARM, stretches[m]) : stretches[m + 1]] = 1
         counts = tg.tensor(1 - left_out).reshape(-1, 1, 1)
 
         def loss(net, batch):  # the mean squared error where it counts
@@ -182,14 +194,11 @@ def train(args, z, n):
 
         optimizer = optim.Adam(net.parameters(), lr=args.lr)
         held = (whole, following, tg.tensor(left_out).reshape(-1, 1, 1))
-        history = tg.fit(
+        history = common.fit(
             net, loss, batches, optimizer, epochs=args.epochs, validate=[held], clip=1.0, progress=False,
             scheduler=optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs), resume=args.resume,
-            checkpoint=args.out / f"forecast_{m}.part.npz",
+            checkpoint=part(args, m),
         )  # fmt: skip
-        if history.interrupted:
-            print(f"interrupted; --resume goes on with net {m + 1}")
-            sys.exit(130)
         with tg.no_grad():
             errors.append((following - net(whole)[0]).numpy().ravel()[left_out > 0])
         best = history.best
@@ -316,10 +325,11 @@ def report(args, x, s, scale, nets, errors):
         print(f"{name:34}" + "".join(f"{value:12.1f}" for value in cells))
     inside = (low <= truth) & (truth <= high)
     print(f"{'in the band, of 90 %':34}" + "".join(f"{100 * inside[h - 1].mean():11.0f}%" for h in shown))
-    shown_from = max(0, n - 2 * s["season"], len(x) - 6 * max(s["season"], len(x) - last))
+    # All of the tests and what came before them; of a long series what is near the last forecast.
+    shown_from = max(0, n - 2 * s["season"] if last - n < 100 else last - 5 * horizon)
     k, o = np.arange(max(n, shown_from), last + 1), origins[-1]
     years = first + np.arange(o + 1, o + horizon + 1)
-    try:
+    with common.picture(f"the picture and the checkpoint are in {args.out}"):
         viz.forecast(
             args.out / f"forecast_{args.name}.png",
             first + np.arange(shown_from, last + 1), x[shown_from : last + 1],
@@ -327,12 +337,9 @@ def report(args, x, s, scale, nets, errors):
                 "one step ahead": (first + k, mean[k - d - 1]),
                 f"up to {horizon} steps ahead": (years, found["nets"][:, -1]),
             },
-            (years, low[:, -1], high[:, -1]), xlabel=s["unit"], ylabel=args.name,
-            title=f"Forecasts by {len(nets)} nets ({args.cell})",
+            (years, low[:, -1], high[:, -1]), band_name="90 % of paths", xlabel=s["unit"],
+            ylabel=s["values"], title=f"{args.name}: forecasts by {len(nets)} nets ({args.cell})",
         )  # fmt: skip
-        print(f"the picture and the checkpoint are in {args.out}")
-    except (ImportError, OSError) as error:
-        print(f"{common.name()}: no plot: {error}", file=sys.stderr)
 
 
 def predict(args):
@@ -377,6 +384,8 @@ def stream(scale, nets):
         states = [state for _, state in steps]
         said = np.array([output.item() for output, _ in steps])
         print(f"{scale.x(said, seen[-scale.lag] if scale.lag else 0.0).mean():.6g}", flush=True)
+    if not seen:
+        common.fail("the input is empty")
     return 0
 
 
@@ -399,7 +408,7 @@ def main():
     args.name = args.data if args.data in SETS else "series"
     if args.quick:
         args.nets, args.epochs = 2, 25
-    common.start(args)
+    common.start(args, f"forecast_{args.name}_*.part.npz")
     if args.predict is not None:
         return predict(args)
     x, s = read_series(args)
@@ -420,11 +429,11 @@ def main():
         horizon=args.horizon or s["horizon"],
     )  # fmt: skip
     for m in range(args.nets):
-        (args.out / f"forecast_{m}.part.npz").unlink()
+        part(args, m).unlink()
     report(args, x, s, scale, nets, errors)
     print(f"{time.perf_counter() - began:.0f} s")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

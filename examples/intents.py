@@ -15,7 +15,6 @@ was never heard. The state after the last word decides. What a word contributes 
 import json
 import random
 import re
-import sys
 
 import common
 import datasets
@@ -131,13 +130,11 @@ class Reader(nn.Module):
 
 
 def accuracy(model, vocab, intents, sentences):
-    right = 0
-    for start in range(0, len(sentences), 200):
-        chosen = sentences[start : start + 200]
-        with tg.no_grad():
-            best = model([vocab.encode(words) for words, _ in chosen]).argmax(-1).tolist()
-        right += sum(intents[k] == intent for k, (_, intent) in zip(best, chosen, strict=True))
-    return right / len(sentences)
+    def best(rows):
+        return model([vocab.encode(words) for words in rows]).argmax(-1).tolist()
+
+    found = common.by_length(best, [words for words, _ in sentences])
+    return sum(intents[k] == intent for k, (_, intent) in zip(found, sentences, strict=True)) / len(sentences)
 
 
 def understand(model, vocab, intents, words):
@@ -156,11 +153,8 @@ def understand(model, vocab, intents, words):
 def train(args, cell, vocab, intents, sentences):
     settings = {name: getattr(args, name) for name in SHAPE} | {"cell": cell}
     model = Reader(vocab, len(intents), **settings)
-    batches = data.DataLoader(
-        [(vocab.encode(words), intents.index(intent)) for words, intent in sentences],
-        batch_sampler=data.BucketSampler([len(words) for words, _ in sentences], args.batch, rng=args.seed),
-        collate_fn=lambda rows: tuple(zip(*rows, strict=True)),
-    )
+    examples = [(vocab.encode(words), intents.index(intent)) for words, intent in sentences]
+    batches = common.batches(examples, [len(words) for words, _ in sentences], args)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     total = args.epochs * len(batches)
     common.fit(
@@ -209,6 +203,7 @@ def chat(net):
             text = input("> ")
         except (EOFError, KeyboardInterrupt):
             text = ""
+            print()
         if not text.strip():
             return
         print(answer(net, text)[1], flush=True)
@@ -270,12 +265,10 @@ def main():
     for cell, value in right.items():
         print(f"held out: {value:.1%} right, {cell}")
     print(f"reference: {REFERENCE}")
-    try:
-        viz.word_scores(args.out / "intents.png", rows, title="What each word contributes")
-        print(f"checkpoints and picture are in {args.out}")
-    except (ImportError, OSError) as error:
-        print(f"{common.name()}: no picture: {error}", file=sys.stderr)
+    with common.picture(f"checkpoints and picture are in {args.out}"):
+        title = "What each word contributes: for the answer (blue) or against it (red)"
+        viz.word_scores(args.out / "intents.png", rows, title=title)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

@@ -1,4 +1,4 @@
-"""Music, note after note: learns four-part chorales, and writes new ones as MIDI files (many to many).
+"""Music, note after note (the notes' many to many): learns four-part chorales, and writes new ones as MIDI.
 
     python examples/music.py                                       # two minutes
     python examples/music.py --demo --seed 3                       # another one, with the checkpoint in --out
@@ -18,7 +18,6 @@ import itertools
 import math
 import re
 import struct
-import sys
 import xml.etree.ElementTree as ET
 import zipfile
 
@@ -218,15 +217,8 @@ def demo(args, model, name="chorale.mid"):
     print(f"{path}: {len(piece)} quarter notes, four voices; play it with any MIDI player")
     voices = dict(zip(VOICES, zip(*piece, strict=True), strict=True))
     title = f"A chorale drawn from the net (seed {args.seed})"
-    picture(viz.piano_roll, path.with_suffix(".png"), voices, title=title)
-
-
-def picture(draw, *parts, **settings):
-    """Draws; where that cannot be done it says why, and the run goes on."""
-    try:
-        draw(*parts, **settings)
-    except (ImportError, OSError) as error:
-        print(f"{common.name()}: no picture: {error}", file=sys.stderr)
+    with common.picture():
+        viz.piano_roll(path.with_suffix(".png"), voices, title=title)
 
 
 # ---------------------------------------------------------------- all of it
@@ -267,14 +259,12 @@ def main():
     )
     model = Composer(*(getattr(args, name) for name in shape))
     optimizer = optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.01)
-    history = tg.fit(
+    history = common.fit(
         model, loss, lambda epoch: batches(train, args.batch, tg.default_rng()), optimizer,
         epochs=args.epochs, minutes=args.minutes, validate=list(batches(valid, 32)), patience=8, clip=1.0,
         scheduler=optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs), checkpoint=path,
         resume=args.resume, extras={"example": common.name(), "shape": [getattr(args, n) for n in shape]},
     )  # fmt: skip
-    if history.interrupted:
-        return 130
     model.eval()
     with tg.no_grad():
         found = [(value.item(), n) for value, n in (loss(model, batch) for batch in batches(held_out, 32))]
@@ -285,12 +275,13 @@ def main():
     print(f"published, 88 keys each for itself, split otherwise: {listed}")
     demo(args, model)
     drawn = {"training": "loss", "validation": "valid_loss"}
-    picture(
-        viz.curves, args.out / "music.png", {k: (history["epoch"], history[v]) for k, v in drawn.items()},
-        xlabel="epochs", ylabel="nats per frame", title="Chorales", lines={"held out": nll},
-    )  # fmt: skip
+    with common.picture(f"checkpoint and pictures are in {args.out}"):
+        viz.curves(
+            args.out / "music.png", {k: (history["epoch"], history[v]) for k, v in drawn.items()},
+            xlabel="epochs", ylabel="nats per frame", title="Chorales", lines={"held out": nll},
+        )  # fmt: skip
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

@@ -13,7 +13,6 @@ from eight of the others and was stopped by the ninth. Word scores are what leav
 
 import random
 import re
-import sys
 import tarfile
 
 import common
@@ -70,13 +69,7 @@ class Judge(nn.Module):
 
 def logits(model, vocab, sentences):
     """For each list of words its logit."""
-    order, found = sorted(range(len(sentences)), key=lambda i: len(sentences[i])), {}
-    for start in range(0, len(order), 200):
-        chosen = order[start : start + 200]
-        with tg.no_grad():
-            out = model([vocab.encode(sentences[i]) for i in chosen])
-        found.update(zip(chosen, out.tolist(), strict=True))
-    return [found[i] for i in range(len(sentences))]
+    return common.by_length(lambda rows: model([vocab.encode(row) for row in rows]).tolist(), sentences)
 
 
 def accuracy(model, vocab, sentences):
@@ -95,11 +88,8 @@ def train(args, fold, sentences, valid):
     """A net that learned from some sentences, stopped by others."""
     vocab = data.WordVocab.build([words for words, _ in sentences], min_count=2, specials=("pad", "unk"))
     model = Judge(len(vocab), vocab.unk_id, *(getattr(args, name) for name in SHAPE))
-    batches = data.DataLoader(
-        [(vocab.encode(words), rating) for words, rating in sentences],
-        batch_sampler=data.BucketSampler([len(words) for words, _ in sentences], args.batch, rng=args.seed),
-        collate_fn=lambda rows: tuple(zip(*rows, strict=True)),
-    )
+    examples = [(vocab.encode(words), rating) for words, rating in sentences]
+    batches = common.batches(examples, [len(words) for words, _ in sentences], args)
 
     def loss(model, batch):
         rows, ratings = batch
@@ -188,12 +178,10 @@ def main():
     for words, rating in [(words, rating) for words, rating in parts[fold] if 8 <= len(words) <= 30][:6]:
         verdict, *scored = judged(model, vocab, words)
         shown.append((f"{verdict}; people said {rating:+.1f}", *scored))
-    try:
-        viz.word_scores(args.out / "sentiment.png", shown, title="Which words spoke for a film, and against")
-        print(f"checkpoints and picture are in {args.out}")
-    except (ImportError, OSError) as error:
-        print(f"{common.name()}: no picture: {error}", file=sys.stderr)
+    with common.picture(f"checkpoints and picture are in {args.out}"):
+        title = "Which words spoke for a film (blue), and which against it (red)"
+        viz.word_scores(args.out / "sentiment.png", shown, title=title)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

@@ -1,7 +1,7 @@
-"""Speech: who speaks (many to one), and what is said (many to many, out of step, with CTC).
+"""The notes' speech recognition: who speaks (many to one), and what is said (many to many, out of step, CTC).
 
-    python examples/speech.py                              # which of nine men says /ae/: half a minute
-    python examples/speech.py --task digits                # strings of spoken digits: five minutes
+    python examples/speech.py                              # which of nine men says /ae/: a quarter minute
+    python examples/speech.py --task digits                # strings of spoken digits: six minutes
     python examples/speech.py --task digits --predict CLIP.wav      # reads digits in a recording
     python examples/speech.py --task digits --demo 31415            # mixes a clip, and reads it
     python examples/speech.py --predict UTTERANCE.csv      # who: 12 columns, one line for each step
@@ -18,7 +18,6 @@ are clips by captcha itself, meant to keep machines out: over a babble of record
 import csv
 import importlib.util
 import random
-import sys
 import types
 
 import common
@@ -28,7 +27,6 @@ import sound
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim, viz
-from tinygrad_rnn.data import BucketSampler, DataLoader
 from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.nn.utils.rnn import pad_sequence
 
@@ -67,10 +65,6 @@ class Nets(nn.Module):
 
     def forward(self, rows):
         return tg.stack([net(rows) for net in self.nets]).mean(0)
-
-
-def pairs(rows):
-    return tuple(zip(*rows, strict=True))
 
 
 def checkpoint(args):
@@ -115,11 +109,7 @@ def speakers(args):
     frames = np.concatenate([x for x, _ in learn])
     mean, std = frames.mean(0), frames.std(0)
     learn, test = ([((x - mean) / std, who) for x, who in part] for part in (learn, test))
-    batches = DataLoader(
-        learn,
-        batch_sampler=BucketSampler([len(x) for x, _ in learn], args.batch, rng=args.seed),
-        collate_fn=pairs,
-    )
+    batches = common.batches(learn, [len(x) for x, _ in learn], args)
     args.batches = len(batches)
     rng = tg.default_rng()
 
@@ -130,7 +120,7 @@ def speakers(args):
 
     print(f"{len(learn)} utterances to learn from, {len(test)} held out")
     model = train(args, batches, loss, mean=mean, std=std)
-    rows, who = pairs(test)
+    rows, who = common.columns(test)
     with tg.no_grad():
         said = model(rows).argmax(-1).tolist()
     print("\nspeaker   held out   recognised   taken for")
@@ -202,7 +192,7 @@ def wrong_digits(model, batch, beam=None):
 
 def error(model, clips, beam=None):
     """The digit error rate on many clips."""
-    found = [wrong_digits(model, pairs(clips[k : k + 50]), beam) for k in range(0, len(clips), 50)]
+    found = [wrong_digits(model, common.columns(clips[k : k + 50]), beam) for k in range(0, len(clips), 50)]
     return sum(rate * n for rate, n in found) / sum(n for _, n in found)
 
 
@@ -236,7 +226,9 @@ def digits(args):
         for k in range(args.batches):
             rng = np.random.default_rng([args.seed, epoch, k])
             hard = epoch > 0 and rng.random() < args.babble
-            yield pairs([clip(rng, None if hard else rng.uniform(*args.snr)) for _ in range(args.batch)])
+            yield common.columns(
+                [clip(rng, None if hard else rng.uniform(*args.snr)) for _ in range(args.batch)]
+            )
 
     def loss(model, batch):
         rows, said = batch
@@ -245,9 +237,9 @@ def digits(args):
 
     rng = np.random.default_rng([args.seed, 1 << 30])
     n = 1 if args.quick else 4
-    valid = [pairs([clip(rng, rng.uniform(*args.snr)) for _ in range(32)]) for _ in range(n)]
+    valid = [common.columns([clip(rng, rng.uniform(*args.snr)) for _ in range(32)]) for _ in range(n)]
     if args.babble:
-        valid.append(pairs([clip(rng) for _ in range(32)]))
+        valid.append(common.columns([clip(rng) for _ in range(32)]))
     print(f"{args.epochs} epochs of {args.batches * args.batch:,} mixtures of {len(voices)} recordings")
     model = train(args, batches, loss, valid, {"digit_error": wrong_digits})
     n, mean = 10 if args.quick else 200, []
@@ -279,12 +271,9 @@ def picture(args, model, clips):
     for row, said in clips:
         bands = row.reshape(-1, 2, sound.N_MELS).mean(1)
         panels.append((bands, alignment(model, row, said), f"said {said}, read {read(model, [row], 10)[0]}"))
-    try:
+    with common.picture(f"checkpoint and picture are in {args.out}"):
         path = args.out / "speech_digits.png"
         viz.alignment(path, panels, [str(digit) for digit in range(10)], seconds=sound.SECONDS)
-        print(f"checkpoint and picture are in {args.out}")
-    except (ImportError, OSError) as reason:
-        print(f"{common.name()}: no picture: {reason}", file=sys.stderr)
 
 
 def predict_digits(args, model, saved):
@@ -334,7 +323,7 @@ def main():
         args.batches, args.babble = 80, 0.0
     who = args.task == "speakers"
     args.features, args.classes, args.pooled = (12, 9, True) if who else (sound.FEATURES, 11, False)
-    common.start(args)
+    common.start(args, checkpoint(args).name)
     if args.predict or args.demo is not None:
         if who and args.demo is not None:
             common.fail("--demo is for --task digits")
@@ -350,4 +339,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

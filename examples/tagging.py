@@ -1,7 +1,7 @@
 """Many to many, in step: each word is given its part of speech. It is the notes' limit that a net sees one
 direction only, and their answer: what a Cantonese word is often shows in the words after it.
 
-    python examples/tagging.py                          # one direction and two: five minutes
+    python examples/tagging.py                          # one direction and two: eight minutes
     python examples/tagging.py --predict "你 食 咗 飯 未 呀 ?" "我哋聽日去邊度食飯"
 
 The data are the Hong Kong Cantonese Corpus (Luke and Wong 2015; CC BY 4.0), read from the package pycantonese
@@ -14,7 +14,6 @@ words that are known.
 import collections
 import random
 import re
-import sys
 
 import common
 import datasets
@@ -100,14 +99,14 @@ def encode(vocabs, words):
 
 def tag(model, vocabs, utterances):
     """For each list of words its tags."""
-    order, found = sorted(range(len(utterances)), key=lambda i: len(utterances[i])), {}
-    for start in range(0, len(order), 200):
-        chosen = order[start : start + 200]
-        with tg.no_grad():
-            best = model([encode(vocabs, utterances[i]) for i in chosen]).argmax(-1)
-        for i, ids in zip(chosen, best.swapaxes(0, 1).tolist(), strict=True):
-            found[i] = [vocabs[2].tokens[k] for k in ids[: len(utterances[i])]]
-    return [found[i] for i in range(len(utterances))]
+
+    def best(rows):
+        return model([encode(vocabs, words) for words in rows]).argmax(-1).swapaxes(0, 1).tolist()
+
+    found = common.by_length(best, utterances)
+    return [
+        [vocabs[2].tokens[k] for k in ids[: len(words)]] for ids, words in zip(found, utterances, strict=True)
+    ]
 
 
 def accuracy(found, utterances, counted=lambda word: True):
@@ -135,11 +134,7 @@ def train(args, which, vocabs, utterances, valid):
         (encode(vocabs, words), tg.tensor([NONE if t is None else vocabs[2][t] for _, t in utterance]))
         for words, utterance in zip(words_of(utterances), utterances, strict=True)
     ]
-    batches = data.DataLoader(
-        examples,
-        batch_sampler=data.BucketSampler([len(u) for u in utterances], args.batch, rng=args.seed),
-        collate_fn=lambda rows: tuple(zip(*rows, strict=True)),
-    )
+    batches = common.batches(examples, [len(utterance) for utterance in utterances], args)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     total = args.epochs * len(batches)
 
@@ -198,7 +193,7 @@ def predict(args):
 def options():
     parser = common.parser(__doc__)
     add, positive = parser.add_argument, common.positive
-    add("--nets", type=positive(int), default=2, help="whose mean counts")
+    add("--nets", type=positive(int), default=3, help="whose mean counts")
     add("--hidden", type=positive(int), default=128, help="of one direction")
     add("--embedding", type=positive(int), default=96, help="of a word; a character has 32")
     add("--dropout", type=common.fraction, default=0.4)
@@ -251,17 +246,14 @@ def main():
     print(f"\n{'held out':18}" + "".join(f"{kind:>14}" for kind in kinds))
     for name, found in results.items():
         print(f"{name:18}" + "".join(f"{accuracy(found, test, kind):14.2%}" for kind in kinds.values()))
-    usual_right = 100 * accuracy(results["most frequent tag"], test)
-    print(f"reference: {REFERENCE}; {usual_right:.1f} % on these")
-    try:
+    print(f"reference: {REFERENCE}; {100 * accuracy(results['most frequent tag'], test):.1f} % on these")
+    usual_right = accuracy([[usual(word) for word in words] for words in words_of(valid)], valid)
+    with common.picture(f"checkpoints and picture are in {args.out}"):
         viz.curves(
-            args.out / "tagging.png", curves, xlabel="epochs", ylabel="right tags, %",
-            title=f"Part of speech, {args.cell}", lines={"most frequent tag": usual_right},
+            args.out / "tagging.png", curves, xlabel="epochs", ylabel="right tags, % (validation)",
+            title=f"Part of speech ({args.cell})", lines={"most frequent tag": 100 * usual_right},
         )  # fmt: skip
-        print(f"checkpoints and picture are in {args.out}")
-    except (ImportError, OSError) as error:
-        print(f"{common.name()}: no picture: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

@@ -15,7 +15,6 @@ is found, as with cmusphinx' g2p-seq2seq.
 import datetime
 import random
 import re
-import sys
 import unicodedata
 
 import common
@@ -104,15 +103,13 @@ class Translator(nn.Module):
 
 def translate(model, vocabs, texts, beam):
     """For each text the tokens that are its most probable translation."""
-    order, found = sorted(range(len(texts)), key=lambda i: len(texts[i])), {}
     ends = {"bos": vocabs[1].bos_id, "eos": vocabs[1].eos_id}
-    for start in range(0, len(order), 200):
-        chosen = order[start : start + 200]
-        with tg.no_grad():
-            memory = model.read([vocabs[0].encode(list(texts[i])) for i in chosen])
-        outs = model.decoder.search(memory, **ends, max_length=30, beam_size=beam).lists()
-        found.update((i, [vocabs[1].tokens[k] for k in out]) for i, out in zip(chosen, outs, strict=True))
-    return [found[i] for i in range(len(texts))]
+
+    def best(rows):
+        memory = model.read([vocabs[0].encode(list(row)) for row in rows])
+        return model.decoder.search(memory, **ends, max_length=30, beam_size=beam).lists()
+
+    return [[vocabs[1].tokens[k] for k in out] for out in common.by_length(best, texts)]
 
 
 def exact(model, vocabs, pairs, beam):
@@ -129,11 +126,7 @@ def train(args, model, vocabs, pairs):
     ]
     # Rows of a batch are to be alike in what is written, then in what is read: there is little padding.
     sizes = [100 * len(out) + len(text) for text, out in examples]
-    batches = data.DataLoader(
-        examples,
-        batch_sampler=data.BucketSampler(sizes, args.batch, rng=args.seed),
-        collate_fn=lambda rows: tuple(zip(*rows, strict=True)),
-    )
+    batches = common.batches(examples, sizes, args)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     total = args.epochs * len(batches)
     scheduler = optim.lr_scheduler.WarmupCosineLR(optimizer, min(100, total // 2), total)
@@ -212,7 +205,7 @@ def options():
 
 def main():
     args = options()
-    common.start(args)
+    common.start(args, checkpoint(args).name)
     if args.predict:
         return predict(args)
     test, pairs = TASKS[args.task](args.quick, random.Random(args.seed))
@@ -223,16 +216,16 @@ def main():
     test = [(text, right) for text, right in test if all(c in vocabs[0] for c in text)]
     model = Translator(*map(len, vocabs), *(getattr(args, name) for name in SHAPE))
     n_weights = sum(p.numel() for p in model.parameters())
+    kind = "dates" if args.task == "dates" else "words"
     print(
-        f"{len(pairs):,} {args.task} to learn from, {len(test):,} held out; "
-        f"{args.cell} with {n_weights:,} weights"
+        f"{len(pairs):,} {kind} to learn from, {len(test):,} held out; {args.cell} with {n_weights:,} weights"
     )
     train(args, model, vocabs, pairs)
     model.eval()
     greedy, beam = (exact(model, vocabs, test, size) for size in (1, args.beam))
     print(
-        f"held out: {beam:.2%} exact with a beam of {args.beam}, {greedy:.2%} greedy; "
-        f"word error {1 - beam:.1%}"
+        f"held out: {beam:.2%} exact with a beam of {args.beam}, {greedy:.2%} greedy"
+        + (f"; word error {1 - beam:.1%}" if args.task == "g2p" else "")
     )
     print(f"reference: {REFERENCE[args.task]}")
     draw(args, model, vocabs, [text for text, _ in test if max(map(ord, text)) < 0x530][:4])
@@ -246,12 +239,9 @@ def draw(args, model, vocabs, texts):
             memory = model.read([vocabs[0].encode(list(text))])
             _, weights = model.decoder(vocabs[1].encode(out, bos=True).unsqueeze(1), memory)
         maps.append((weights[:, 0].numpy(), list(text), [*out, "end"]))
-    try:
-        viz.attention_map(args.out / f"translate_{args.task}.png", maps)
-        print(f"checkpoint and attention map are in {args.out}")
-    except (ImportError, OSError) as error:
-        print(f"{common.name()}: no picture: {error}", file=sys.stderr)
+    with common.picture(f"checkpoint and attention map are in {args.out}"):
+        viz.attention_map(args.out / f"translate_{args.task}.png", maps, title="Where the decoder looked")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

@@ -13,7 +13,6 @@ loss 10 ln 8 / (pause + 20)). The data are drawn by chance; there is nothing to 
 """
 
 import math
-import sys
 import time
 
 import common
@@ -79,8 +78,9 @@ def gradient_norms(model, x, y):
     """The norm of d loss / d state for k = 1, 2, ..., T - 1 steps before the loss, over that at k = 1.
 
     Step by step, so that each state is at hand. An LSTM's state is h and c together: the gradient goes
-    through both.
+    through both. In double precision, where a small norm is still a number.
     """
+    model, x, y = model.double(), x.double(), y.double()
     state, states = None, []
     for t in range(len(x)):
         output, state = model.rnn(x[t : t + 1], state)
@@ -113,6 +113,19 @@ def starts(hidden):
 # ---------------------------------------------------------------- training
 
 
+class Solved:
+    """Stops a training once the loss on held-out sequences is low enough; a resumed one, too."""
+
+    def __init__(self, enough):
+        self.enough = enough
+
+    def on_epoch(self, run):
+        if run.row and run.row["valid_loss"] < self.enough:
+            run.stop("solved")
+
+    on_start = on_epoch
+
+
 def train(args, name, model, loss, draw, enough, minutes):
     """Trains until the loss on 500 held-out sequences is below `enough`, or the time is over."""
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
@@ -120,20 +133,14 @@ def train(args, name, model, loss, draw, enough, minutes):
     def batches(epoch):
         return (draw(args.batch) for _ in range(args.steps))
 
-    def stop_when_solved(run):
-        if run.row["valid_loss"] < enough:
-            run.stop("solved")
-
     began = time.perf_counter()
     print(f"{name}:", flush=True)
-    history = tg.fit(
+    history = common.fit(
         model, loss, batches, optimizer, epochs=args.epochs, minutes=minutes, clip=1.0,
-        validate=[draw(500, 1)], callbacks=stop_when_solved,
+        validate=[draw(500, 1)], callbacks=Solved(enough),
         checkpoint=args.out / f"vanishing_{name}.npz", resume=args.resume,
         extras={"example": common.name(), "name": name, "hidden": args.hidden},
     )  # fmt: skip
-    if history.interrupted:
-        sys.exit(130)
     best = history.best
     print(f"    {best['valid_loss']:.4f} after {best['step']} steps, {time.perf_counter() - began:.0f} s")
     return history
@@ -184,11 +191,11 @@ def main():
         return predict(args)
     cells, minutes = [args.cell] if args.cell else list(common.CELLS), 2.0
     args.steps, args.epochs = 50, None
-    if args.quick:
-        args.steps_back, args.pause, args.hidden, args.epochs, args.steps = 20, 5, 24, 6, 40
     if args.long:
         cells, args.steps_back, minutes = [args.cell or "gru"], 600, 20.0
-    n_steps = args.steps_back
+    if args.quick:
+        args.steps_back, args.pause, args.hidden, args.epochs, args.steps = 20, 5, 24, 6, 40
+    n_steps, stem = args.steps_back, args.out / ("vanishing_long" if args.long else "vanishing")
 
     batch = adding(n_steps, 100, 0)
     norms, curves = {}, {}
@@ -197,14 +204,9 @@ def main():
     for cell in cells:
         model = Net(common.CELLS[cell][0](2, args.hidden), 1)
         history = train(
-            args,
-            f"{cell}-adding-{n_steps}",
-            model,
-            adding_loss,
-            lambda *a: adding(n_steps, *a),
-            0.002,
+            args, f"{cell}-adding-{n_steps}", model, adding_loss, lambda *a: adding(n_steps, *a), 0.002,
             minutes,
-        )
+        )  # fmt: skip
         curves[cell] = history["step"], history["valid_loss"]
         norms[cell] = gradient_norms(model, *batch), history
     copied = {}
@@ -227,23 +229,19 @@ def main():
         print(f"Copying after a pause of {args.pause} (knowing nothing: {trivial:.4f}):")
     for cell, history in copied.items():
         print(f"    {cell:5}loss {history.best['valid_loss']:.4f}")
-    try:
-        viz.gradient_through_time(
-            args.out / "vanishing_start.png", at_start, first=1, title="Before training"
-        )
-        trained = {cell: values for cell, (values, _) in norms.items()}
-        viz.gradient_through_time(
-            args.out / "vanishing_trained.png", trained, first=1, title="After training"
-        )
+    trained = {cell: values for cell, (values, _) in norms.items()}
+    with common.picture(f"pictures and checkpoints are in {args.out}"):
+        for when, values in (("start", at_start), ("trained", trained)):
+            viz.gradient_through_time(
+                f"{stem}_{when}.png", values, first=1, ylabel="norm of d loss / d state, over that at 1",
+                title="Before training" if when == "start" else "After training",
+            )  # fmt: skip
         viz.curves(
-            args.out / "vanishing_adding.png", curves, log=True, ylabel="squared error",
+            f"{stem}_adding.png", curves, log=True, ylabel="squared error",
             lines={"1/6": BASELINE}, title=f"The adding problem, T = {n_steps}",
         )  # fmt: skip
-        print(f"plots and checkpoints are in {args.out}")
-    except (ImportError, OSError) as error:
-        print(f"{common.name()}: no plots: {error}", file=sys.stderr)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

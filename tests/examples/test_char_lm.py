@@ -48,6 +48,8 @@ def test_quick_run_writes_what_it_promises(tmp_path):
     again = run("--sample", "The ", "--length", 30, "--out", tmp_path)
     assert again.stdout.startswith("The ")
     assert again.stdout == run("--sample", "The ", "--length", 30, "--out", tmp_path).stdout
+    unknown = run("--sample", "The \N{SNOWMAN}", "--out", tmp_path, check=2).stderr
+    assert "'\N{SNOWMAN}' did not stand in the text for training" in unknown
     assert "complete; there is nothing to resume" in run("--resume", "--out", tmp_path, check=2).stderr
 
 

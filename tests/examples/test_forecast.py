@@ -50,6 +50,17 @@ def test_quick_run_forecasts_and_writes_what_it_promises(quick):
     assert (out / "forecast_sunspots.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_every_net_leaves_something_out(tmp_path):
+    """Of a short series, too: where nothing is left out, the error there is none."""
+    said = run("--data", "airline", "--epochs", 1, "--out", tmp_path).stdout
+    assert len(re.findall(r"net \d of 8: \d\.\d+ of the variance", said)) == 8
+    assert row(said, "persistence")[0] == pytest.approx(48.0, abs=0.05)
+    assert row(said, "seasonal naive")[0] == pytest.approx(41.9, abs=0.05)
+    said = run("--data", "airline", "--nets", 100, "--out", tmp_path, check=2).stderr
+    assert "83 steps are too few for 100 nets" in said
+    assert said.count("\n") == 1
+
+
 def test_going_on_with_a_users_series(quick, tmp_path):
     out, _ = quick
     path = tmp_path / "spots.csv"
@@ -124,6 +135,7 @@ def test_other_complaints(quick, tmp_path):
     path.write_text("\n".join(str(t - 50) for t in range(100)))
     done = run("--data", path, "--transform", "log", "--out", out, check=2)
     assert "whose log does not exist; take --transform none" in done.stderr
+    assert "the input is empty" in run("--predict", "-", "--out", out, check=2).stderr
     assert "there is no file" in run("--predict", path, "--out", tmp_path, check=2).stderr
     (tmp_path / "forecast_sunspots.npz").write_text("hello")
     assert "is no checkpoint" in run("--predict", path, "--out", tmp_path, check=2).stderr

@@ -34,6 +34,19 @@ def test_quick_run_shows_what_gates_change(quick):
     assert (out / "vanishing_start.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_run_that_is_complete_stays_as_it_is(quick):
+    out, said = quick
+    again = run("--quick", "--resume", "--out", out).stdout
+    assert re.findall("squared error.*", again) == re.findall("squared error.*", said)
+
+
+def test_a_long_one_leaves_the_pictures_of_a_short_one(tmp_path):
+    said = run("--quick", "--long", "--out", tmp_path).stdout
+    assert re.findall(r"^    (\w+) +squared error", said, re.M) == ["gru"]
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert names == {"vanishing_long_start.png", "vanishing_long_trained.png", "vanishing_long_adding.png"}
+
+
 def test_adding_what_the_user_gives(quick):
     out, _ = quick
     said = run("--predict", "0.3 0.9* 0.1 0.4* 0.5 0.5", "--out", out).stdout

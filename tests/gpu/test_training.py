@@ -206,6 +206,7 @@ def test_the_language_model_learns_as_on_the_host(gpu, tmp_path, monkeypatch):
     text.write_text("one two three four five six seven eight nine ten " * 60)
     curves = {}
     before = signal.getsignal(signal.SIGINT)
+    monkeypatch.syspath_prepend(SCRIPT.parent)  # for what the examples share
     for how, options in (("host", ["numpy"]), ("eager", [gpu.name]), ("graph", [gpu.name, "--graph"])):
         settings = ["--hidden", 16, "--embedding", 8, "--window", 16, "--batch", 8, "--epochs", 3]
         command = [SCRIPT, "--text", text, *settings, "--out", tmp_path / how, "--backend", *options]

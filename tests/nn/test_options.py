@@ -56,6 +56,15 @@ def filled(cell):
     return cell
 
 
+def deep(name, around, depth, both, **settings):
+    """A layer of cells, each in its wrapper, so many deep and perhaps in both directions."""
+    cells, width = [], 3
+    for _ in range(depth):
+        cells += [WRAPPERS[around](filled(CELLS[name](width, 4))) for _ in range(1 + both)]
+        width = (1 + both) * cells[-1].output_size
+    return nn.Recurrent(*cells, bidirectional=both, **settings)
+
+
 def state_for(cell, n, *more):
     return nn.cells.map_state(lambda s: tg.randn(*more, *s.shape), cell.initial_state(n, tg.zeros(1)))
 
@@ -117,14 +126,15 @@ def test_a_step_is_its_equations(name):
 def test_all_steps_at_once_are_the_steps_one_by_one(name, around, data):
     """The same values and gradients from the recorded loop as from a plain one, noise and all."""
     n_steps, n = data.draw(st.integers(4, 6)), data.draw(st.integers(1, 3))
-    cell = WRAPPERS[around](filled(CELLS[name](3, 4)))
-    cell.train(data.draw(st.booleans()))
-    layer = nn.Recurrent(cell, reverse=data.draw(st.booleans()))
+    layer = deep(name, around, data.draw(st.sampled_from([1, 1, 2])), data.draw(st.booleans()))
+    layer.reverse = not layer.bidirectional and data.draw(st.booleans())
+    layer.train(data.draw(st.booleans()))
     lengths = data.draw(st.none() | st.lists(st.integers(0, n_steps), min_size=n, max_size=n))
-    x, state = tg.randn(n_steps, n, 3).requires_grad_(), state_for(cell, n, 1)
+    x, state = tg.randn(n_steps, n, 3).requires_grad_(), state_for(layer.cells[0], n, len(layer.cells))
     found = []
     for static in (True, False):
-        cell.static = static
+        for cell in layer.cells:
+            cell.static = static
         tg.manual_seed(4)
         output, final = layer(x, state, lengths)
         loss = sum((r * r).sum() for r in [output, *flattened(final)])
@@ -136,6 +146,42 @@ def test_all_steps_at_once_are_the_steps_one_by_one(name, around, data):
             np.testing.assert_allclose(*there, rtol=1e-8, atol=1e-10)
         else:
             assert not any(t.any() for t in there)
+
+
+def nodes_of(outputs):
+    """The names of all nodes of a graph."""
+    left, seen, names = [t.vertex for t in outputs], set(), []
+    while left:
+        vertex = left.pop()
+        node = getattr(vertex, "node", vertex)
+        if id(node) in seen or not hasattr(node, "op"):
+            continue
+        seen.add(id(node))
+        names.append(node.op.name)
+        left += [parent for parent in node.parents if parent is not None]
+    return names
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("around", WRAPPERS)
+@quick
+@given(data=st.data())
+def test_no_option_takes_the_steps_one_by_one(name, around, data):
+    """However many steps there are, the graph has as many nodes, among them one loop for each direction of
+    each layer and each stretch of equally many rows.
+    """
+    depth, both = data.draw(st.integers(1, 2)), data.draw(st.booleans())
+    learned, shown, lengths = (data.draw(st.booleans()) for _ in range(3))
+    layer = deep(name, around, depth, both, learn_initial_state=learned, dropout=0.3)
+    layer.train(data.draw(st.booleans()))
+    counts = []
+    for n_steps in (5, 14):
+        given_lengths = [n_steps, 0, n_steps] if lengths else None
+        results = layer(tg.randn(n_steps, 3, 3), lengths=given_lengths, return_states=shown)
+        names = nodes_of([t for result in results for t in flattened(result)])
+        assert names.count("loop") == depth * (1 + both)
+        counts.append(len(names))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -361,6 +407,51 @@ def test_tbptt_carries_and_detaches():
     np.testing.assert_allclose(parts[-1][1].numpy(), final.c.numpy(), rtol=1e-9)
     with pytest.raises(ValueError, match="every must be a positive integer, got 0"):
         next(nn.tbptt(layer, x, 0))
+
+
+@pytest.mark.parametrize("name", CELLS)
+@quick
+@given(data=st.data())
+def test_stretches_are_the_whole(name, data):
+    """The same outputs and state, and gradients that end where a stretch begins."""
+    n_steps, every = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 8))
+    layer = deep(name, "plain", data.draw(st.integers(1, 2)), False, batch_first=data.draw(st.booleans()))
+    x = tg.randn(n_steps, 2, 3)
+    if layer.batch_first:
+        x = x.swapaxes(0, 1).contiguous()
+    x.requires_grad_()
+    axis = int(layer.batch_first)
+    whole, final = layer(x)
+    outputs, parts = [], []
+    for part, output, carried in nn.tbptt(layer, x, every):
+        outputs.append(output)
+        parts.append((part, carried))
+    np.testing.assert_allclose(tg.concat(outputs, axis).numpy(), whole.numpy(), rtol=1e-9, atol=1e-12)
+    for a, b in zip(flattened(parts[-1][1]), flattened(final), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-12)
+    assert [t for part, _ in parts for t in range(part.start, part.stop)] == list(range(n_steps))
+    (g,) = tg.grad((outputs[-1] * outputs[-1]).sum(), [x])
+    g = g.numpy().swapaxes(0, 1) if axis else g.numpy()
+    last = parts[-1][0]
+    assert not g[: last.start].any()
+    assert g[last].any() or name == "norm relu"  # all of whose units may be off
+
+
+@pytest.mark.parametrize("name", CELLS)
+@quick
+@given(data=st.data())
+def test_rows_that_begin_anew(name, data):
+    """Those of the mask go on as if nothing had been before, the others as if nothing had been reset."""
+    rows = data.draw(st.lists(st.booleans(), min_size=1, max_size=4))
+    layer = deep(name, "plain", data.draw(st.integers(1, 2)), data.draw(st.booleans()))
+    before, after = tg.randn(4, len(rows), 3), tg.randn(5, len(rows), 3)
+    _, state = layer(before)
+    mixed, fresh, carried = (
+        layer(after, start)[0].numpy() for start in (nn.reset_rows(state, rows), None, state)
+    )
+    for row, anew in enumerate(rows):
+        expected = fresh if anew else carried
+        np.testing.assert_allclose(mixed[:, row], expected[:, row], rtol=1e-9, atol=1e-12)
 
 
 def test_reset_rows():

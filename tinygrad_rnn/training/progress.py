@@ -29,11 +29,13 @@ class Progress:
         """Whether values are shown at every step."""
         return self._bar is not None
 
-    def step(self, loss: float | None) -> None:
-        """One more step; the loss that was read last."""
+    def step(self, loss: float | str | None) -> None:
+        """One more step; the loss that was read last, or what else to say."""
         if self._bar is not None:
             if loss is not None:
-                self._bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+                self._bar.set_postfix_str(
+                    loss if isinstance(loss, str) else f"loss {loss:.4g}", refresh=False
+                )
             self._bar.update()
 
     def line(self, text: str, *, always: bool) -> None:

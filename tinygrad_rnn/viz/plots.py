@@ -32,6 +32,11 @@ def _save(figure: Any, path: Any) -> None:
     drawn.convert("RGB").quantize(128).save(path, optimize=True)
 
 
+def _whole_numbers(axes: Any) -> None:
+    """There is no half a step."""
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
 def learning_curve(
     path: Any,
     steps: Sequence[float],
@@ -55,21 +60,26 @@ def learning_curve(
     values = [v for v in [*train, *(v for _, v in held_out), *(lines or {}).values()] if v == v]
     if values and min(values) > 0:  # the first steps are far above; show what follows
         axes.set_ylim(0.9 * min(values), max(1.1 * min(values), min(max(values), 3 * min(values))))
+    _whole_numbers(axes)
     axes.legend()
     _save(figure, path)
 
 
 def gradient_through_time(
-    path: Any, norms: dict[str, Sequence[float]], *, first: int = 0, title: str | None = None
+    path: Any,
+    norms: dict[str, Sequence[float]],
+    *,
+    first: int = 0,
+    ylabel: str = "norm of d loss / d h",
+    title: str = "The gradient's norm through time",
 ) -> None:
     """For each name, the norm of the gradient of a loss at the last step with respect to the state k steps
     before, k = first, first + 1, ...: how far back the net can learn from.
     """
-    figure, axes = _axes(
-        "steps before the loss", "norm of d loss / d h", title or "The gradient's norm through time"
-    )
+    figure, axes = _axes("steps before the loss", ylabel, title)
     for name, values in norms.items():
         axes.semilogy(range(first, first + len(values)), values, "o-", ms=3, label=name)
+    _whole_numbers(axes)
     axes.legend()
     _save(figure, path)
 
@@ -81,10 +91,12 @@ def attention_map(
 
     Each row is what was written at one step; the darker a field, the more that step counted.
     """
-    figure, axes = _axes("read", "written", title)
+    figure, axes = _axes("", "", "")
     axes.remove()
     figure.set_size_inches(1.5 + 3.6 * min(2, len(maps)), 0.8 + 3.1 * -(-len(maps) // 2))
     figure.suptitle(title)
+    figure.supxlabel("read", fontsize=10)
+    figure.supylabel("written", fontsize=10)
     for k, (weights, read, written) in enumerate(maps):
         axes = figure.add_subplot(-(-len(maps) // 2), min(2, len(maps)), k + 1)
         axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
@@ -104,7 +116,9 @@ def curves(
     lines: dict[str, float] | None = None,
     log: bool = False,
 ) -> None:
-    """Several runs in one plot: (x, y) by name, and `lines`: levels by name. `log`: a logarithmic y axis."""
+    """Several runs in one plot: (x, y) by name, x being counted, and `lines`: levels by name. `log`: a
+    logarithmic y axis.
+    """
     figure, axes = _axes(xlabel, ylabel, title)
     for name, (x, y) in runs.items():
         axes.plot(x, y, "o-", ms=2.5, lw=1.2, label=name)
@@ -112,6 +126,7 @@ def curves(
         axes.axhline(level, ls="--", lw=1, color="tab:gray", label=f"{name}: {level:.3g}")
     if log:
         axes.set_yscale("log")
+    _whole_numbers(axes)
     axes.legend()
     _save(figure, path)
 
@@ -123,6 +138,7 @@ def forecast(
     forecasts: dict[str, tuple[Sequence[float], Sequence[float]]],
     band: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None,
     *,
+    band_name: str = "band",
     xlabel: str = "time",
     ylabel: str = "value",
     title: str = "Forecast",
@@ -133,8 +149,8 @@ def forecast(
     for name, (x, y) in forecasts.items():
         axes.plot(x, y, lw=1.3, label=name)
     if band is not None:
-        axes.fill_between(*band, alpha=0.25, color="tab:blue", lw=0, label="band")
-    axes.legend()
+        axes.fill_between(*band, alpha=0.25, color="tab:orange", lw=0, label=band_name)
+    figure.legend(loc="outside lower center", ncols=2 + len(forecasts))
     _save(figure, path)
 
 
