@@ -190,7 +190,7 @@ C_TYPES = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(header() is None, reason="cublas_api.h is not installed (nvidia-cublas, nvidia-cublas-cu12)")
+@pytest.mark.skipif(header() is None, reason="cublas_api.h is not installed (nvidia-cublas)")
 def test_prototypes_are_those_of_the_header():
     text = header()
     for name, types in cublas.PROTOTYPES.items():

@@ -147,7 +147,12 @@ def named(text):
     return value
 
 
-FILES = [PACKAGE / "backend" / "cupy_.py", *(Path(__file__).parents[1] / "gpu").glob("*.py")]
+TESTS = Path(__file__).parents[1]
+FILES = [
+    PACKAGE / "backend" / "cupy_.py",
+    *sorted((TESTS / "gpu").glob("*.py")),
+    TESTS / "benchmarks" / "gpu_rows.py",
+]
 
 
 def test_names_are_found():
