@@ -255,6 +255,37 @@ def test_loaded_states_are_captured_anew():
     assert [s["step"] for s in graph.optimiser.state.values()] == [6] * len(graph.parameters)
 
 
+def test_tensors_given_other_arrays_are_read_anew():
+    """Also where no optimiser is there to notice."""
+    net, x = nn.Linear(2, 2), tg.ones(1, 2)
+    run = tg.cuda.graphed(lambda x: net(x.to(net.weight.dtype)))
+    with tg.no_grad():
+        for _ in range(2):
+            run(x)
+        net.weight.data, net.bias.data = tg.ones(2, 2), tg.zeros(2)
+        assert run(x).tolist() == [[2.0, 2.0]]
+        net.half()
+        for _ in range(2):
+            assert run(x).dtype == "float16"
+        net.weight.data.fill_(3.0)  # the same array: nothing to capture
+        assert run(x).tolist() == [[6.0, 6.0]]
+    assert run.n_graphs == 1
+
+
+def test_giving_a_tensor_another_array_cannot_be_captured():
+    p = tg.ones(2, requires_grad=True)
+
+    @tg.cuda.graphed
+    def step(x):
+        p.data = p.data * x
+        return p.data.sum()
+
+    found = [step(tg.full((2,), 2.0)).item()]
+    with pytest.warns(UserWarning, match=r"gives a tensor another array; use x.data.copy_"):
+        found.append(step(tg.full((2,), 2.0)).item())
+    assert found + [step(tg.full((2,), 2.0)).item()] == [4.0, 8.0, 16.0]
+
+
 def test_a_replay_counts_as_a_change_in_place():
     p = tg.ones(2, requires_grad=True)
 

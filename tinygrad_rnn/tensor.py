@@ -11,6 +11,7 @@ from weakref import ref
 
 from . import backend, engine, ops
 from .backend import array_module, dtypes
+from .backend.capture import replacing
 from .engine import GraphError, mark_changed
 from .engine.graph import Leaf, Node, Output, Value, Vertex
 from .printing import text_of
@@ -222,6 +223,7 @@ class Tensor(Value):
     @data.setter
     def data(self, value: Any) -> None:
         array = value.array if isinstance(value, Tensor) else Tensor(value).array
+        replacing()
         if type(self.vertex) is Leaf:
             if array.dtype.kind != "f":
                 raise TypeError(

@@ -4,6 +4,7 @@ import ctypes
 import importlib.util
 import re
 import subprocess
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,11 @@ def test_one_handle_and_workspace_for_each_stream(stand_in):
     library = cublas.Cublas(stand_in, lambda x: x.ctypes.data, workspace)
     first = library.handle((0, 1), 1)
     assert library.handle((0, 1), 1) == first != library.handle((0, 2), 2)
+    assert len(made) == 2
+    library.forget((0, 1))
+    gone = weakref.ref(made.pop(0))
+    assert gone() is None  # the workspace is nobody's any more
+    library.handle((0, 1), 1)
     assert len(made) == 2
 
 

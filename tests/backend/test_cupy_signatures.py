@@ -178,7 +178,6 @@ METHODS = {  # of CuPy's other classes: with how many arguments they are called
     "cuda.MemoryPool.malloc": 1,
     "cuda.MemoryPool.free_all_blocks": 0,
     "cuda.MemoryPool.used_bytes": 0,
-    "ndarray.set": 2,
     "ndarray.astype": 1,
 }
 

@@ -19,6 +19,22 @@ class Stale(Exception):
     """A captured step reads memory that is no longer in use: it has to be captured again."""
 
 
+_replaced = 0
+
+
+def replacements() -> int:
+    """How many tensors have been given another array so far."""
+    return _replaced
+
+
+def replacing() -> None:
+    """Says that a tensor is about to be given another array: graphs go on reading the one it had."""
+    global _replaced
+    if capturing.get() is not None:
+        raise CannotCapture("`x.data = ...` gives a tensor another array; use x.data.copy_(...)")
+    _replaced += 1
+
+
 class Capture:
     """A step while it is captured, and afterwards what is written into its memory before each replay.
 
