@@ -272,6 +272,86 @@ def test_tensors_given_other_arrays_are_read_anew():
     assert run.n_graphs == 1
 
 
+OPTIONS = [
+    ("AdamW", "lr", [0.1, 0.1, 0.1, 0.0, 0.1]),  # without decay where it is zero
+    ("AdamW", "lr", [0.0, 0.0, 0.1, 0.1]),
+    ("SGD", "weight_decay", [0.1, 0.1, 0.1, 0.0, 0.1]),
+    ("SGD", "momentum", [0.9, 0.9, 0.9, 0.0, 0.9]),
+    ("RMSprop", "weight_decay", [0.0, 0.0, 0.1, 0.1]),
+    ("Adam", "maximize", [False, False, False, True]),
+]
+
+
+@pytest.mark.parametrize(("name", "option", "values"), OPTIONS)
+def test_options_that_change_the_equation(name, option, values):
+    def trained(graph):
+        p = tg.ones(2, requires_grad=True)
+        optimiser = getattr(optim, name)([p], lr=0.1, weight_decay=0.1)
+
+        def step(x):
+            optimiser.zero_grad()
+            (p * p * x).sum().backward()
+            optimiser.step()
+
+        run = tg.cuda.graphed(step) if graph else step
+        for value in values:
+            optimiser.param_groups[0][option] = value
+            run(tg.ones(2))
+        return p.tolist(), optimiser.state[p].get("step")
+
+    assert trained(True) == trained(False)
+
+
+def test_training_and_evaluation():
+    """A module in another mode is another step; in the one it was in, the old one."""
+    net, calls = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5)), []
+    run, x = tg.cuda.graphed(lambda x: (calls.append(1), net(x))[1]), tg.ones(50, 2)
+    with tg.no_grad():
+        for _ in range(3):
+            assert (run(x).numpy() == 0).any()
+        expected = net.eval()(x)
+        np.testing.assert_array_equal(run(x).numpy(), expected.numpy())
+        net.train().eval()
+        run(x)
+        assert len(calls) == 3
+        assert (net.train() and run(x).numpy() == 0).any()
+    assert len(calls) == 4
+
+
+def test_parameters_that_learn_from_now_on():
+    frozen, late, first = (nn.Parameter(tg.ones(2)) for _ in range(3))
+    frozen.requires_grad_(False)
+    optimiser = optim.SGD([first, frozen], lr=0.1)
+
+    @tg.cuda.graphed
+    def step(x):
+        optimiser.zero_grad()
+        ((first + frozen + late) * x).sum().backward()
+        optimiser.step()
+
+    x = tg.ones(2)
+    for _ in range(3):
+        step(x)
+    frozen.requires_grad_()
+    step(x), step(x)
+    optimiser.add_param_group({"params": [late]})
+    step(x)
+    for p, n in ((first, 6), (frozen, 3), (late, 1)):
+        np.testing.assert_allclose(p.tolist(), [1 - 0.1 * n] * 2, rtol=1e-6)
+
+
+def test_changing_data_in_place_is_part_of_a_graph():
+    p = tg.ones(2, requires_grad=True)
+
+    @tg.cuda.graphed
+    def step(x):
+        p.data -= x
+        return p.data.sum()
+
+    found = [step(tg.ones(2)).item() for _ in range(4)]
+    assert (found, step.n_graphs) == ([0.0, -2.0, -4.0, -6.0], 1)
+
+
 def test_giving_a_tensor_another_array_cannot_be_captured():
     p = tg.ones(2, requires_grad=True)
 

@@ -223,7 +223,8 @@ class Tensor(Value):
     @data.setter
     def data(self, value: Any) -> None:
         array = value.array if isinstance(value, Tensor) else Tensor(value).array
-        replacing()
+        if array is not self.array:  # as it is after p.data -= ...
+            replacing()
         if type(self.vertex) is Leaf:
             if array.dtype.kind != "f":
                 raise TypeError(

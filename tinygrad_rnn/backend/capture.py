@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -19,12 +20,15 @@ class Stale(Exception):
     """A captured step reads memory that is no longer in use: it has to be captured again."""
 
 
-_replaced = 0
+_replaced, _turned = 0, 0
+_lock = threading.Lock()
 
 
-def replacements() -> int:
-    """How many tensors have been given another array so far."""
-    return _replaced
+def on_host() -> tuple[int, int]:
+    """What captured steps cannot see: how many tensors have been given another array so far, and a number for
+    which modules are in training and which in evaluation.
+    """
+    return _replaced, _turned
 
 
 def replacing() -> None:
@@ -32,7 +36,15 @@ def replacing() -> None:
     global _replaced
     if capturing.get() is not None:
         raise CannotCapture("`x.data = ...` gives a tensor another array; use x.data.copy_(...)")
-    _replaced += 1
+    with _lock:
+        _replaced += 1
+
+
+def turning(module: object) -> None:
+    """Says that a module goes from training to evaluation, or back."""
+    global _turned
+    with _lock:
+        _turned ^= id(module)
 
 
 class Capture:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import backend
 from ..backend import CannotCapture, allow_tf32, array_module, deterministic
-from ..backend.capture import Stale, capturing, replacements
+from ..backend.capture import Stale, capturing, on_host
 from ..engine import graph as engine
 from ..engine import mark_changed, mode
 from ..tensor import Tensor
@@ -93,7 +93,7 @@ class _Graph:
     """One captured step: the memory of its arguments and results, and what replays it."""
 
     def __init__(self, xp: Any, step: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
-        self._inputs, self._replaced = [t.array.copy() for t in tensors], replacements()
+        self._inputs, self._on_host = [t.array.copy() for t in tensors], on_host()
         own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
         state, start = backend.get_rng_state(), next(engine._clock)
 
@@ -108,7 +108,7 @@ class _Graph:
         self._changed = [array for time, array in [*engine._changes.values()] if time > start]
 
     def __call__(self, tensors: list[Tensor]) -> Any:
-        if self._replaced != replacements():
+        if self._on_host != on_host():
             raise Stale
         for place, t in zip(self._inputs, tensors, strict=True):
             place[...] = t.array
@@ -143,10 +143,12 @@ def graphed(step: Callable[..., Any] | None = None, *, max_graphs: int = 8) -> A
 
     What cannot be captured runs as it is, and a warning says why, once: reading values on the host (`item()`,
     `float(loss)`, a mask as an index), data from the host inside the step, and everything on NumPy.
-    A graph goes on using the arrays of parameters and of the optimiser; where these are replaced
-    (`load_state_dict` of the optimiser, `model.half()`, `x.data = ...` of any tensor), it is captured anew.
-    Gradients are where the graph put them: read them, and clip them, inside the step. A model in training and
-    in evaluation are two steps: make a graph of each.
+    A graph goes on using the arrays of parameters and of the optimiser. It is captured anew where these are
+    replaced (`load_state_dict` of the optimiser, `model.half()`, `x.data = ...` of any tensor), where a
+    module goes from training to evaluation or back, where a parameter is frozen or another given to the
+    optimiser, and where one of its options becomes zero; a graph each for training and evaluation saves that.
+    Other things that Python changes are not seen. Gradients stay where the graph put them: look at them
+    inside.
     """
     if step is None:
         return functools.partial(graphed, max_graphs=max_graphs)
