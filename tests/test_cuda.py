@@ -168,6 +168,7 @@ REASONS = [
     (lambda x: x[x > 0], "makes the host wait"),
     (lambda x: x + tg.tensor([1.0, 2.0]), "comes from the host; give it to the step as an argument"),
     (lambda x: x + tg.randn(2), "comes from the host"),
+    (lambda x: tg.sort(x)[0], "CuPy's argsort cannot be captured"),
 ]
 
 
