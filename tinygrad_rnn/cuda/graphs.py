@@ -15,6 +15,7 @@ from typing import Any
 from .. import backend
 from ..backend import CannotCapture, allow_tf32, array_module, deterministic
 from ..backend.capture import Stale, capturing, on_host
+from ..backend.random import noting_draws
 from ..engine import graph as engine
 from ..engine import mark_changed, mode
 from ..tensor import Tensor
@@ -95,13 +96,14 @@ class _Graph:
     def __init__(self, xp: Any, step: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
         self._inputs, self._on_host = [t.array.copy() for t in tensors], on_host()
         own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
-        state, start = backend.get_rng_state(), next(engine._clock)
+        start = next(engine._clock)
 
         def run() -> Any:
             current = capturing.get()
-            if current is not None:
-                current.on_failure(lambda: backend.set_rng_state(state))
-            return step(*own_args, **own_kwargs)
+            with noting_draws() as draws:
+                if current is not None:
+                    current.on_failure(draws.undo)
+                return step(*own_args, **own_kwargs)
 
         self._result, self._replay = xp.capture(run)
         # What it changes in place it changes at each replay.
