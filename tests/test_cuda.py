@@ -303,6 +303,67 @@ def test_options_that_change_the_equation(name, option, values):
     assert trained(True) == trained(False)
 
 
+# What of a training step is in the graph, and how often its Python is run in six calls.
+WAYS = {"zero_grad outside": 2, "zero_grad at the end": 2, "accumulating": 2, "the update alone": 6}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_go_in_and_out(way):
+    """`.grad` before and after each call is what it is without a graph, whoever sets it."""
+
+    def trained(graph):
+        p, n_python, found = nn.Parameter(tg.ones(3)), [], []
+        optimiser = optim.SGD([p], lr=0.1)
+
+        def step(x):
+            n_python.append(1)
+            if way != "the update alone":
+                (p * p * x).sum().backward()
+            if way in ("the update alone", "zero_grad at the end"):
+                optimiser.step()
+            if way == "zero_grad at the end":
+                optimiser.zero_grad()
+
+        run = tg.cuda.graphed(step) if graph else step
+        for k in range(6):
+            if way in ("zero_grad outside", "the update alone"):
+                optimiser.zero_grad()
+            if way == "the update alone":
+                (p * p * p).sum().backward()
+            run(tg.full((3,), k + 1.0))
+            found.append(p.grad.tolist() if p.grad is not None else None)
+            if way == "zero_grad outside":
+                optimiser.step()
+        return found, p.tolist(), len(n_python)
+
+    *expected, _ = trained(False)
+    if way == "the update alone":  # gets other gradients each time
+        with pytest.warns(UserWarning, match="other arrays are put in place of its own between calls"):
+            *found, n_python = trained(True)
+    else:
+        *found, n_python = trained(True)
+    assert found == expected
+    assert n_python == WAYS[way]
+
+
+@pytest.mark.parametrize("before", [None, 1.0])
+def test_a_failed_capture_leaves_gradients_alone(before):
+    p = nn.Parameter(tg.ones(2))
+    p.grad = None if before is None else tg.full((2,), before)
+
+    @tg.cuda.graphed
+    def step(x):
+        loss = (p * x).sum()
+        loss.backward()
+        return loss.item()
+
+    step(tg.ones(2))
+    p.grad = None if before is None else p.grad
+    with pytest.warns(UserWarning, match="makes the host wait"):
+        step(tg.ones(2))
+    assert p.grad.tolist() == ([1.0] * 2 if before is None else [3.0] * 2)
+
+
 def test_training_and_evaluation():
     """A module in another mode is another step; in the one it was in, the old one."""
     net, calls = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5)), []

@@ -11,7 +11,7 @@ from weakref import ref
 
 from . import backend, engine, ops
 from .backend import array_module, dtypes
-from .backend.capture import replacing
+from .backend.capture import capturing, replacing
 from .engine import GraphError, mark_changed
 from .engine.graph import Leaf, Node, Output, Value, Vertex
 from .printing import text_of
@@ -150,6 +150,9 @@ class Tensor(Value):
     @property
     def grad(self) -> Any:
         """The gradient that `backward` added up here: a tensor of this one's shape and dtype, or None."""
+        current = capturing.get()
+        if current is not None and type(self.vertex) is Leaf:
+            current.reads_gradient(self.vertex)
         return None if self.vertex is None else self.vertex.grad
 
     @grad.setter
@@ -163,6 +166,9 @@ class Tensor(Value):
                 raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
             if value.shape != self.shape or value.dtype != self.dtype:
                 raise ValueError(f"grad: expected {self.dtype} {self.shape}, got {value.dtype} {value.shape}")
+        current = capturing.get()
+        if current is not None and type(self.vertex) is Leaf:
+            current.sets_gradient(self.vertex)
         self.vertex.grad = value
 
     def retain_grad(self) -> None:

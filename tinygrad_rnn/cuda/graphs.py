@@ -21,6 +21,7 @@ from ..engine import mark_changed, mode
 from ..tensor import Tensor
 
 _SEEN, _EAGER = "seen", "eager"
+IN_VAIN = 3  # graphs in a row that were of no use
 
 
 class Graphed:
@@ -56,13 +57,20 @@ class Graphed:
             return self.step(*args, **kwargs)
         if found is _EAGER:
             return self.step(*args, **kwargs)
+        in_vain = 0
         if type(found) is _Graph:
             try:
-                return found(tensors)
-            except Stale:
-                pass  # parameters or their buffers are other arrays now
+                result = found(tensors)
+                found.in_vain = 0
+                return result
+            except Stale:  # parameters or their buffers are other arrays now
+                in_vain = found.in_vain + 1
+            if in_vain == IN_VAIN:
+                self._graphs[key] = _EAGER
+                return self._eagerly("other arrays are put in place of its own between calls", args, kwargs)
         try:
             found = self._graphs[key] = _Graph(key[1], self.step, args, kwargs, tensors)
+            found.in_vain = in_vain
         except CannotCapture as reason:
             self._graphs[key] = _EAGER
             return self._eagerly(str(reason), args, kwargs)
@@ -93,6 +101,8 @@ class Graphed:
 class _Graph:
     """One captured step: the memory of its arguments and results, and what replays it."""
 
+    in_vain = 0  # how many before it were never replayed
+
     def __init__(self, xp: Any, step: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
         self._inputs, self._on_host = [t.array.copy() for t in tensors], on_host()
         own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
@@ -103,7 +113,9 @@ class _Graph:
             with noting_draws() as draws:
                 if current is not None:
                     current.on_failure(draws.undo)
-                return step(*own_args, **own_kwargs)
+                result = step(*own_args, **own_kwargs)
+            self._gradients = [] if current is None else current.gradients()
+            return result
 
         self._result, self._replay = xp.capture(run)
         # What it changes in place it changes at each replay.
@@ -115,6 +127,8 @@ class _Graph:
         for place, t in zip(self._inputs, tensors, strict=True):
             place[...] = t.array
         self._replay()
+        for leaf, gradient in self._gradients:
+            leaf.grad = gradient
         for reference in self._changed:
             array = reference()
             if array is not None:
@@ -149,8 +163,7 @@ def graphed(step: Callable[..., Any] | None = None, *, max_graphs: int = 8) -> A
     replaced (`load_state_dict` of the optimiser, `model.half()`, `x.data = ...` of any tensor), where a
     module goes from training to evaluation or back, where a parameter is frozen or another given to the
     optimiser, and where one of its options becomes zero; a graph each for training and evaluation saves that.
-    Other things that Python changes are not seen. Gradients stay where the graph put them: look at them
-    inside.
+    Other things that Python changes are not seen. After each replay `.grad` is what it is after the step.
     """
     if step is None:
         return functools.partial(graphed, max_graphs=max_graphs)
