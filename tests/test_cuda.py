@@ -303,6 +303,50 @@ def test_options_that_change_the_equation(name, option, values):
     assert trained(True) == trained(False)
 
 
+L = optim.lr_scheduler
+SCHEDULES = {
+    "LambdaLR": lambda o: L.LambdaLR(o, lambda k: k / 5),
+    "StepLR": lambda o: L.StepLR(o, 2, 0.5),
+    "MultiStepLR": lambda o: L.MultiStepLR(o, [2, 4], 0.5),
+    "ConstantLR": lambda o: L.ConstantLR(o, 0.5, 3),
+    "LinearLR": lambda o: L.LinearLR(o, 0.1, total_iters=4),
+    "ExponentialLR": lambda o: L.ExponentialLR(o, 0.9),
+    "CosineAnnealingLR": lambda o: L.CosineAnnealingLR(o, 4),  # down to zero and up again
+    "WarmupCosineLR": lambda o: L.WarmupCosineLR(o, 2, 7),
+    "OneCycleLR": lambda o: L.OneCycleLR(o, 0.2, total_steps=9),
+    "SequentialLR": lambda o: L.SequentialLR(o, [L.ConstantLR(o, 0.5, 9), L.ExponentialLR(o, 0.9)], [3]),
+    "ReduceLROnPlateau": lambda o: L.ReduceLROnPlateau(o, patience=1),
+}
+
+
+@pytest.mark.parametrize("make", [OPTIMISERS["SGD"], OPTIMISERS["AdamW"]], ids=["SGD", "AdamW"])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_outside_a_graph(name, make):
+    def trained(graph):
+        p = tg.ones(2, requires_grad=True)
+        optimiser = make([p])
+        schedule = SCHEDULES[name](optimiser)
+
+        def step(x):
+            optimiser.zero_grad()
+            (p * p * x).sum().backward()
+            optimiser.step()
+
+        run = tg.cuda.graphed(step) if graph else step
+        for _ in range(8):
+            with strict.no_waits():
+                run(tg.ones(2))
+                schedule.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+        return p.tolist(), optimiser.param_groups[0]["lr"]
+
+    assert trained(True) == trained(False)
+
+
+def test_every_schedule_has_a_row():
+    own = {n for n, k in vars(L).items() if isinstance(k, type) and k.__module__ == L.__name__}
+    assert set(SCHEDULES) == own - {"LRScheduler"}
+
+
 # What of a training step is in the graph, and how often its Python is run in six calls.
 WAYS = {"zero_grad outside": 2, "zero_grad at the end": 2, "accumulating": 2, "the update alone": 6}
 
