@@ -14,7 +14,10 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     strict.install()
-    tg.use(config.getoption("--backend"))
+    try:
+        tg.use(config.getoption("--backend"))
+    except RuntimeError as reason:
+        raise pytest.UsageError(str(reason)) from None
 
 
 def pytest_collection_modifyitems(config, items):

@@ -168,6 +168,7 @@ REASONS = [
     (lambda x: x[x > 0], "makes the host wait"),
     (lambda x: x + tg.tensor([1.0, 2.0]), "comes from the host; give it to the step as an argument"),
     (lambda x: x + tg.randn(2), "comes from the host"),
+    (lambda x: tg.sort(x)[0], "CuPy's argsort cannot be captured"),
 ]
 
 
@@ -191,16 +192,16 @@ def test_a_failed_capture_leaves_no_trace():
     def counted(graph):
         tg.manual_seed(0)
         p = tg.ones(3, requires_grad=True)
-        optimiser = optim.Adam([p], lr=0.1)
+        optimiser, own = optim.Adam([p], lr=0.1), nn.Dropout(0.5, rng=np.random.default_rng(1))
 
         def step(x):
             optimiser.zero_grad()
-            (nn.functional.dropout(p * x, 0.5)).sum().backward()
+            own(nn.functional.dropout(p * x, 0.5)).sum().backward()
             optimiser.step()
             return p.sum().item()  # at the end, when all has been done
 
         run = tg.cuda.graphed(step) if graph else step
-        return [run(tg.ones(3)) for _ in range(4)], optimiser.state[p]["step"]
+        return [run(tg.ones(3)) for _ in range(8)], optimiser.state[p]["step"]
 
     with pytest.warns(UserWarning, match="makes the host wait"):
         assert counted(True) == counted(False)
@@ -253,6 +254,222 @@ def test_loaded_states_are_captured_anew():
     assert_same(graph, eager)
     assert graph.n_python == 3
     assert [s["step"] for s in graph.optimiser.state.values()] == [6] * len(graph.parameters)
+
+
+def test_tensors_given_other_arrays_are_read_anew():
+    """Also where no optimiser is there to notice."""
+    net, x = nn.Linear(2, 2), tg.ones(1, 2)
+    run = tg.cuda.graphed(lambda x: net(x.to(net.weight.dtype)))
+    with tg.no_grad():
+        for _ in range(2):
+            run(x)
+        net.weight.data, net.bias.data = tg.ones(2, 2), tg.zeros(2)
+        assert run(x).tolist() == [[2.0, 2.0]]
+        net.half()
+        for _ in range(2):
+            assert run(x).dtype == "float16"
+        net.weight.data.fill_(3.0)  # the same array: nothing to capture
+        assert run(x).tolist() == [[6.0, 6.0]]
+    assert run.n_graphs == 1
+
+
+OPTIONS = [
+    ("AdamW", "lr", [0.1, 0.1, 0.1, 0.0, 0.1]),  # without decay where it is zero
+    ("AdamW", "lr", [0.0, 0.0, 0.1, 0.1]),
+    ("SGD", "weight_decay", [0.1, 0.1, 0.1, 0.0, 0.1]),
+    ("SGD", "momentum", [0.9, 0.9, 0.9, 0.0, 0.9]),
+    ("RMSprop", "weight_decay", [0.0, 0.0, 0.1, 0.1]),
+    ("Adam", "maximize", [False, False, False, True]),
+]
+
+
+@pytest.mark.parametrize(("name", "option", "values"), OPTIONS)
+def test_options_that_change_the_equation(name, option, values):
+    def trained(graph):
+        p = tg.ones(2, requires_grad=True)
+        optimiser = getattr(optim, name)([p], lr=0.1, weight_decay=0.1)
+
+        def step(x):
+            optimiser.zero_grad()
+            (p * p * x).sum().backward()
+            optimiser.step()
+
+        run = tg.cuda.graphed(step) if graph else step
+        for value in values:
+            optimiser.param_groups[0][option] = value
+            run(tg.ones(2))
+        return p.tolist(), optimiser.state[p].get("step")
+
+    assert trained(True) == trained(False)
+
+
+L = optim.lr_scheduler
+SCHEDULES = {
+    "LambdaLR": lambda o: L.LambdaLR(o, lambda k: k / 5),
+    "StepLR": lambda o: L.StepLR(o, 2, 0.5),
+    "MultiStepLR": lambda o: L.MultiStepLR(o, [2, 4], 0.5),
+    "ConstantLR": lambda o: L.ConstantLR(o, 0.5, 3),
+    "LinearLR": lambda o: L.LinearLR(o, 0.1, total_iters=4),
+    "ExponentialLR": lambda o: L.ExponentialLR(o, 0.9),
+    "CosineAnnealingLR": lambda o: L.CosineAnnealingLR(o, 4),  # down to zero and up again
+    "WarmupCosineLR": lambda o: L.WarmupCosineLR(o, 2, 7),
+    "OneCycleLR": lambda o: L.OneCycleLR(o, 0.2, total_steps=9),
+    "SequentialLR": lambda o: L.SequentialLR(o, [L.ConstantLR(o, 0.5, 9), L.ExponentialLR(o, 0.9)], [3]),
+    "ReduceLROnPlateau": lambda o: L.ReduceLROnPlateau(o, patience=1),
+}
+
+
+@pytest.mark.parametrize("make", [OPTIMISERS["SGD"], OPTIMISERS["AdamW"]], ids=["SGD", "AdamW"])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_outside_a_graph(name, make):
+    def trained(graph):
+        p = tg.ones(2, requires_grad=True)
+        optimiser = make([p])
+        schedule = SCHEDULES[name](optimiser)
+
+        def step(x):
+            optimiser.zero_grad()
+            (p * p * x).sum().backward()
+            optimiser.step()
+
+        run = tg.cuda.graphed(step) if graph else step
+        for _ in range(8):
+            with strict.no_waits():
+                run(tg.ones(2))
+                schedule.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+        return p.tolist(), optimiser.param_groups[0]["lr"]
+
+    assert trained(True) == trained(False)
+
+
+def test_every_schedule_has_a_row():
+    own = {n for n, k in vars(L).items() if isinstance(k, type) and k.__module__ == L.__name__}
+    assert set(SCHEDULES) == own - {"LRScheduler"}
+
+
+# What of a training step is in the graph, and how often its Python is run in six calls.
+WAYS = {"zero_grad outside": 2, "zero_grad at the end": 2, "accumulating": 2, "the update alone": 6}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_go_in_and_out(way):
+    """`.grad` before and after each call is what it is without a graph, whoever sets it."""
+
+    def trained(graph):
+        p, n_python, found = nn.Parameter(tg.ones(3)), [], []
+        optimiser = optim.SGD([p], lr=0.1)
+
+        def step(x):
+            n_python.append(1)
+            if way != "the update alone":
+                (p * p * x).sum().backward()
+            if way in ("the update alone", "zero_grad at the end"):
+                optimiser.step()
+            if way == "zero_grad at the end":
+                optimiser.zero_grad()
+
+        run = tg.cuda.graphed(step) if graph else step
+        for k in range(6):
+            if way in ("zero_grad outside", "the update alone"):
+                optimiser.zero_grad()
+            if way == "the update alone":
+                (p * p * p).sum().backward()
+            run(tg.full((3,), k + 1.0))
+            found.append(p.grad.tolist() if p.grad is not None else None)
+            if way == "zero_grad outside":
+                optimiser.step()
+        return found, p.tolist(), len(n_python)
+
+    *expected, _ = trained(False)
+    if way == "the update alone":  # gets other gradients each time
+        with pytest.warns(UserWarning, match="other arrays are put in place of its own between calls"):
+            *found, n_python = trained(True)
+    else:
+        *found, n_python = trained(True)
+    assert found == expected
+    assert n_python == WAYS[way]
+
+
+@pytest.mark.parametrize("before", [None, 1.0])
+def test_a_failed_capture_leaves_gradients_alone(before):
+    p = nn.Parameter(tg.ones(2))
+    p.grad = None if before is None else tg.full((2,), before)
+
+    @tg.cuda.graphed
+    def step(x):
+        loss = (p * x).sum()
+        loss.backward()
+        return loss.item()
+
+    step(tg.ones(2))
+    p.grad = None if before is None else p.grad
+    with pytest.warns(UserWarning, match="makes the host wait"):
+        step(tg.ones(2))
+    assert p.grad.tolist() == ([1.0] * 2 if before is None else [3.0] * 2)
+
+
+def test_training_and_evaluation():
+    """A module in another mode is another step; in the one it was in, the old one."""
+    net, calls = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5)), []
+    run, x = tg.cuda.graphed(lambda x: (calls.append(1), net(x))[1]), tg.ones(50, 2)
+    with tg.no_grad():
+        for _ in range(3):
+            assert (run(x).numpy() == 0).any()
+        expected = net.eval()(x)
+        np.testing.assert_array_equal(run(x).numpy(), expected.numpy())
+        net.train().eval()
+        run(x)
+        assert len(calls) == 3
+        assert (net.train() and run(x).numpy() == 0).any()
+    assert len(calls) == 4
+
+
+def test_parameters_that_learn_from_now_on():
+    frozen, late, first = (nn.Parameter(tg.ones(2)) for _ in range(3))
+    frozen.requires_grad_(False)
+    optimiser = optim.SGD([first, frozen], lr=0.1)
+
+    @tg.cuda.graphed
+    def step(x):
+        optimiser.zero_grad()
+        ((first + frozen + late) * x).sum().backward()
+        optimiser.step()
+
+    x = tg.ones(2)
+    for _ in range(3):
+        step(x)
+    frozen.requires_grad_()
+    step(x), step(x)
+    optimiser.add_param_group({"params": [late]})
+    step(x)
+    for p, n in ((first, 6), (frozen, 3), (late, 1)):
+        np.testing.assert_allclose(p.tolist(), [1 - 0.1 * n] * 2, rtol=1e-6)
+
+
+def test_changing_data_in_place_is_part_of_a_graph():
+    p = tg.ones(2, requires_grad=True)
+
+    @tg.cuda.graphed
+    def step(x):
+        p.data -= x
+        return p.data.sum()
+
+    found = [step(tg.ones(2)).item() for _ in range(4)]
+    assert (found, step.n_graphs) == ([0.0, -2.0, -4.0, -6.0], 1)
+
+
+def test_giving_a_tensor_another_array_cannot_be_captured():
+    p = tg.ones(2, requires_grad=True)
+
+    @tg.cuda.graphed
+    def step(x):
+        p.data = p.data * x
+        return p.data.sum()
+
+    found = [step(tg.full((2,), 2.0)).item()]
+    with pytest.warns(UserWarning, match=r"gives a tensor another array; use x.data.copy_"):
+        found.append(step(tg.full((2,), 2.0)).item())
+    assert found + [step(tg.full((2,), 2.0)).item()] == [4.0, 8.0, 16.0]
 
 
 def test_a_replay_counts_as_a_change_in_place():

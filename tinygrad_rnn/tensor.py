@@ -11,6 +11,7 @@ from weakref import ref
 
 from . import backend, engine, ops
 from .backend import array_module, dtypes
+from .backend.capture import capturing, replacing
 from .engine import GraphError, mark_changed
 from .engine.graph import Leaf, Node, Output, Value, Vertex
 from .printing import text_of
@@ -149,6 +150,9 @@ class Tensor(Value):
     @property
     def grad(self) -> Any:
         """The gradient that `backward` added up here: a tensor of this one's shape and dtype, or None."""
+        current = capturing.get()
+        if current is not None and type(self.vertex) is Leaf:
+            current.reads_gradient(self.vertex)
         return None if self.vertex is None else self.vertex.grad
 
     @grad.setter
@@ -162,6 +166,9 @@ class Tensor(Value):
                 raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
             if value.shape != self.shape or value.dtype != self.dtype:
                 raise ValueError(f"grad: expected {self.dtype} {self.shape}, got {value.dtype} {value.shape}")
+        current = capturing.get()
+        if current is not None and type(self.vertex) is Leaf:
+            current.sets_gradient(self.vertex)
         self.vertex.grad = value
 
     def retain_grad(self) -> None:
@@ -222,6 +229,8 @@ class Tensor(Value):
     @data.setter
     def data(self, value: Any) -> None:
         array = value.array if isinstance(value, Tensor) else Tensor(value).array
+        if array is not self.array:  # as it is after p.data -= ...
+            replacing()
         if type(self.vertex) is Leaf:
             if array.dtype.kind != "f":
                 raise TypeError(

@@ -4,6 +4,7 @@ import ctypes
 import importlib.util
 import re
 import subprocess
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,11 @@ def test_one_handle_and_workspace_for_each_stream(stand_in):
     first = library.handle((0, 1), 1)
     assert library.handle((0, 1), 1) == first != library.handle((0, 2), 2)
     assert len(made) == 2
+    library.forget((0, 1))
+    gone = weakref.ref(made.pop(0))
+    assert gone() is None  # the workspace is nobody's any more
+    library.handle((0, 1), 1)
+    assert len(made) == 2
 
 
 @needs_compiler
@@ -171,11 +177,12 @@ def test_failures_are_told(stand_in):
 def header():
     """cublas_api.h, where NVIDIA's package of cuBLAS or the toolkit is installed."""
     places = [Path("/usr/local/cuda/include")]
-    try:
-        spec = importlib.util.find_spec("nvidia.cublas")
-    except ModuleNotFoundError:
-        spec = None
-    places += [Path(p) / "include" for p in (spec.submodule_search_locations or [] if spec else [])]
+    for package in ("nvidia.cublas", "nvidia.cu13"):  # of CUDA 12, of CUDA 13
+        try:
+            spec = importlib.util.find_spec(package)
+        except ModuleNotFoundError:
+            continue
+        places += [Path(p) / "include" for p in (spec.submodule_search_locations or [] if spec else [])]
     for place in places:
         if (place / "cublas_api.h").exists():
             return (place / "cublas_api.h").read_text()
@@ -189,7 +196,7 @@ C_TYPES = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(header() is None, reason="cublas_api.h is not installed (nvidia-cublas-cu12)")
+@pytest.mark.skipif(header() is None, reason="cublas_api.h is not installed (nvidia-cublas)")
 def test_prototypes_are_those_of_the_header():
     text = header()
     for name, types in cublas.PROTOTYPES.items():

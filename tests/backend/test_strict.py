@@ -83,6 +83,17 @@ def test_wrong_indices_wrap_in_silence():
     assert float(array(1.0, 2.0, 3.0)[xp.from_numpy(np.array([4]))]) == 2.0
 
 
+@pytest.mark.parametrize(
+    "call", [lambda x: x @ x, lambda x: xp.dot(x, x), lambda x: x.dot(x), lambda x: x.argsort(), xp.argsort]
+)
+def test_what_no_graph_can_hold(call):
+    x = array(1.0, 2.0)
+    call(x)
+    with pytest.raises(backend.CannotCapture, match=r"CuPy's (matmul|dot|argsort) cannot be captured"):
+        xp.capture(lambda: call(x))
+    xp.capture(lambda: xp.matmul(x, x))
+
+
 WAITS = [
     lambda x: float(x[0]),
     lambda x: int(x[0]),
@@ -91,6 +102,7 @@ WAITS = [
     lambda x: x.tolist(),
     lambda x: x[x > 0],
     lambda x: xp.nonzero(x),
+    lambda x: xp.where(x > 0),
     lambda x: xp.to_numpy(x),
 ]
 

@@ -91,7 +91,21 @@ def layers():
             yield name, None, None
 
 
-EVERY_LAYER = list(layers())
+def sequence(lengths=None):
+    return lambda: [floats(5, 2, 3), None, lengths]
+
+
+# What options make of recurrent layers.
+OPTIONS = {
+    "LSTM of several lengths": (lambda: nn.LSTM(3, 2, 2, bidirectional=True), sequence([5, 2])),
+    "LSTM, checkpointed": (lambda: nn.LSTM(3, 2, 2, checkpoint_every=2, dropout=0.3), sequence()),
+    "GRU, checkpointed, lengths": (lambda: nn.GRU(3, 2, checkpoint_every=2), sequence([5, 2])),
+    "LSTM, projected": (lambda: nn.LSTM(3, 4, proj_size=2, learn_initial_state=True), sequence()),
+    "GRU, reset after": (lambda: nn.GRU(3, 2, reset_after=True, init="torch"), sequence([2, 5])),
+    "RNN, relu, batch first": (lambda: nn.RNN(3, 2, nonlinearity="relu", batch_first=True), sequence()),
+    "Bidirectional, merged": (lambda: nn.Bidirectional(nn.GRU(3, 2), merge="mean"), sequence([2, 5])),
+}
+EVERY_LAYER = [*layers(), *((name, *row) for name, row in OPTIONS.items())]
 
 
 class Training:

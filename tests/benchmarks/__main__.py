@@ -4,6 +4,7 @@
     python -m tests.benchmarks --rows lstm,streaming    # some rows
     python -m tests.benchmarks --quick                  # does it run at all: tiny sizes
     python -m tests.benchmarks --json figures.json --markdown
+    python -m tests.benchmarks --backend cupy           # a GPU's rows (gpu_rows.py)
 
 Everything is measured side by side in one process, in turn, in blocks of about 40 ms with rests between them.
 A ratio is the peer's time over ours, in the median over rounds, with its quartiles: above 1 we are the faster.
@@ -37,6 +38,8 @@ def parse() -> argparse.Namespace:
     p.add_argument("--rows", default="", help="rows to measure, with commas between")
     p.add_argument("--seconds", type=float, default=8.0, help="time for each comparison (default: 8)")
     p.add_argument("--threads", type=int, default=CORES, help="threads for each library (default: all cores)")
+    p.add_argument("--backend", default="numpy", choices=["numpy", "cupy"], help="cupy: a GPU's rows")
+    p.add_argument("--tf32", action="store_true", help="with cupy: TF32 on, on both sides")
     p.add_argument("--quick", action="store_true", help="tiny sizes and little time")
     p.add_argument("--json", metavar="FILE", help="write the figures there too")
     p.add_argument("--markdown", action="store_true", help="print the table for a README")
@@ -56,6 +59,10 @@ def imported(name: str) -> Any:
 def main() -> int:
     options = parse()
     cleared = restart_without_pins(options.threads)
+    if options.backend == "cupy":
+        from . import gpu_rows
+
+        return gpu_rows.main(options, cleared)
     from . import report
     from .rows import ROWS, Settings
 

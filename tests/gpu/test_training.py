@@ -122,6 +122,22 @@ def test_memory_does_not_grow(gpu, graph):
     assert gpu.memory() == before
 
 
+def test_capturing_anew_costs_no_memory(gpu):
+    net, x = Net(graph=True), tokens()
+
+    def again(n):
+        for _ in range(n):
+            net.optimiser.load_state_dict(net.optimiser.state_dict())  # other arrays: the graph is of no use
+            for _ in range(3):
+                net.run(x)
+
+    again(5)
+    before = gpu.memory()
+    again(20)
+    assert gpu.memory() == before
+    assert net.run.n_graphs == 1
+
+
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 def test_two_streams_in_turn(gpu, graph):
     """Work of two nets side by side is the work of each alone."""

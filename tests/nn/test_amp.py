@@ -257,3 +257,30 @@ def test_sums_of_float16_are_made_in_float32():
     table = tg.zeros(2, 1, dtype="float16", requires_grad=True)  # 4096 + 1 is 4096 in float16
     (nn.functional.embedding(tg.zeros(5000, dtype="int64"), table) * 1.0).sum().backward()
     assert table.grad.tolist() == [[5000.0], [0.0]]
+
+
+def test_a_failed_capture_changes_nothing():
+    """A step that looks at its loss half way is run again, eagerly, from the start."""
+
+    def trained(graph):
+        p = nn.Parameter(tg.ones(3, dtype="float16"))
+        optimiser, scaler = amp.master_weights(optim.Adam([p], lr=0.1)), amp.GradScaler()
+
+        def step(x):
+            optimiser.zero_grad()
+            loss = (p * x).float().sum()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimiser)
+            loss.item()
+            scaler.step(optimiser)
+            scaler.update()
+
+        run = tg.cuda.graphed(step) if graph else step
+        for _ in range(4):
+            run(tg.ones(3, dtype="float16"))
+        return p.tolist(), scaler.state_dict(), optimiser.state[p]["step"]
+
+    with tg.use("strict"):
+        expected = trained(False)
+        with pytest.warns(UserWarning, match="makes the host wait"):
+            assert trained(True) == expected

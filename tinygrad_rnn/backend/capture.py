@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -19,6 +20,33 @@ class Stale(Exception):
     """A captured step reads memory that is no longer in use: it has to be captured again."""
 
 
+_replaced, _turned = 0, 0
+_lock = threading.Lock()
+
+
+def on_host() -> tuple[int, int]:
+    """What captured steps cannot see: how many tensors have been given another array so far, and a number for
+    which modules are in training and which in evaluation.
+    """
+    return _replaced, _turned
+
+
+def replacing() -> None:
+    """Says that a tensor is about to be given another array: graphs go on reading the one it had."""
+    global _replaced
+    if capturing.get() is not None:
+        raise CannotCapture("`x.data = ...` gives a tensor another array; use x.data.copy_(...)")
+    with _lock:
+        _replaced += 1
+
+
+def turning(module: object) -> None:
+    """Says that a module goes from training to evaluation, or back."""
+    global _turned
+    with _lock:
+        _turned ^= id(module)
+
+
 class Capture:
     """A step while it is captured, and afterwards what is written into its memory before each replay.
 
@@ -31,6 +59,7 @@ class Capture:
         self._first: list[np.ndarray[Any, Any]] | None = []
         self._undo: list[Callable[[], None]] = []
         self._checks: list[Callable[[], None]] = []
+        self._gradients: dict[Any, Any] = {}  # by leaf: what its gradient was when it was first touched
 
     def feed(self, make: Callable[[], Any], constant: bool = False) -> Any:
         """The memory for what `make` gives: now, and unless it is constant, at each replay anew."""
@@ -59,6 +88,25 @@ class Capture:
         """What is called before each replay, and raises Stale where the step must be captured again."""
         self._checks.append(still_valid)
 
+    def reads_gradient(self, leaf: Any) -> None:
+        """Says that the `.grad` of a leaf is about to be looked at or added to. Where it is not the step's
+        own, a replay needs the one that there was at the capture.
+        """
+        if leaf not in self._gradients:
+            before = leaf.grad
+            self.sets_gradient(leaf)
+            self.check(lambda: _check_gradient(leaf, before))
+
+    def sets_gradient(self, leaf: Any) -> None:
+        """Says that the `.grad` of a leaf is about to be another, whatever it was."""
+        if leaf not in self._gradients:
+            self._gradients[leaf] = before = leaf.grad
+            self.on_failure(lambda: setattr(leaf, "grad", before))
+
+    def gradients(self) -> list[tuple[Any, Any]]:
+        """The leaves whose gradients were touched, and these as they are now."""
+        return [(leaf, leaf.grad) for leaf in self._gradients]
+
     def on_failure(self, undo: Callable[[], None]) -> None:
         """What takes back a change on the host that was made while capturing."""
         self._undo.append(undo)
@@ -69,15 +117,22 @@ class Capture:
             self._undo.pop()()
 
     def refill(self) -> None:
-        """Writes what the next replay reads. The first runs on what was made while capturing."""
-        for still_valid in self._checks:
-            still_valid()
+        """Writes what the next replay reads. The first runs on what was made while capturing, when the host
+        did its part too.
+        """
         first, self._first = self._first, None
         if first is not None:
             self._undo.clear()
             for (memory, _), value in zip(self._feeds, first, strict=True):
                 self._write(memory, value)
             return
+        for still_valid in self._checks:
+            still_valid()
         for memory, make in self._feeds:
             if make is not None:
                 self._write(memory, np.asarray(make()))
+
+
+def _check_gradient(leaf: Any, before: Any) -> None:
+    if leaf.grad is not before:
+        raise Stale

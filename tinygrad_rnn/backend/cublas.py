@@ -99,6 +99,11 @@ class Cublas:
             found = self._handles[key] = handle, owner
         return found[0]
 
+    def forget(self, key: Any) -> None:
+        """Gives a stream's handle and workspace back."""
+        handle, _ = self._handles.pop(key)
+        self._check("cublasDestroy_v2", handle)
+
     def _check(self, name: str, *arguments: Any) -> None:
         status = self._functions[name](*arguments)
         if status:

@@ -6,6 +6,8 @@ Each method here is a difference between the two libraries; the comment says whi
 from __future__ import annotations
 
 import functools
+import weakref
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +26,10 @@ class CuPyModule(ArrayModule):
     array_type = cupy.ndarray
     library = cupy
     language = "cuda"
+
+    def __init__(self) -> None:
+        # By device: streams whose graphs are gone, to capture others on. cuBLAS has a workspace for each.
+        self._idle: defaultdict[int, list[Any]] = defaultdict(list)
 
     def is_available(self) -> bool:
         # cupy imports without a driver; only the driver knows whether there is a GPU.
@@ -108,39 +114,42 @@ class CuPyModule(ArrayModule):
         if self._products is None:
             raise CannotCapture("cuBLAS was not found, and CuPy's own calls of it cannot be captured")
         # A stream, and memory, that nobody else uses: the graph writes there at each replay.
-        stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
-        self._products.handle((cupy.cuda.runtime.getDevice(), stream.ptr), stream.ptr)
-        capture = Capture(_static, _write)
+        device = cupy.cuda.runtime.getDevice()
+        idle = self._idle[device]
+        stream = idle.pop() if idle else cupy.cuda.Stream(non_blocking=True)
+        pool, capture = cupy.cuda.MemoryPool(), Capture(_static, _write)
+        self._products.handle((device, stream.ptr), stream.ptr)
         with stream, cupy.cuda.using_allocator(pool.malloc):
-            stream.begin_capture()
             token = capturing.set(capture)
             try:
+                stream.begin_capture()
                 result = run()
+                graph = stream.end_capture()
             except BaseException as error:
-                self._abandon(stream, capture)
+                capture.fail()
+                self._abandon(device, stream)
                 if isinstance(error, Exception):
                     raise CannotCapture(str(error).split("\n")[0]) from error
                 raise
             finally:
                 capturing.reset(token)
-            try:
-                graph = stream.end_capture()
-            except cupy.cuda.runtime.CUDARuntimeError as error:
-                capture.fail()
-                raise CannotCapture(str(error)) from error
 
         def replay(_kept_alive: Any = (stream, pool, result)) -> None:
             capture.refill()
             graph.launch()
 
+        weakref.finalize(replay, idle.append, stream).atexit = False
         return result, replay
 
-    def _abandon(self, stream: Any, capture: Capture) -> None:
-        capture.fail()
+    def _abandon(self, device: int, stream: Any) -> None:
+        """Ends a capture that failed. The stream is of use again where it ends well."""
         try:
             stream.end_capture()
-        except Exception:  # it has been broken off by what was not allowed, and is over in any case
-            return
+        except Exception:  # it has been broken off by what was not allowed, or never begun
+            assert self._products is not None
+            self._products.forget((device, stream.ptr))
+        else:
+            self._idle[device].append(stream)
 
 
 def _address(array: Array) -> int:
@@ -159,8 +168,8 @@ def _static(value: np.ndarray[Any, Any]) -> Array:
 
 
 def _write(memory: Array, value: np.ndarray[Any, Any]) -> None:
-    # With a stream the copy waits for nothing on the host: CUDA keeps the values until it is made.
-    memory.set(np.ascontiguousarray(value).reshape(memory.shape), cupy.cuda.get_current_stream())
+    # By way of memory that CuPy has pinned: a copy from elsewhere may wait for the stream.
+    memory[...] = cupy.asarray(value)
 
 
 module = CuPyModule()

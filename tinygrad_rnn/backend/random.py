@@ -72,6 +72,11 @@ class Draws:
         if all(known is not generator for known, _ in self.states):
             self.states.append((generator, dict(generator.bit_generator.state)))
 
+    def undo(self) -> None:
+        """Puts the generators back to where they stood."""
+        for generator, state in self.states:
+            generator.bit_generator.state = state
+
     @contextmanager
     def again(self) -> Iterator[None]:
         """In this block the generators draw what they drew; afterwards they stand where they stood."""
@@ -79,8 +84,7 @@ class Draws:
         own, now = _generator, [dict(generator.bit_generator.state) for generator, _ in self.states]
         try:
             _generator = self.own
-            for generator, state in self.states:
-                generator.bit_generator.state = state
+            self.undo()
             yield
         finally:
             _generator = own

@@ -14,12 +14,14 @@ from typing import Any
 
 from .. import backend
 from ..backend import CannotCapture, allow_tf32, array_module, deterministic
-from ..backend.capture import Stale, capturing
+from ..backend.capture import Stale, capturing, on_host
+from ..backend.random import noting_draws
 from ..engine import graph as engine
 from ..engine import mark_changed, mode
 from ..tensor import Tensor
 
 _SEEN, _EAGER = "seen", "eager"
+IN_VAIN = 3  # graphs in a row that were of no use
 
 
 class Graphed:
@@ -55,13 +57,20 @@ class Graphed:
             return self.step(*args, **kwargs)
         if found is _EAGER:
             return self.step(*args, **kwargs)
+        in_vain = 0
         if type(found) is _Graph:
             try:
-                return found(tensors)
-            except Stale:
-                pass  # parameters or their buffers are other arrays now
+                result = found(tensors)
+                found.in_vain = 0
+                return result
+            except Stale:  # parameters or their buffers are other arrays now
+                in_vain = found.in_vain + 1
+            if in_vain == IN_VAIN:
+                self._graphs[key] = _EAGER
+                return self._eagerly("other arrays are put in place of its own between calls", args, kwargs)
         try:
             found = self._graphs[key] = _Graph(key[1], self.step, args, kwargs, tensors)
+            found.in_vain = in_vain
         except CannotCapture as reason:
             self._graphs[key] = _EAGER
             return self._eagerly(str(reason), args, kwargs)
@@ -92,25 +101,34 @@ class Graphed:
 class _Graph:
     """One captured step: the memory of its arguments and results, and what replays it."""
 
+    in_vain = 0  # how many before it were never replayed
+
     def __init__(self, xp: Any, step: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
-        self._inputs = [t.array.copy() for t in tensors]
+        self._inputs, self._on_host = [t.array.copy() for t in tensors], on_host()
         own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
-        state, start = backend.get_rng_state(), next(engine._clock)
+        start = next(engine._clock)
 
         def run() -> Any:
             current = capturing.get()
-            if current is not None:
-                current.on_failure(lambda: backend.set_rng_state(state))
-            return step(*own_args, **own_kwargs)
+            with noting_draws() as draws:
+                if current is not None:
+                    current.on_failure(draws.undo)
+                result = step(*own_args, **own_kwargs)
+            self._gradients = [] if current is None else current.gradients()
+            return result
 
         self._result, self._replay = xp.capture(run)
         # What it changes in place it changes at each replay.
         self._changed = [array for time, array in [*engine._changes.values()] if time > start]
 
     def __call__(self, tensors: list[Tensor]) -> Any:
+        if self._on_host != on_host():
+            raise Stale
         for place, t in zip(self._inputs, tensors, strict=True):
             place[...] = t.array
         self._replay()
+        for leaf, gradient in self._gradients:
+            leaf.grad = gradient
         for reference in self._changed:
             array = reference()
             if array is not None:
@@ -141,9 +159,11 @@ def graphed(step: Callable[..., Any] | None = None, *, max_graphs: int = 8) -> A
 
     What cannot be captured runs as it is, and a warning says why, once: reading values on the host (`item()`,
     `float(loss)`, a mask as an index), data from the host inside the step, and everything on NumPy.
-    A graph goes on using the arrays of parameters and of the optimiser; where these are replaced
-    (`load_state_dict` of the optimiser), it is captured anew. A model in training and in evaluation are two
-    steps: make a graph of each.
+    A graph goes on using the arrays of parameters and of the optimiser. It is captured anew where these are
+    replaced (`load_state_dict` of the optimiser, `model.half()`, `x.data = ...` of any tensor), where a
+    module goes from training to evaluation or back, where a parameter is frozen or another given to the
+    optimiser, and where one of its options becomes zero; a graph each for training and evaluation saves that.
+    Other things that Python changes are not seen. After each replay `.grad` is what it is after the step.
     """
     if step is None:
         return functools.partial(graphed, max_graphs=max_graphs)

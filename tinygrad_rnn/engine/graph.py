@@ -28,6 +28,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import ref
 
 from ..backend import MODULES, array_module, host_array
+from ..backend.capture import capturing
 from ..backend.dtypes import result_dtype
 from . import errors, mode
 from .accumulate import Sum, Summand
@@ -444,12 +445,15 @@ def _backward(
                 node.values = None
                 node.parents = ()
 
+        current = capturing.get()
         for place, collected in sums.items():
             owned = type(collected) is Sum
             g = collected.total(create_graph) if owned else collected
             if place in watched:
                 found[place] = _own(g, owned, create_graph)
             elif inputs is None and type(place) is Leaf:
+                if current is not None:
+                    current.reads_gradient(place)
                 place.grad = _kept(place.grad, g, owned, create_graph)
     return [None if v.vertex is None else found.get(_place(v.vertex)) for v in inputs or ()]
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array, array_module, to_numpy
+from ..backend.capture import capturing
 from ..engine import mark_changed
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
@@ -91,9 +92,17 @@ class GradScaler:
             return type(outputs)([self.scale(x) for x in outputs])
         if not isinstance(outputs, Tensor):
             raise TypeError(f"GradScaler.scale: expected a tensor, got a {type(outputs).__name__}")
+        self._note()
         self._make(array_module(outputs.array))
         wide = outputs if outputs.dtype.itemsize >= 4 else outputs.float()
         return wide * Tensor._of(self._scale.astype(wide.dtype))
+
+    def _note(self) -> None:
+        """Sees to it that a failed capture changes nothing here."""
+        current = capturing.get()
+        if current is not None:
+            kept = {**vars(self), "_void": dict(self._void), "_unscaled": set(self._unscaled)}
+            current.on_failure(lambda: vars(self).update(kept))
 
     def _make(self, xp: Any) -> None:
         if self._scale is None or array_module(self._scale) is not xp:
@@ -113,6 +122,7 @@ class GradScaler:
             raise RuntimeError(
                 "GradScaler: there are no scaled gradients; call scale(loss).backward() before"
             )
+        self._note()
         xp = array_module(self._scale)
         fine = xp.ones((), "bool")
         for p in params:
@@ -165,6 +175,7 @@ class GradScaler:
             return
         if self._scale is None or not (self._void or new_scale is not None):
             raise RuntimeError("GradScaler.update: no step was made; call scale, backward and step before")
+        self._note()
         xp, scale, good = array_module(self._scale), self._scale, self._good
         if new_scale is not None:
             scale[...] = float(new_scale)

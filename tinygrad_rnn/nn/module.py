@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from ..backend import dtypes
+from ..backend.capture import turning
 from ..tensor import Tensor, place_and_type
 
 M = TypeVar("M", bound="Module")
@@ -246,7 +247,9 @@ class Module:
     def train(self: M, mode: bool = True) -> M:
         """Sets `training` here and below, which dropout asks for. Returns the module."""
         for module in self.modules():
-            module.training = bool(mode)
+            if module.training != bool(mode):
+                turning(module)
+                module.training = bool(mode)
         return self
 
     def eval(self: M) -> M:

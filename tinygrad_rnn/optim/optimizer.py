@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..backend import Array, ArrayModule, array_module, dtypes
-from ..backend.capture import Stale
+from ..backend.capture import Stale, capturing
 from ..engine import enable_grad, mark_changed
 from ..ops import where
 from ..ops.in_place import InPlace, is_number
@@ -154,9 +154,20 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        current = capturing.get()
+        if current is not None:
+            current.check(functools.partial(self._check_parameters, self._learning()))
         for i, group in enumerate(self.param_groups):
             self._step_group(i, group, [p for p in group["params"] if p.grad is not None])
         return loss
+
+    def _learning(self) -> list[list[bool]]:
+        """Which parameters learn, group by group."""
+        return [[p.requires_grad for p in group["params"]] for group in self.param_groups]
+
+    def _check_parameters(self, learning: list[list[bool]]) -> None:
+        if self._learning() != learning:
+            raise Stale
 
     def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
         """The names of the arrays kept for each parameter of a group, in the order in which `_update` takes
@@ -191,6 +202,8 @@ class Optimizer:
             if xp.capturing is not None:
                 xp.capturing.on_failure(functools.partial(_put_back, state, dict(state)))
             numbers = self._coefficients(group, state)
+            if xp.capturing is not None:
+                xp.capturing.check(functools.partial(self._check_numbers, i, p, _pattern(numbers)))
             array, kind = p.array, _working_type(p.array)
             arrays = [array, p.grad.array]
             arrays += [self._buffer(xp, p, state, kind, self._start(group), name) for name in names]
@@ -233,6 +246,11 @@ class Optimizer:
             numbers = self._coefficients(self.param_groups[i], self.state[p])
         return numbers
 
+    def _check_numbers(self, i: int, p: Tensor, pattern: tuple[Any, ...]) -> None:
+        """Raises Stale where an option has become zero, or is so no longer: the equation is another then."""
+        if _pattern(self._coefficients(self.param_groups[i], dict(self.state[p]))) != pattern:
+            raise Stale
+
     def _check_arrays(self, i: int, p: Tensor, arrays: Sequence[Array]) -> None:
         """Raises Stale where a captured step works on arrays that are no longer the parameter's."""
         names = [*self._buffers(self.param_groups[i]), "master"]
@@ -245,7 +263,7 @@ class Optimizer:
 
     def _equation(self, numbers: Sequence[Any], n_buffers: int, n_arrays: int) -> InPlace:
         """The code of the update for numbers of this pattern."""
-        key = tuple([0.0 if is_number(x) else x for x in numbers]), n_arrays
+        key = _pattern(numbers), n_arrays
         found = self._equations.get(key)
         if found is None:
             scaled = self.scaling is not None
@@ -410,6 +428,11 @@ class Optimizer:
                 f"{p.shape}"
             )
         return Tensor(value, _working_type(p.array), p.device)
+
+
+def _pattern(numbers: Sequence[Any]) -> tuple[Any, ...]:
+    """What of the numbers of a step belongs to its equation: which are there, and those that are choices."""
+    return tuple([0.0 if is_number(x) else x for x in numbers])
 
 
 def _put_back(state: dict[str, Any], before: dict[str, Any]) -> None:

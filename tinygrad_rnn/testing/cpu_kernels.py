@@ -31,7 +31,7 @@ using namespace std;
 #define __device__ static inline
 #define __restrict__
 struct Dim { unsigned int x = 1, y = 1, z = 1; };
-static Dim blockIdx, blockDim, threadIdx, gridDim;
+static thread_local Dim blockIdx, blockDim, threadIdx, gridDim;
 static inline double __longlong_as_double(long long bits) { double x; memcpy(&x, &bits, 8); return x; }
 static inline float load(unsigned short h) { _Float16 x; memcpy(&x, &h, 2); return x; }
 static inline void put(unsigned short* p, float x) { const _Float16 y = x; memcpy(p, &y, 2); }

@@ -32,6 +32,13 @@ from .recording import Recording, root
 REFUSED_KEYWORDS = {"where", "order", "initial", "mode", "correction", "min", "max", "subok", "like"}
 # Names that NumPy has and CuPy 14 does not.
 MISSING = {"errstate", "seterr", "block", "nditer", "vecdot", "matvec", "vecmat", "memmap", "ndenumerate"}
+# What CuPy refuses while a graph is captured: its sort, and products of its own (ours: backend/cublas.py).
+NOT_IN_A_GRAPH = {
+    "sort", "argsort", "lexsort", "partition", "argpartition", "dot", "vdot", "inner", "tensordot", "einsum",
+    "__matmul__", "__rmatmul__",
+}  # fmt: skip
+# Functions whose result has a size that only the GPU knows.
+SIZED_BY_VALUES = {"nonzero", "flatnonzero", "argwhere", "unique", "bincount"}
 # The functions that may be given lists of numbers.
 CREATION = {"array", "asarray", "ascontiguousarray"}
 # The functions that take a sequence of arrays.
@@ -82,6 +89,11 @@ def _wait(what: str) -> None:
         raise CannotCapture(f"{what} makes the host wait for the GPU")
     if not _waiting_allowed:
         raise RuntimeError(f"strict: {what} makes the host wait for the GPU")
+
+
+def _refuse_in_a_graph(name: str) -> None:
+    if _recording is not None and name in NOT_IN_A_GRAPH:
+        raise CannotCapture(f"CuPy's {name.strip('_')} cannot be captured")
 
 
 class StrictArray:
@@ -238,8 +250,9 @@ def _guarded(name: str, function: Callable[..., Any], owners: list[Any]) -> Call
         refused = REFUSED_KEYWORDS.intersection(kwargs)
         if refused and name != "pad":
             raise TypeError(f"strict: {name} does not take {sorted(refused)[0]}=")
-        if name in ("nonzero", "flatnonzero", "unique"):
+        if name in SIZED_BY_VALUES or (name == "where" and len(args) == 1):
             _wait(name)
+        _refuse_in_a_graph(name)
         out = kwargs.get("out")
         values = [*args, *kwargs.values()]
         inputs = [*owners]
@@ -277,6 +290,7 @@ def _operator(name: str) -> Callable[..., Any]:
     function = getattr(np.ndarray, name)
 
     def apply(self: StrictArray, *others: Any) -> Any:
+        _refuse_in_a_graph(name)
         for other in others:
             _refuse_host(f"an operator ({name})", other)
             if isinstance(other, list):
