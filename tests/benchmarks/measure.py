@@ -37,9 +37,9 @@ REST = 0.06  # seconds
 
 
 def race(contestants: Mapping[str, Run], seconds: float, block: float = 0.04, rest: float = REST) -> Times:
-    """Runs all in turn, A B C, B C A, C A B, for about `seconds` and at least five rounds. A turn is as many
-    runs as `block` seconds hold, after one that is not timed where there are several, for what is short
-    would otherwise be timed with the caches of another's run; and who begins changes.
+    """Runs all in turn, A B C, B C A, C A B, for about `seconds` and at least five rounds. A turn is one run
+    that is not timed and then as many as `block` seconds hold, for otherwise they would be timed with the
+    caches and the memory of another's; and who begins changes.
 
     Before each turn comes a `rest`, because the threads of a library go on looking for work when there is
     none, those of OpenBLAS for 2^26 ticks of the processor's clock, and take a core from whoever comes next.
@@ -58,8 +58,7 @@ def race(contestants: Mapping[str, Run], seconds: float, block: float = 0.04, re
         for name in order:
             run = contestants[name]
             time.sleep(rest)
-            if runs[name] > 1:
-                run()
+            run()
             start = time.perf_counter()
             for _ in range(runs[name]):
                 run()

@@ -58,7 +58,7 @@ def test_ratios_are_of_rounds_side_by_side():
     assert times.ratio("other") == (2.0, 2.0, 2.0)
     calls = []
     found = race({"ours": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 0.0, block=0.0, rest=0.0)
-    assert "".join(calls) == "aabb" + "ab" + "ba" + "ab" + "ba" + "ab"
+    assert "".join(calls) == "aabb" + "aabb" + "bbaa" + "aabb" + "bbaa" + "aabb"  # each turn after one untimed
     assert len(found.of["ours"]) == len(found.of["b"]) == 5
 
 

@@ -204,3 +204,51 @@ def test_an_array_changed_before_backward_is_noticed():
         layer.cells[0].w_h.mul_(2)
     with pytest.raises(RuntimeError, match=r"changed in place|has changed"):
         loss.backward()
+
+
+class Keeping(nn.LSTMCell):
+    """Looks at what it projects, later on."""
+
+    def project(self, x):
+        self.kept = super().project(x)
+        return self.kept
+
+
+def test_only_memory_that_nobody_else_looks_at_is_written_in():
+    x = tg.randn(6, 4, 3, requires_grad=True)
+    before = x.numpy().copy()
+    layer = nn.Recurrent(Keeping(3, 2))
+    assert nn.LSTMCell(3, 2).projects_anew
+    assert not layer.cells[0].projects_anew
+    output, _ = layer(x)
+    kept = layer.cells[0].kept.numpy().copy()
+    output.sum().backward()
+    np.testing.assert_array_equal(layer.cells[0].kept.numpy(), kept)
+    np.testing.assert_array_equal(x.numpy(), before)
+    wrapped = nn.Zoneout(nn.LSTMCell(3, 2), 0.5)
+    assert wrapped.projects_anew
+    assert not nn.Zoneout(Keeping(3, 2), 0.5).projects_anew
+
+
+def test_a_backward_that_keeps_the_graph_leaves_what_it_reads():
+    layer, x = nn.LSTM(3, 2), tg.randn(6, 4, 3, requires_grad=True)
+    output, _ = layer(x)
+    v = tg.ones(6, 4, 2).requires_grad_()
+    (g,) = tg.grad(output, [x], v, create_graph=True)
+    (along,) = tg.grad(g, [v], tg.ones(6, 4, 3), retain_graph=True)  # reads the gates, not the loop's node
+    output.sum().backward(retain_graph=True)
+    (again,) = tg.grad(g, [v], tg.ones(6, 4, 3), retain_graph=True)
+    np.testing.assert_array_equal(again.numpy(), along.numpy())
+    output.sum().backward()  # the last: it may write where the gates were
+    with pytest.raises(RuntimeError, match=r"changed in place|has changed|freed|retain_graph"):
+        tg.grad(g, [v], tg.ones(6, 4, 3))
+
+
+def test_gradients_do_not_lie_in_each_others_memory():
+    layer, x = nn.LSTM(3, 2), tg.randn(6, 4, 3, requires_grad=True)
+    layer(x)[0].sum().backward()
+    found = [x.grad, *(p.grad for p in layer.parameters())]
+    copies = [g.numpy().copy() for g in found]
+    layer(x)[0].sum().backward(retain_graph=True)  # adds as much again, in other memory
+    for g, copy in zip(found, copies, strict=True):
+        np.testing.assert_allclose(g.numpy(), 2 * copy, rtol=1e-5, atol=1e-6)

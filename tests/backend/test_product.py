@@ -1,0 +1,42 @@
+"""Products of matrices, with what is added to them: large ones are made block by block."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.backend import array_module
+from tinygrad_rnn.backend.numpy_ import LARGE, MANY
+
+pytestmark = pytest.mark.host
+SIZES = [(2, 3, 4), (LARGE // 64 + 5, 7, 64), (MANY + 1, 300, 600), (1, 5, LARGE + 3), (3 * LARGE, 2, 1)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_a_product_is_the_product_in_any_layout(size, kind):
+    n, k, m = size
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((n, k)).astype(kind), rng.standard_normal((k, m)).astype(kind)
+    row, whole = rng.standard_normal(m).astype(kind), rng.standard_normal((n, m)).astype(kind)
+    expected = a.astype("float64") @ b.astype("float64")
+    rtol, atol = (1e-12, 1e-12) if kind == "float64" else (1e-4, 1e-4)
+    xp = array_module(a)
+    for left in (a, np.asfortranarray(a)):
+        for right in (b, np.ascontiguousarray(b.T).T):
+            for add in (None, row, whole):
+                kept = None if add is None else add.copy()
+                y = xp.product(left, right, add)
+                assert y.dtype == kind
+                assert y.shape == (n, m)
+                np.testing.assert_allclose(y, expected + (0 if add is None else add), rtol=rtol, atol=atol)
+                if add is not None:
+                    np.testing.assert_array_equal(add, kept)
+
+
+def test_what_is_added_may_be_of_another_type():
+    xp = array_module(np.ones(1))
+    a = np.ones((LARGE // 4, 2), "float32")
+    y = xp.product(a, np.ones((2, 4), "float32"), np.full(4, 0.25))
+    assert y.dtype == np.float64
+    assert (y == 2.25).all()
