@@ -6,8 +6,9 @@
     python -m tests.benchmarks --json figures.json --markdown
     python -m tests.benchmarks --backend cupy           # a GPU's rows (gpu_rows.py)
 
-Everything is measured side by side in one process, in turn, in blocks of about 40 ms with rests between them.
-A ratio is the peer's time over ours, in the median over rounds, with its quartiles: above 1 we are the faster.
+Everything is measured side by side in one process, in turn, in blocks of about 40 ms with rests between
+them. A ratio is the peer's time over ours, in the median over rounds, with its quartiles: above 1 we are the
+faster.
 """
 
 from __future__ import annotations

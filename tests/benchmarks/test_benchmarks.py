@@ -57,8 +57,12 @@ def test_ratios_are_of_rounds_side_by_side():
     times = Times({"ours": [1.0, 2.0, 10.0], "other": [2.0, 4.0, 20.0]})
     assert times.ratio("other") == (2.0, 2.0, 2.0)
     calls = []
-    found = race({"ours": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 0.0, block=0.0, rest=0.0)
-    assert "".join(calls) == "aabb" + "aabb" + "bbaa" + "aabb" + "bbaa" + "aabb"  # each turn after one untimed
+    found = race(
+        {"ours": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 0.0, block=0.0, rest=0.0
+    )
+    assert (
+        "".join(calls) == "aabb" + "aabb" + "bbaa" + "aabb" + "bbaa" + "aabb"
+    )  # each turn after one untimed
     assert len(found.of["ours"]) == len(found.of["b"]) == 5
 
 
@@ -70,7 +74,9 @@ def test_what_is_short_is_timed_in_blocks():
         calls.append("short")
 
     times = race({"ours": short}, 0.0, block=0.1, rest=0.0)
-    assert 2 + 5 + 5 < len(calls) <= 2 + 5 * (1 + 50)  # five blocks of fifty runs at most, fewer on a busy machine
+    assert (
+        2 + 5 + 5 < len(calls) <= 2 + 5 * (1 + 50)
+    )  # five blocks of fifty runs at most, fewer on a busy machine
     assert 0.002 <= times.median("ours") < 0.1  # of one run, not of a block
 
 

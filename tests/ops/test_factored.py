@@ -66,7 +66,9 @@ def test_sums_of_products_are_what_the_reverse_program_gives(name):
             gradients[name] = total(terms, gradients, factors)
         for result, terms in zip(back.results, form.results, strict=True):
             found = total(terms, gradients, factors)
-            np.testing.assert_allclose(found, 0.0 if result is None else expected[result], rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(
+                found, 0.0 if result is None else expected[result], rtol=1e-9, atol=1e-12
+            )
 
 
 def test_factors_read_no_gradient_and_gradients_meet_in_one_product_each():

@@ -9,7 +9,6 @@ import numpy as np
 from . import memory
 from .base import Array, ArrayModule
 
-
 LARGE = 1 << 17  # numbers in a product from which on it is worth some care
 MANY = 512  # rows
 
@@ -23,9 +22,9 @@ class NumPyModule(ArrayModule):
     lend = staticmethod(memory.lend)  # fresh memory is slow here
 
     def product(self, a: Array, b: Array, add: Array | None = None) -> Array:
-        """Large products are written to memory that is lent, by blocks of rows, so that what is added comes to
-        each while it is in the cache. A transposed matrix is laid out anew where many rows are multiplied by
-        it, for OpenBLAS is faster on rows.
+        """Large products are written to memory that is lent, by blocks of rows, so that what is added comes
+        to each while it is in the cache. A transposed matrix is laid out anew where many rows are multiplied
+        by it, for OpenBLAS is faster on rows.
         """
         n, m = a.shape[0], b.shape[1]
         if n * m < LARGE or a.dtype != b.dtype or (add is not None and add.dtype != a.dtype):

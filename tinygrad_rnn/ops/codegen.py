@@ -136,10 +136,14 @@ class Gates:
             found = latest.get(key)
             if found is None:
                 size = shape[-1] // len(self.values)
-                row = xp.asarray([0.5 if s else 0.0 for s in self.is_sigmoid for _ in range(size)], dtype=dtype)
+                row = xp.asarray(
+                    [0.5 if s else 0.0 for s in self.is_sigmoid for _ in range(size)], dtype=dtype
+                )
                 scale, shift = (xp.ascontiguousarray(xp.broadcast_to(r, shape)) for r in (1 - row, row))
                 if apart:
-                    shift = xp.ascontiguousarray(shift.reshape(shape[0], len(self.values), size).swapaxes(0, 1))
+                    shift = xp.ascontiguousarray(
+                        shift.reshape(shape[0], len(self.values), size).swapaxes(0, 1)
+                    )
                 found = latest[key] = (scale, shift)
                 while len(latest) > 4:  # as large as a step's gates: some shapes at a time
                     latest.popitem(last=False)

@@ -1,7 +1,7 @@
 """The reverse of a pointwise function as sums of gradients times factors.
 
-Reverse programs are linear in the gradients. So each result can be written as a sum of terms, a gradient times
-a factor, where the factors are made of forward values alone. For an LSTM:
+Reverse programs are linear in the gradients. So each result can be written as a sum of terms, a gradient
+times a factor, where the factors are made of forward values alone. For an LSTM:
 
     d_c = g_c + g_h * [o * (1 - tanh(c)^2)]
     d_i, d_f, d_g = d_c * [g * i * (1 - i)], d_c * [c0 * f * (1 - f)], d_c * [i * (1 - g^2)]
@@ -64,7 +64,7 @@ class _Sorter:
             if name is not None and name not in self.terms:  # a gradient that depends on none
                 return None
             results.append(None if name is None else self.terms[name])
-        named = {}
+        named: dict[str, None] = {}
         for terms in (*self.sums.values(), *(r for r in results if r is not None)):
             for base, (number, name) in [*terms.items()]:
                 if number == 0:

@@ -29,7 +29,7 @@ from typing import Any
 from ..backend import Array, array_module
 from ..engine import Value, mode
 from ..engine.accumulate import Sum, Summand
-from ..engine.graph import Leaf, Node, Output, Primitive, mark_changed, sum_to
+from ..engine.graph import Leaf, Node, Output, Primitive, sum_to
 from . import loop_back, loop_code
 from .pointwise import Fused
 from .shape import concat
@@ -47,8 +47,8 @@ def loop(
     reverse: bool = False,
     scratch: bool = False,
 ) -> tuple[Value, list[Value]] | None:
-    """Runs `step` over the n_steps equal parts of xs along its first axis, or from the last to the first. With
-    `scratch` nobody else looks at the memory of xs, and it may be written in.
+    """Runs `step` over the n_steps equal parts of xs along its first axis, or from the last to the first.
+    With `scratch` nobody else looks at the memory of xs, and it may be written in.
 
     Returns the outputs, joined along the first axis in the order of xs, and the last states; None where a
     step changes the shape or type of the state, so that not all steps are alike.
@@ -434,6 +434,7 @@ class Loop:
             shapes = self.shapes
             self.template[slot] = shapes[refs] if isinstance(refs, int) else tuple([shapes[r] for r in refs])
         self.constants = [recorder.values[slot] for slot in recorded.constants]
+        self.alone = True  # whether nobody but its node has what it keeps: no graph of gradients
 
     def run(
         self, arguments: list[Value], n_steps: int, reverse: bool, grad: bool, scratch: bool
@@ -515,6 +516,7 @@ class Loop:
             template[slot] = value
         first = next(g for g in gs if g is not None)
         symbolic = isinstance(first, Value)
+        self.alone = self.alone and not symbolic
         sums: dict[int, Sum] = {slot: Sum(recorded.dtypes[slot]) for slot in recorded.constants}
 
         def add(slot: int, g: Any) -> None:
@@ -560,20 +562,12 @@ class Loop:
             for slot, g in zip(recorded.new_states, gs[1 : 1 + len(recorded.new_states)], strict=True)
         ]
         run = recorded.backward(of_outputs is not None)
-        of_xs, states = run(  # fmt: skip
-            xp, stored, befores, self._reused if mode.current().frees else None, of_outputs, states, template, self.order, shapes, recorded.dtypes,
-            self._fitted, add,
-        )
+        spent = self.alone and mode.current().frees
+        given = (xp, stored, befores, spent, of_outputs, states, template, self.order)
+        of_xs, states = run(*given, shapes, recorded.dtypes, self._fitted, add)
         if of_xs is not None:
             of_xs = of_xs.reshape(n_steps * of_xs.shape[1], *of_xs.shape[2:])
         return of_xs, states
-
-    def _reused(self, array: Array, shape: tuple[int, ...]) -> Array:
-        """The memory of what was kept and is not read again, for gradients: the node is about to be freed. A
-        graph of gradients that was made before it and reads it still will notice.
-        """
-        mark_changed(array)
-        return array.reshape(shape)
 
     def _step_by_step(self, gs: Any, ys: Any, template: Any, add: Any, xp: Any) -> tuple[Any, list[Any]]:
         recorded = self.recorded

@@ -1,13 +1,12 @@
 """The Python code of a recorded step, all time steps backwards. See loop_code.py.
 
-Steps are gone through from the last to the first, in blocks of some steps. At the start of a block the factors
-of its pointwise functions are computed for all its steps (factored.py); what is left for each step is to
-multiply the gradients by them, and the products.
+Steps are gone through from the last to the first, in blocks of some steps. At the start of a block the
+factors of its pointwise functions are computed for all its steps (factored.py); what is left for each step is
+to multiply the gradients by them, and the products.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -122,7 +121,11 @@ class _Backward:
         recorded = self.recorded
         if not recorded.varies(slot):
             return self._value(slot)
-        if slot not in recorded.chunks and recorded.stored.get(slot) != "rows" and slot not in recorded.befores:
+        if (
+            slot not in recorded.chunks
+            and recorded.stored.get(slot) != "rows"
+            and slot not in recorded.befores
+        ):
             return None
         self.read_whole.add(slot)
         return f"{'P' if slot in recorded.befores else 'S'}{slot}[block]"
@@ -166,14 +169,15 @@ class _Backward:
 
     def _rows_of(self, number: int, call: Any, i: int, over: int | None = None) -> _Place:
         """The memory for the gradients of an argument at all steps: that of the slot `over`, which is as
-        large, where that is not read again.
+        large, if what is kept may be written over because the node is about to be freed.
         """
         ref, n = call.refs[i], call.op.pieces[i]
         place = _Place(f"D{number}_{i}", 0, n)
         shape = call.outs[0] if call.op.is_row(i) else ref  # a bias: summed over all steps at last
         fresh = f"lend((len(order), *shapes[{shape}]), dtypes[{ref}])"
         if over is not None:
-            fresh = f"reused(stored[{over}], (len(order), *shapes[{shape}])) if reused else {fresh}"
+            again = f"stored[{over}].reshape(len(order), *shapes[{shape}])"
+            fresh = f"{again} if spent else {fresh}"
         self.head.append(f"{place.rows} = {fresh}")
         self.head += place.cuts(f"shapes[{ref}][-1]")
         return place
@@ -207,29 +211,31 @@ class _Backward:
             for i, (n, need) in enumerate(zip(call.op.pieces, call.needs, strict=True))
             if need
         }
-        to_places = [t for i, ts in of.items() for t in ts if len(ts) > 1 or i in own or call.refs[i] in self.places]
+        to_places = [
+            t for i, ts in of.items() for t in ts if len(ts) > 1 or i in own or call.refs[i] in self.places
+        ]
         made: dict[Any, str] = {}  # rows by what is in them: what is the same is not made twice
         pieces: dict[Any, str] = {}
         waiting: list[tuple[int, str]] = []
         placed: list[int] = []
         single: list[tuple[int, Terms]] = []
-        for i, terms in of.items():
-            ref, n = call.refs[i], len(terms)
+        for i, terms_of in of.items():
+            ref, n = call.refs[i], len(terms_of)
             if n > 1 or i in own:
-                key = tuple(None if t is None else tuple(t.items()) for t in terms)
+                key = tuple(None if t is None else tuple(t.items()) for t in terms_of)
                 rows = made.get(key) or (pieces.get(key[0]) if n == 1 and call.op.is_row(i) else None)
                 if rows is None:
                     rows = made[key] = self._rows_of(number, call, i, work.dead_gates(i, to_places)).rows
-                    for j, t in enumerate(terms):
+                    for j, t in enumerate(terms_of):
                         work.put(t, _Place(rows, j, n))
                         pieces[key[j]] = _Place(rows, j, n).whole()
                 waiting.append((i, rows))
             elif ref in self.places:
-                work.put(terms[0], self.places[ref])
+                work.put(terms_of[0], self.places[ref])
                 placed.append(ref)
-            elif terms[0] is not None:
-                single.append((i, terms[0]))
-        summed = [(i, work.total(terms_, f"x{number}_{i}")) for i, terms_ in single]
+            elif terms_of[0] is not None:
+                single.append((i, terms_of[0]))
+        summed = [(i, work.total(terms, f"x{number}_{i}")) for i, terms in single]
         work.finish(reads, [str(v) for v in values])
         for ref in placed:
             self._add(ref, self.places[ref].at_step())
@@ -433,10 +439,8 @@ class _Backward:
         ]
         text = ["lend, kind = xp.lend, xp.array_type", *head, *self.head, *body, *self.tail]
         self.scope["flat"] = flat
-        signature = (
-            "backward(xp, stored, befores, reused, of_outputs, states, template, order, shapes, dtypes, fit, add)"
-        )
-        return function(signature, [*text, "return of_inputs, states"], self.scope)
+        arguments = "stored, befores, spent, of_outputs, states, template, order, shapes, dtypes, fit, add"
+        return function(f"backward(xp, {arguments})", [*text, "return of_inputs, states"], self.scope)
 
     def _at_step(self, slot: int) -> str:
         """The value of a slot at a step, where it is kept."""
@@ -533,8 +537,8 @@ class _Factors:
             self.puts.append((place, base, factor))
 
     def dead_gates(self, i: int, to_places: Iterable[Terms | None]) -> int | None:
-        """The slot of the gates of argument i, where they are kept as a whole and nothing reads them after the
-        factors and the sums of a step are known; `to_places` are the products that are written last.
+        """The slot of the gates of argument i, where they are kept as a whole and nothing reads them after
+        the factors and the sums of a step are known; `to_places` are the products that are written last.
         """
         call, recorded = self.call, self.back.recorded
         if i not in call.op.gates:
@@ -555,15 +559,16 @@ class _Factors:
                 lines.append(f"x_multiply({g}, {self._factor(factor)}, out={first.at_step()})")
                 continue
             memory = self._memory(n)
-            self.wanted += [
-                (factor, f"{memory}[:end - begin, {k}]") for k, (_, factor) in enumerate(places)
-            ]
+            self.wanted += [(factor, f"{memory}[:end - begin, {k}]") for k, (_, factor) in enumerate(places)]
             view = f"E{self.number}_{self.n_names}"
             self.back.head.append(f"{view} = {first.wide(n)}")
             lines.append(f"x_multiply({g}, {memory}[t - first], out={view}[t])")
         if self.wanted:
             program = Program([], "k", self.form.factors.steps, [name for name, _ in self.wanted])
-            small = {*self.call.op.small, *(r for r, v in zip(reads, values, strict=True) if "block" not in v)}
+            small = {
+                *self.call.op.small,
+                *(r for r, v in zip(reads, values, strict=True) if "block" not in v),
+            }
             program = program.without_dead_steps()
             outside = program.outside()
             run = compiled(program, outside, range(len(self.wanted)), program.only_from(small))
@@ -576,16 +581,16 @@ class _Factors:
     def _neighbours(self) -> Iterable[tuple[str, list[tuple[_Place, str]]]]:
         """Products by the same gradient whose places are beside each other."""
         run: list[tuple[_Place, str]] = []
-        before = None
+        before = ""
         flat = self.back.recorded.ndims[self.call.outs[0]] != 2
         for place, base, factor in self.puts:
             if run and (flat or (place.rows, place.j, base) != (run[-1][0].rows, run[-1][0].j + 1, before)):
-                yield str(before), run
+                yield before, run
                 run = []
             run.append((place, factor))
             before = base
         if run:
-            yield str(before), run
+            yield before, run
 
 
 def _size(shape: Sequence[int]) -> int:

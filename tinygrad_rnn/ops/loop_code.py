@@ -7,7 +7,7 @@ steps can then take in one piece.
 
     def forward(xp, xs, states, template, order, outputs, stored, shapes, dtypes): ...
     def backward(
-        xp, stored, befores, reused, of_outputs, states, template, order, shapes, dtypes, fit, add
+        xp, stored, befores, spent, of_outputs, states, template, order, shapes, dtypes, fit, add
     ): ...
 
 Names in the code: s7 is the value in slot 7, S7 the memory (or the list) with that of every step, I1 the
@@ -123,7 +123,7 @@ class _Forward:
             if recorded.is_even_split(call):  # the pieces look at the same memory
                 slots.update(call.outs)
         if slots.intersection((*recorded.new_states, recorded.output, *self.lists)) or not all(
-            call.fused and not {*call.op.program.inputs}.intersection(call.op.program.results)
+            (call.fused and not {*call.op.program.inputs}.intersection(call.op.program.results))
             or recorded.product_of(call) or recorded.is_even_split(call)
             for call in recorded.calls if slots.intersection(call.refs)
         ):  # fmt: skip
@@ -154,7 +154,9 @@ def _pieces(call: Any) -> tuple[list[str], list[str]]:
 
 def apart(names: Sequence[str], whole: str, slot: int) -> str:
     """The line that takes a value of a slot apart, into equal pieces beside each other."""
-    cuts = [f"{whole}[..., m{slot}_{len(names)} * {j}:m{slot}_{len(names)} * {j + 1}]" for j in range(len(names))]
+    cuts = [
+        f"{whole}[..., m{slot}_{len(names)} * {j}:m{slot}_{len(names)} * {j + 1}]" for j in range(len(names))
+    ]
     return f"{', '.join(names)}, = {', '.join(cuts)},"
 
 

@@ -275,9 +275,11 @@ def _find_gates(program: Program, small: set[str]) -> dict[int, Gates]:
 
 
 def _worth_keeping(program: Program) -> set[str]:
-    """The values that are not made of one other by one operation with a number: 1 - z is not kept beside z."""
+    """The values that are not made of one other by one operation with a number: no 1 - z beside z."""
     cheap = ("add", "sub", "mul", "neg")
-    return {s.name for s in program.steps if s.op.name not in cheap or len(s.reads()) > 1} | {*program.outputs()}
+    return {s.name for s in program.steps if s.op.name not in cheap or len(s.reads()) > 1} | {
+        *program.outputs()
+    }
 
 
 def _after(gates: dict[int, Gates], program: Program) -> Program:
@@ -350,7 +352,7 @@ class Plan:
 
     @functools.cached_property
     def writable(self) -> set[int]:
-        """The outputs that may be written to memory for all time steps: floats in the shape of the results."""
+        """The outputs that may be written to memory for all time steps: floats in the results' shape."""
         floats: set[str] = set()
         for step in self.program.steps:
             truths = step.op.name == "where" and all(o not in floats for o in step.operands[1:])
@@ -405,8 +407,8 @@ class Plan:
         self, present: tuple[bool, ...], needs: tuple[bool, ...], placed: tuple[int, ...] = ()
     ) -> Any:
         """For the outputs that have a gradient and the arguments that need one: the reverse program, with the
-        forward values it reads, each with its place among results and pieces; and its code. It is given the memory for the gradients of pieces,
-        which belong into one array, and of the arguments `placed`.
+        forward values it reads, each with its place among results and pieces; and its code. It is given the
+        memory for the gradients of pieces, which belong into one array, and of the arguments `placed`.
         """
         key = (present, needs, placed) if placed else (present, needs)
         if key not in self._reverses:
