@@ -67,6 +67,11 @@ class ArrayModule:
         y = self.matmul(a, b)
         return y if add is None else self.add(y, add, out=y) if y.dtype == add.dtype else y + add
 
+    def row_sums(self, x: Array, y: Array | None = None) -> Array:
+        """The sums of x, or of x * y, along the last axis, which stays."""
+        total: Array = (x if y is None else x * y).sum(axis=-1, keepdims=True)
+        return total
+
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         raise NotImplementedError
 

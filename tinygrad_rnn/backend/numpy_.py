@@ -50,6 +50,24 @@ class NumPyModule(ArrayModule):
     def scalar(self, array: Array) -> Any:
         return array.item()  # an array would count as strongly typed
 
+    def sigmoid(self, x: Array) -> Array:
+        """In one piece of memory. Where exp(-x) overflows, its reciprocal is the zero that it should be."""
+        if not x.ndim:
+            return super().sigmoid(x)
+        y = np.negative(x)
+        with np.errstate(over="ignore"):
+            np.exp(y, out=y)
+        np.add(y, 1, out=y)
+        return np.reciprocal(y, out=y)
+
+    def row_sums(self, x: Array, y: Array | None = None) -> Array:
+        """By BLAS, which is several times faster than adding along rows."""
+        if x.ndim != 2 or x.dtype == np.float16:
+            return super().row_sums(x, y)
+        if y is None:
+            return np.matmul(x, np.ones((x.shape[1], 1), x.dtype))
+        return np.vecdot(x, y)[:, None]
+
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         rows = _one_integer_array(index)
         if rows is None or rows.ndim == 0 or values.ndim == rows.ndim:

@@ -34,7 +34,7 @@ def stop_recording(token: Token[Mode]) -> None:
 
 
 class going_back:
-    """In this block a backward runs the rules of nodes: on arrays, or where that makes a graph, on tensors."""
+    """In this block a backward runs rules: on arrays, or where it makes a graph of them, on tensors."""
 
     def __init__(self, create_graph: bool, frees: bool) -> None:
         self._create_graph, self._frees = create_graph, frees

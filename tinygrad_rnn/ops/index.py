@@ -49,6 +49,11 @@ def _pick_again(g: Array, indices: tuple[Any, ...]) -> list[Array]:
 def _put(xp: Any, *pieces: Array, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
     """Zeros of `shape` with each piece added at its index."""
     kind = pieces[0].dtype
+    axis = _tiled_axis(indices, shape)
+    if axis is not None:
+        return xp.concatenate(
+            [p[None] if type(i) is int else p for p, i in zip(pieces, indices, strict=True)], axis
+        )
     total = xp.zeros(shape, ADDED_IN.get(kind, kind))
     for piece, index in zip(pieces, indices, strict=True):
         if _is_basic(index):
@@ -62,6 +67,27 @@ def _put(xp: Any, *pieces: Array, indices: tuple[Any, ...], shape: tuple[int, ..
 def pick(xp: Any, x: Array, *, index: Any) -> Array:
     """x[index], where the index holds arrays of x's library, slices, integers, None and Ellipsis."""
     return x[index]
+
+
+def _tiled_axis(indices: tuple[Any, ...], shape: tuple[int, ...]) -> int | None:
+    """The axis along which these indices lie one behind the other and leave nothing out, if there is one."""
+    if type(indices[0]) is int:
+        return 0 if len(indices) == shape[0] and all(i == k for k, i in enumerate(indices)) else None
+    end, axis = 0, None
+    for index in indices:
+        if type(index) is not tuple or any(
+            type(part) is not slice or part.step is not None for part in index
+        ):
+            return None
+        cut = [k for k, part in enumerate(index) if part.start is not None or part.stop is not None]
+        if len(cut) != 1 or (axis is not None and cut[0] != axis):
+            return None
+        (axis,) = cut
+        start, stop, _ = index[axis].indices(shape[axis])
+        if start != end or stop < start:
+            return None
+        end = stop
+    return axis if axis is not None and end == shape[axis] else None
 
 
 def _put_rows(g: Array, x_shape: tuple[int, ...], rows: Array) -> Array:
@@ -93,7 +119,21 @@ def getitem(x: Array, index: Any) -> Array:
         if not -x.shape[0] <= index < x.shape[0] if x.ndim else True:
             raise IndexError(f"index {index} is outside a tensor of shape {tuple(x.shape)}")
         return pick(x, index=index)
+    if _is_ready(index, x.ndim):
+        return pick(x, index=index)
     return pick(x, index=clean_index(plain(x), index))
+
+
+_FIXED = (int, type(None))
+
+
+def _is_ready(index: Any, n_axes: int) -> bool:
+    """Whether an index is slices with plain bounds and nothing else, which need no look."""
+    parts = index if type(index) is tuple else (index,)
+    return len(parts) <= n_axes and all(
+        type(p) is slice and type(p.start) in _FIXED and type(p.stop) in _FIXED and type(p.step) in _FIXED
+        for p in parts
+    )
 
 
 def clean_index(x: Array, index: Any) -> Any:

@@ -400,6 +400,13 @@ class Recorded:
             return None
         return (left, right) if self.dtypes[call.outs[0]] == self.dtypes[left] else None
 
+    def row_beside_rows(self, call: _Call, slot: int) -> bool:
+        """Whether an argument of an elementwise call is a constant row, beside as many rows as the result."""
+        if call.fused or call.op.name not in ("add", "sub", "mul", "div") or self.language != "python":
+            return False
+        alike = [other for other, same in zip(call.refs, call.alike, strict=True) if same]
+        return slot in self.constant_set and self.ndims[slot] == 1 and any(self.ndims[o] == 2 for o in alike)
+
     def is_even_split(self, call: _Call) -> bool:
         """Whether a call takes a matrix apart, into equal pieces beside each other."""
         if call.fused or call.op.name != "split" or self.ndims[call.refs[0]] != 2:
@@ -519,15 +526,28 @@ class Loop:
         self.alone = self.alone and not symbolic
         sums: dict[int, Sum] = {slot: Sum(recorded.dtypes[slot]) for slot in recorded.constants}
 
+        wide: dict[Any, Sum] = {}  # gradients that were broadcast, to be summed to their shape at the end
+
         def add(slot: int, g: Any) -> None:
-            if g is not None:
-                sums[slot].add(g if isinstance(g, Summand) else self._fitted(slot, g), symbolic)
+            if g is None:
+                return
+            if isinstance(g, Summand):
+                sums[slot].add(g, symbolic)
+            elif g.shape == self.shapes[slot]:
+                sums[slot].add(self._fitted(slot, g), symbolic)
+            else:
+                key = (slot, g.shape)
+                if key not in wide:
+                    wide[key] = Sum(recorded.dtypes[slot])
+                wide[key].add_array(g, symbolic)
 
         n_results = 1 + len(recorded.new_states)
         steps = (
             self._step_by_step if symbolic or any(g is not None for g in gs[n_results:]) else self._by_code
         )
         of_xs, states = steps(gs, ys, template, add, array_module(first.array if symbolic else first))
+        for (slot, _), sum_ in wide.items():
+            sums[slot].add(self._fitted(slot, sum_.total(symbolic)), symbolic)
         gradients = [of_xs, *states, *(sums[slot].total(symbolic) for slot in recorded.constants)]
         return [g if p is not None else None for g, p in zip(gradients, parents, strict=True)]
 

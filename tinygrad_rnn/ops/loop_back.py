@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .codegen import Program, compiled
 from .factored import Factored, Terms
 from .linalg import BY_ROWS, LEFT
-from .loop_code import call_of, flat, function
+from .loop_code import call_of, flat, function, wide
 
 if TYPE_CHECKING:
     from .loop import Recorded
@@ -345,6 +345,10 @@ class _Backward:
             else:
                 self.scope[f"q{number}_{i}"] = rule
                 given = [g if r == self.recorded.gradient else self._value(r) for r in reads]
+                for k, r in enumerate(reads):
+                    if self.recorded.row_beside_rows(call, r):
+                        self.head.append(wide(r, out))
+                        given[k] = f"W{r}_{out}"
                 self.lines.append(f"{name} = q{number}_{i}({', '.join(given)})")
                 self._fitting(ref, name)
                 self._add(ref, name)

@@ -106,6 +106,10 @@ class _Forward:
         if call.settings:
             self.scope[f"k{number}"] = call.settings
             arguments.append(f"**k{number}")
+        for i, ref in enumerate(call.refs):
+            if recorded.row_beside_rows(call, ref):
+                self.head.append(wide(ref, outs[0]))
+                arguments[i] = f"W{ref}_{outs[0]}"
         names = ", ".join(f"s{o}" for o in outs)
         self.lines.append(f"{names}{',' * call.several} = f{number}(xp, {', '.join(arguments)})")
         self._store(outs, set())
@@ -150,6 +154,11 @@ def _pieces(call: Any) -> tuple[list[str], list[str]]:
             names += [f"s{ref}_{j}" for j in range(n)]
             lines.append(apart(names[-n:], f"s{ref}", ref))
     return lines, names + [f"s{call.refs[i]}" for i in call.op.gates]
+
+
+def wide(row: int, like: int) -> str:
+    """The line that lays a row out for each row of a value beside it: NumPy is twice as fast then."""
+    return f"W{row}_{like} = xp.ascontiguousarray(xp.broadcast_to(s{row}, shapes[{like}]))"
 
 
 def apart(names: Sequence[str], whole: str, slot: int) -> str:

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from ..backend import Array, array_module, dtypes
-from ..engine import primitive
+from ..engine import Value, primitive
 from .arguments import axes_of, axis_of, both_dialects, plain
 from .elementwise import abs as abs_
 from .elementwise import exp, maximum, minimum, sqrt, where
@@ -265,12 +265,19 @@ def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...]) -> tuple[Any]:
     per_element = 1.0 / (_count(y, axes) or 1)
     found: Any = None
     if of_y is not None:
-        along = (of_y * y).sum(axis=axes, keepdims=True) * per_element
-        found = (of_y - of_y.sum(axis=axes, keepdims=True) * per_element - y * along) * scale
+        along, mean = _sums(of_y, axes, y) * per_element, _sums(of_y, axes) * per_element
+        found = (of_y - mean - y * along) * scale
     if of_scale is not None:  # only where gradients have gradients
         other = y * (scale * scale * of_scale * -per_element)
         found = other if found is None else found + other
     return (found,)
+
+
+def _sums(x: Any, axes: tuple[int, ...], y: Any = None) -> Any:
+    """The sums of x, or of x * y, over some axes, which stay."""
+    if isinstance(x, Value) or axes != (x.ndim - 1,):
+        return (x if y is None else x * y).sum(axis=axes, keepdims=True)
+    return array_module(x).row_sums(x, y)
 
 
 @primitive(vjp=_standardize_gradient)
@@ -278,8 +285,8 @@ def _standardize(xp: Any, x: Array, *, axes: tuple[int, ...], eps: float) -> tup
     per_element = 1.0 / (_count(x, axes) or 1)
     kind = x.dtype
     x = x.astype(dtypes.float32) if kind == dtypes.float16 else x  # whose range a sum of squares leaves
-    apart = x - x.sum(axis=axes, keepdims=True) * per_element
-    scale = ((apart * apart).sum(axis=axes, keepdims=True) * per_element + eps) ** -0.5
+    apart = x - _sums(x, axes) * per_element
+    scale = (_sums(apart, axes, apart) * per_element + eps) ** -0.5
     apart *= scale
     return (apart, scale) if apart.dtype == kind else (apart.astype(kind), scale.astype(kind))
 
