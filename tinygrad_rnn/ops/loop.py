@@ -31,6 +31,7 @@ from ..engine import Value, mode
 from ..engine.accumulate import Sum, Summand
 from ..engine.graph import Leaf, Node, Output, Primitive, sum_to
 from . import loop_back, loop_code
+from .codegen import UFUNCS
 from .pointwise import Fused
 from .shape import concat
 
@@ -337,12 +338,16 @@ class Recorded:
         )
         chunks = {}
         for call in self.calls:
+            if self.ufunc_of(call) or self.product_of(call):
+                writable[call.outs[0]] = call.outs[0]
             if call.fused and any(call.parents):
                 for k in call.op.writable:
                     writable.setdefault(call.outs[k], call.outs[0])
                 if self.ndims[call.outs[0]] == 2:
                     first = len(call.op.outputs)
                     for k, (w, j, n) in call.op.chunks.items():
+                        if call.outs[k] in (*self.new_states, self.output):
+                            continue
                         chunks[call.outs[k]] = (call.outs[first + w], j, n)
                         self.n_chunks[call.outs[first + w]] = n
                         writable[call.outs[first + w]] = call.outs[0]
@@ -399,6 +404,25 @@ class Recorded:
         if self.ndims[left] != 2 or self.ndims[right] != 2 or self.dtypes[left] != self.dtypes[right]:
             return None
         return (left, right) if self.dtypes[call.outs[0]] == self.dtypes[left] else None
+
+    def makes_anew(self, call: _Call) -> bool:
+        """Whether the results of a call lie in memory of their own."""
+        if call.fused:
+            return not {*call.op.program.inputs}.intersection(call.op.program.results)
+        return (
+            call.op.name in ("add", "sub", "mul", "div", "standardize") or self.product_of(call) is not None
+        )
+
+    def ufunc_of(self, call: _Call) -> str | None:
+        """The library's name of an elementwise call on values of one type and shape, or with a row of it."""
+        if call.fused or call.settings or len(call.outs) != 1 or self.language != "python":
+            return None
+        name, dtype = UFUNCS.get(call.op.name), self.dtypes[call.outs[0]]
+        fits = all(
+            (same or self.row_beside_rows(call, ref)) and self.dtypes[ref] == dtype
+            for ref, same in zip(call.refs, call.alike, strict=True)
+        )
+        return name if fits and getattr(dtype, "kind", "") == "f" else None
 
     def row_beside_rows(self, call: _Call, slot: int) -> bool:
         """Whether an argument of an elementwise call is a constant row, beside as many rows as the result."""

@@ -102,14 +102,21 @@ class _Forward:
             self.lines.append(apart([f"s{o}" for o in outs], f"s{ref}", ref))
             self._store(outs, set())
             return
-        self.scope[f"f{number}"] = call.op.forward
-        if call.settings:
-            self.scope[f"k{number}"] = call.settings
-            arguments.append(f"**k{number}")
         for i, ref in enumerate(call.refs):
             if recorded.row_beside_rows(call, ref):
                 self.head.append(wide(ref, outs[0]))
                 arguments[i] = f"W{ref}_{outs[0]}"
+        ufunc = recorded.ufunc_of(call)
+        if ufunc is not None:
+            (out,) = outs
+            place = f"S{out}[t]" if out in self.rows else self._buffer(out)
+            self.lines.append(f"s{out} = x_{ufunc}({', '.join(arguments)}{place and f', out={place}'})")
+            self._store(outs, {*outs} & self.rows)
+            return
+        self.scope[f"f{number}"] = call.op.forward
+        if call.settings:
+            self.scope[f"k{number}"] = call.settings
+            arguments.append(f"**k{number}")
         names = ", ".join(f"s{o}" for o in outs)
         self.lines.append(f"{names}{',' * call.several} = f{number}(xp, {', '.join(arguments)})")
         self._store(outs, set())
@@ -127,10 +134,10 @@ class _Forward:
             if recorded.is_even_split(call):  # the pieces look at the same memory
                 slots.update(call.outs)
         if slots.intersection((*recorded.new_states, recorded.output, *self.lists)) or not all(
-            (call.fused and not {*call.op.program.inputs}.intersection(call.op.program.results))
-            or recorded.product_of(call) or recorded.is_even_split(call)
-            for call in recorded.calls if slots.intersection(call.refs)
-        ):  # fmt: skip
+            recorded.makes_anew(call) or recorded.is_even_split(call)
+            for call in recorded.calls
+            if slots.intersection(call.refs)
+        ):
             return ""
         if len(readers) == 1 and readers[0].refs.count(slot) == 1:
             self.scratch.add(slot)

@@ -269,7 +269,7 @@ def _find_gates(program: Program, small: set[str]) -> dict[int, Gates]:
         if any(len(steps) != 1 or steps[0].op.name not in ("sigmoid", "tanh") for steps in readers):
             continue
         values = [steps[0].name for steps in readers]
-        if small.isdisjoint(pieces) and not {*values, *pieces}.intersection(program.results):
+        if small.isdisjoint(pieces) and not {*pieces}.intersection(program.results):
             found[int(argument[1:])] = Gates(argument, values, [s[0].op.name == "sigmoid" for s in readers])
     return found
 

@@ -266,7 +266,13 @@ def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...]) -> tuple[Any]:
     found: Any = None
     if of_y is not None:
         along, mean = _sums(of_y, axes, y) * per_element, _sums(of_y, axes) * per_element
-        found = (of_y - mean - y * along) * scale
+        if isinstance(along, Value):
+            found = (of_y - mean - y * along) * scale
+        else:  # in one piece of memory
+            found = y * -along
+            found += of_y
+            found -= mean
+            found *= scale
     if of_scale is not None:  # only where gradients have gradients
         other = y * (scale * scale * of_scale * -per_element)
         found = other if found is None else found + other
