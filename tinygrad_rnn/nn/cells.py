@@ -91,7 +91,7 @@ class Cell(Module):
     """
 
     static = (
-        False  # whether step does the same at every time step: Recurrent then reads it once, see ops/loop.py
+        False  # whether step does the same at every time step: Recurrent then reads it once, see ops/loop/
     )
     projects_anew = False  # whether project gives memory that nobody else looks at: steps may write there
     init = "default"  # how reset_parameters fills the weights; "torch" is the other way

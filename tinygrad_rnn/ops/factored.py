@@ -8,7 +8,7 @@ times a factor, where the factors are made of forward values alone. For an LSTM:
     d_o, d_c0 = g_h * [tanh(c) * o * (1 - o)], d_c * [f]
 
 Over many time steps the factors, in brackets, wait for no gradient: a loop works them out for many steps at
-once, and is left with the few products that do wait (loop_code.py).
+once, and is left with the few products that do wait (loop/backward.py).
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def linear(xp: Any, x: Array, weight: Array) -> Array:
 
 # The gradients of a left factor, which for matrices are g @ b^T.
 LEFT = {_left_gradient, _mat1_gradient}
-# Given the rows of many uses below each other, these give their sum, which loop_code.py relies on.
+# Given the rows of many uses below each other, these give their sum, which loops rely on.
 BY_ROWS = {_right_gradient, _mat2_gradient, _weight_gradient}
 
 

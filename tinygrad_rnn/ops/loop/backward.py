@@ -1,60 +1,33 @@
-"""The Python code of a recorded step, all time steps backwards. See loop_code.py.
+"""The Python code of a recorded step, all time steps backwards. See text.py.
 
 Steps are gone through from the last to the first, in blocks of some steps. At the start of a block the
-factors of its pointwise functions are computed for all its steps (factored.py); what is left for each step is
-to multiply the gradients by them, and the products.
+factors of its pointwise functions are computed for all its steps (../factored.py, and factors.py here); what
+is left for each step is to multiply the gradients by them, and the products.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .codegen import Program, compiled
-from .factored import Factored, Terms
-from .linalg import BY_ROWS, LEFT
-from .loop_code import call_of, flat, function, wide
+from ..factored import Factored, Terms
+from ..linalg import BY_ROWS, LEFT
+from .factors import Factors, Place
+from .text import call_of, flat, function, wide
 
 if TYPE_CHECKING:
-    from .loop import Recorded
+    from .plan import Recorded
 
 BLOCK = 1 << 16  # numbers that the factors of a block may have: they should stay in the cache
 ALIKE = 512  # rows of all steps from which on a weight is worth transposing for them
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the gradients of a slot go, at every step: into piece `j` of `n` of the array `rows`."""
-
-    rows: str
-    j: int = 0
-    n: int = 1
-
-    def whole(self) -> str:
-        """The piece at all steps."""
-        return self.rows if self.n == 1 else f"{self.rows}_{self.j}"
-
-    def at_step(self) -> str:
-        return f"{self.whole()}[t]"
-
-    def wide(self, n: int) -> str:
-        """This piece and those that follow, n together, below each other."""
-        apart = f"{self.rows}.reshape(*{self.rows}.shape[:-1], {self.n}, -1)"
-        return f"{apart}[..., {self.j}:{self.j + n}, :].swapaxes(1, 2)"
-
-    def cuts(self, size: str) -> list[str]:
-        """The lines that make views of the pieces, for all steps."""
-        pieces = [f"{self.rows}_{j} = {self.rows}[..., {j} * m:{j + 1} * m]" for j in range(self.n)]
-        return [f"m = {size} // {self.n}", *pieces] if self.n > 1 else []
-
-
 def backward(recorded: Recorded, of_outputs: bool) -> Callable[..., Any]:
     """The code of all steps backwards; `of_outputs`: whether the outputs have gradients."""
-    return _Backward(recorded, of_outputs).made
+    return Backward(recorded, of_outputs).made
 
 
-class _Backward:
+class Backward:
     """Writes the code of the way back, call by call."""
 
     def __init__(self, recorded: Recorded, of_outputs: bool) -> None:
@@ -73,7 +46,7 @@ class _Backward:
         for call in recorded.back:
             for ref, parent in zip(call.refs, call.parents, strict=True):
                 self.n_uses[ref] = self.n_uses.get(ref, 0) + bool(parent)
-        self.pieces: dict[int, _Place] = {}  # of what a split made
+        self.pieces: dict[int, Place] = {}  # of what a split made
         for number, call in enumerate(recorded.back):
             if recorded.is_even_split(call) and call.parents[0] is not None:
                 self._place_pieces(f"D{number}_0", call)
@@ -111,16 +84,16 @@ class _Backward:
 
     # ------------------------------------------------------------ values
 
-    def _value(self, slot: int) -> str:
+    def value(self, slot: int) -> str:
         """The value of a slot at a step."""
         self.read.add(slot)
         return f"s{slot}"
 
-    def _values(self, slot: int) -> str | None:
+    def values(self, slot: int) -> str | None:
         """The values of a slot at the steps of a block, where they lie below each other."""
         recorded = self.recorded
         if not recorded.varies(slot):
-            return self._value(slot)
+            return self.value(slot)
         if (
             slot not in recorded.chunks
             and recorded.stored.get(slot) != "rows"
@@ -130,7 +103,7 @@ class _Backward:
         self.read_whole.add(slot)
         return f"{'P' if slot in recorded.befores else 'S'}{slot}[block]"
 
-    def _piece(self, call: Any, i: int, value: Callable[[int], str | None]) -> str | None:
+    def piece(self, call: Any, i: int, value: Callable[[int], str | None]) -> str | None:
         """What a reverse program reads: a result, an argument, or a piece of one."""
         n_outputs = len(call.op.outputs)
         if i < n_outputs:
@@ -167,12 +140,12 @@ class _Backward:
         if form is None or not self._by_factors(number, call, present, own, form):
             self._by_program(number, call, present, own)
 
-    def _rows_of(self, number: int, call: Any, i: int, over: int | None = None) -> _Place:
+    def _rows_of(self, number: int, call: Any, i: int, over: int | None = None) -> Place:
         """The memory for the gradients of an argument at all steps: that of the slot `over`, which is as
         large, if what is kept may be written over because the node is about to be freed.
         """
         ref, n = call.refs[i], call.op.pieces[i]
-        place = _Place(f"D{number}_{i}", 0, n)
+        place = Place(f"D{number}_{i}", 0, n)
         shape = call.outs[0] if call.op.is_row(i) else ref  # a bias: summed over all steps at last
         fresh = f"lend((len(order), *shapes[{shape}]), dtypes[{ref}])"
         if over is not None:
@@ -197,12 +170,12 @@ class _Backward:
         # Which result or piece has a value: results, without the wholes behind them, then pieces.
         where = {name: i for i, name in enumerate((*call.op.outputs, *call.op.program.inputs))}
         reads = form.factors.outside()
-        values = [self._piece(call, where[name], self._values) for name in reads]
+        values = [self.piece(call, where[name], self.values) for name in reads]
         if any(value is None for value in values):
             return False
         given = (self.found[out] for out in call.outs if out in self.found)
         gradients = {f"g{k}": expression for k, expression in enumerate(given)}
-        work = _Factors(self, number, call, form, gradients, where)
+        work = Factors(self, number, call, form, gradients, where)
         for name, terms in form.sums.items():
             gradients[name] = work.total(terms)
         results = iter(form.results)
@@ -227,8 +200,8 @@ class _Backward:
                 if rows is None:
                     rows = made[key] = self._rows_of(number, call, i, work.dead_gates(i, to_places)).rows
                     for j, t in enumerate(terms_of):
-                        work.put(t, _Place(rows, j, n))
-                        pieces[key[j]] = _Place(rows, j, n).whole()
+                        work.put(t, Place(rows, j, n))
+                        pieces[key[j]] = Place(rows, j, n).whole()
                 waiting.append((i, rows))
             elif ref in self.places:
                 work.put(terms_of[0], self.places[ref])
@@ -251,7 +224,7 @@ class _Backward:
         """By the reverse program as it stands, step by step."""
         given = [self.found[out] for out in call.outs if out in self.found]
         program, outside, run = call.op.reverse_of(present, call.needs, tuple(own))
-        values = given + [str(self._piece(call, i, self._value)) for i in outside.values()]
+        values = given + [str(self.piece(call, i, self.value)) for i in outside.values()]
         places, k = [], 0
         results: list[tuple[int, int, str, int]] = []
         for i, (ref, n, need) in enumerate(zip(call.refs, call.op.pieces, call.needs, strict=True)):
@@ -259,7 +232,7 @@ class _Backward:
                 continue
             if n > 1 or i in own:
                 place = self._rows_of(number, call, i)
-                places += [_Place(place.rows, j, n).at_step() for j in range(n)]
+                places += [Place(place.rows, j, n).at_step() for j in range(n)]
                 results.append((i, ref, place.rows, k))
             elif program.results[k] is not None:
                 results.append((i, ref, "", k))
@@ -294,7 +267,7 @@ class _Backward:
         (ref,), n = call.refs, len(call.outs)
         self.head.append(f"{rows} = lend((len(order), *shapes[{ref}]), dtypes[{ref}])")
         for j, out in enumerate(call.outs):
-            self.pieces[out] = _Place(rows, j, n)
+            self.pieces[out] = Place(rows, j, n)
         self.head += self.pieces[call.outs[0]].cuts(f"shapes[{ref}][-1]")
 
     def _split(self, number: int, call: Any) -> None:
@@ -320,7 +293,7 @@ class _Backward:
             values = [f"({', '.join(gs)},)" if call.several else gs[0]]
             for v in call.values:
                 several = isinstance(v, tuple)
-                values.append(f"({''.join(self._value(i) + ',' for i in v)})" if several else self._value(v))
+                values.append(f"({''.join(self.value(i) + ',' for i in v)})" if several else self.value(v))
             self.scope[f"op{number}"], self.scope[f"p{number}"] = op, call.parents
             self.lines.append(f"r = op{number}.gradients([{', '.join(values)}], p{number})")
             for i, (ref, parent) in enumerate(zip(call.refs, call.parents, strict=True)):
@@ -344,7 +317,7 @@ class _Backward:
                 self._add(ref, name)
             else:
                 self.scope[f"q{number}_{i}"] = rule
-                given = [g if r == self.recorded.gradient else self._value(r) for r in reads]
+                given = [g if r == self.recorded.gradient else self.value(r) for r in reads]
                 for k, r in enumerate(reads):
                     if self.recorded.row_beside_rows(call, r):
                         self.head.append(wide(r, out))
@@ -363,7 +336,7 @@ class _Backward:
             return False
         weight = product[1]
         self.head += [
-            f"w{number} = {self._value(weight)}.T",
+            f"w{number} = {self.value(weight)}.T",
             f"if len(order) * shapes[{ref}][0] >= {ALIKE}: w{number} = xp.ascontiguousarray(w{number})",
         ]
         return True
@@ -377,7 +350,7 @@ class _Backward:
         moving = [r for r in reads if r != recorded.gradient and recorded.varies(r)]
         if len(moving) != 1 or recorded.ndims[moving[0]] != 2 or recorded.ndims[out] != 2:
             return False
-        rows = self._values(moving[0])
+        rows = self.values(moving[0])
         if rows is None:
             return False
         self.scope[f"q{number}_{i}"] = rule
@@ -457,151 +430,6 @@ class _Backward:
         new = recorded.new_states[slot - 1]  # a state: what the step before has made
         index = "t - order.step" if recorded.stored[new] == "rows" else "i - 1"
         return f"S{new}[{index}] if i else I{slot}"
-
-
-class _Factors:
-    """Gradients of one call as sums of gradients times factors."""
-
-    def __init__(
-        self,
-        back: _Backward,
-        number: int,
-        call: Any,
-        form: Factored,
-        gradients: dict[str, str],
-        where: dict[str, int],
-    ) -> None:
-        self.back, self.number, self.call, self.form = back, number, call, form
-        self.gradients, self.where = gradients, where
-        self.computed = {step.name for step in form.factors.steps}
-        self.wanted: list[tuple[str, str]] = []  # factors, and where their values for a block go
-        self.single: dict[str, str] = {}  # factors that lie by themselves
-        self.puts: list[tuple[_Place, str, str]] = []  # place, gradient, factor: products to come
-        self.n_names = 0
-
-    def _name(self) -> str:
-        self.n_names += 1
-        return f"v{self.number}_{self.n_names}"
-
-    def _memory(self, n: int) -> str:
-        """Memory for n factors of a block."""
-        name, out = self._name().upper(), self.call.outs[0]
-        pieces = f"{n}, " if n > 1 else ""
-        self.back.head.append(f"{name} = xp.empty((n_block, {pieces}*shapes[{out}]), dtypes[{out}])")
-        self.back.sizes.append(f"{n} * size(shapes[{out}])")
-        self.back.scope["size"] = _size
-        return name
-
-    def _factor(self, name: str) -> str:
-        """The expression of a factor at a step."""
-        if name not in self.computed:
-            return str(self.back._piece(self.call, self.where[name], self.back._value))
-        if name not in self.single:
-            self.single[name] = self._memory(1)
-            self.wanted.append((name, f"{self.single[name]}[:end - begin]"))
-        return f"{self.single[name]}[t - first]"
-
-    def total(self, terms: Terms, name: str = "", out: str = "") -> str:
-        """The lines that add up terms, and the expression of the sum, which may be a gradient itself."""
-        name = name or self._name()
-        to = f", out={out}" if out else ""
-        lines, sum_ = self.back.lines, ""
-        for base, (number, factor) in terms.items():
-            g = self.gradients[base]
-            if factor is not None:
-                lines.append(f"p = x_multiply({g}, {self._factor(factor)}{to if not sum_ else ''})")
-                g = "p"
-            elif number not in (1.0, -1.0) or (number == -1.0 and not sum_):
-                lines.append(f"p = x_multiply({g}, {number!r}{to if not sum_ else ''})")
-                g, number = "p", 1.0
-            if not sum_:
-                sum_ = g
-            else:
-                ufunc, to_p = "add" if number == 1.0 else "subtract", ", out=p" if g == "p" else ""
-                lines.append(f"{name} = x_{ufunc}({sum_}, {g}{to or to_p})")
-                sum_ = name
-            if sum_ == "p":
-                lines.append(f"{name} = p")
-                sum_ = name
-        if out and sum_ != name:
-            lines.append(f"{out} = {sum_}")
-        return sum_
-
-    def put(self, terms: Terms | None, place: _Place) -> None:
-        """Sums terms up where they are wanted; a product of a gradient and a factor at the end, with those
-        that go beside it.
-        """
-        if terms is None:
-            self.back.head.append(f"{place.whole()}[...] = 0")
-            return
-        ((base, (_, factor)), *more) = terms.items()
-        if more or factor is None:
-            self.total(terms, out=place.at_step())
-        else:
-            self.puts.append((place, base, factor))
-
-    def dead_gates(self, i: int, to_places: Iterable[Terms | None]) -> int | None:
-        """The slot of the gates of argument i, where they are kept as a whole and nothing reads them after
-        the factors and the sums of a step are known; `to_places` are the products that are written last.
-        """
-        call, recorded = self.call, self.back.recorded
-        if i not in call.op.gates:
-            return None
-        slot: int = call.outs[len(call.op.outputs) + [*call.op.gates].index(i)]
-        named = {f for terms in to_places if terms for _, f in terms.values() if f is not None}
-        direct = {self.where[name] for name in named - self.computed}
-        return None if slot not in recorded.stored or direct.intersection(call.op.chunks) else slot
-
-    def finish(self, reads: Sequence[str], values: Sequence[str]) -> None:
-        """Writes the products, and the code of the factors."""
-        lines = self.back.lines
-        self.puts.sort(key=lambda put: (put[0].rows, put[0].j))
-        for base, places in self._neighbours():
-            g = self.gradients[base]
-            (first, factor), n = places[0], len(places)
-            if n == 1:
-                lines.append(f"x_multiply({g}, {self._factor(factor)}, out={first.at_step()})")
-                continue
-            memory = self._memory(n)
-            self.wanted += [(factor, f"{memory}[:end - begin, {k}]") for k, (_, factor) in enumerate(places)]
-            view = f"E{self.number}_{self.n_names}"
-            self.back.head.append(f"{view} = {first.wide(n)}")
-            lines.append(f"x_multiply({g}, {memory}[t - first], out={view}[t])")
-        if self.wanted:
-            program = Program([], "k", self.form.factors.steps, [name for name, _ in self.wanted])
-            small = {
-                *self.call.op.small,
-                *(r for r, v in zip(reads, values, strict=True) if "block" not in v),
-            }
-            program = program.without_dead_steps()
-            outside = program.outside()
-            run = compiled(program, outside, range(len(self.wanted)), program.only_from(small))
-            self.back.scope[f"c{self.number}"] = run
-            of = dict(zip(reads, values, strict=True))
-            given = ", ".join(of[name] for name in outside)
-            into = ", ".join(place for _, place in self.wanted)
-            self.back.of_block.append(f"c{self.number}(xp, [{given}], [{into}])")
-
-    def _neighbours(self) -> Iterable[tuple[str, list[tuple[_Place, str]]]]:
-        """Products by the same gradient whose places are beside each other."""
-        run: list[tuple[_Place, str]] = []
-        before = ""
-        flat = self.back.recorded.ndims[self.call.outs[0]] != 2
-        for place, base, factor in self.puts:
-            if run and (flat or (place.rows, place.j, base) != (run[-1][0].rows, run[-1][0].j + 1, before)):
-                yield before, run
-                run = []
-            run.append((place, factor))
-            before = base
-        if run:
-            yield before, run
-
-
-def _size(shape: Sequence[int]) -> int:
-    n = 1
-    for m in shape:
-        n *= m
-    return n
 
 
 def _is_identity(rule: Any, reads: list[int], gradient: int) -> bool:
