@@ -8,15 +8,14 @@ is left for each step is to multiply the gradients by them, and the products.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..factored import Factored, Terms
 from ..linalg import BY_ROWS, LEFT
 from .factors import Factors, Place
+from .plan import Recorded
 from .text import call_of, flat, function, wide
-
-if TYPE_CHECKING:
-    from .plan import Recorded
+from .writer import Writer
 
 BLOCK = 1 << 16  # numbers that the factors of a block may have: they should stay in the cache
 ALIKE = 512  # rows of all steps from which on a weight is worth transposing for them
@@ -24,24 +23,19 @@ ALIKE = 512  # rows of all steps from which on a weight is worth transposing for
 
 def backward(recorded: Recorded, of_outputs: bool) -> Callable[..., Any]:
     """The code of all steps backwards; `of_outputs`: whether the outputs have gradients."""
-    return Backward(recorded, of_outputs).made
+    key = ("back", of_outputs)
+    if key not in recorded.codes:
+        recorded.codes[key] = Backward(recorded, of_outputs).made
+    return recorded.codes[key]
 
 
-class Backward:
+class Backward(Writer):
     """Writes the code of the way back, call by call."""
 
     def __init__(self, recorded: Recorded, of_outputs: bool) -> None:
-        self.recorded = recorded
-        self.head: list[str] = []
-        self.of_block: list[str] = []  # what is done once for each block of steps
-        self.lines: list[str] = []
-        self.tail: list[str] = []
-        self.scope: dict[str, Any] = {}
-        self.read: set[int] = set()  # slots whose values the code reads at each step
-        self.read_whole: set[int] = set()  # and for many steps at once
+        super().__init__(recorded)
         self.found: dict[int, str] = {}  # the expression of each slot's gradient
         self.rows: dict[int, str] = {}  # where the gradients of a slot at all steps lie below each other
-        self.sizes: list[str] = []  # how many numbers a step's factors have
         self.n_uses: dict[int, int] = {}
         for call in recorded.back:
             for ref, parent in zip(call.refs, call.parents, strict=True):
@@ -81,41 +75,6 @@ class Backward:
             self.found[slot] = expression
             if rows:
                 self.rows[slot] = rows
-
-    # ------------------------------------------------------------ values
-
-    def value(self, slot: int) -> str:
-        """The value of a slot at a step."""
-        self.read.add(slot)
-        return f"s{slot}"
-
-    def values(self, slot: int) -> str | None:
-        """The values of a slot at the steps of a block, where they lie below each other."""
-        recorded = self.recorded
-        if not recorded.varies(slot):
-            return self.value(slot)
-        if (
-            slot not in recorded.chunks
-            and recorded.stored.get(slot) != "rows"
-            and slot not in recorded.befores
-        ):
-            return None
-        self.read_whole.add(slot)
-        return f"{'P' if slot in recorded.befores else 'S'}{slot}[block]"
-
-    def piece(self, call: Any, i: int, value: Callable[[int], str | None]) -> str | None:
-        """What a reverse program reads: a result, an argument, or a piece of one."""
-        n_outputs = len(call.op.outputs)
-        if i < n_outputs:
-            return value(call.outs[i])
-        i -= n_outputs
-        for ref, n in zip(call.refs, call.op.pieces, strict=True):
-            if i < n:
-                name = value(ref)
-                m = f"shapes[{ref}][-1] // {n}"
-                return name if n == 1 or name is None else f"{name}[..., {i} * ({m}):{i + 1} * ({m})]"
-            i -= n
-        raise AssertionError("a place beyond the arguments")
 
     def _fitting(self, ref: int, name: str) -> None:
         """The line that brings a gradient to the shape and type of what it belongs to."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..codegen import Program, compiled
 from ..factored import Factored, Terms
-
-if TYPE_CHECKING:
-    from .backward import Backward
+from .writer import Writer
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Factors:
 
     def __init__(
         self,
-        back: Backward,
+        back: Writer,
         number: int,
         call: Any,
         form: Factored,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .plan import Recorded
 from .text import apart, call_of, function, wide
-
-if TYPE_CHECKING:
-    from .plan import Recorded
 
 
 def forward(recorded: Recorded, keep: bool) -> Callable[..., Any]:
     """The code of all steps forward. With `keep`, what rules read is stored; else the outputs alone."""
-    return _Forward(recorded, keep).made
+    if keep not in recorded.codes:
+        recorded.codes[keep] = _Forward(recorded, keep).made
+    return recorded.codes[keep]
 
 
 class _Forward:

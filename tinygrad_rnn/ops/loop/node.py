@@ -30,6 +30,8 @@ from ...engine import Value, mode
 from ...engine.accumulate import Sum, Summand
 from ...engine.graph import Node, Output, sum_to
 from ..shape import concat
+from .backward import backward
+from .forward import forward
 from .plan import Recorded, recorded_before
 from .recording import Recorder
 
@@ -128,7 +130,7 @@ class Loop:
             for slot, kind in recorded.stored.items():
                 if kind == "list":
                     stored[slot] = []
-        finals = recorded.forward(keep)(
+        finals = forward(recorded, keep)(
             xp, xs, states, template, self.order, outputs, stored, shapes, recorded.dtypes
         )
         finals = [xp.array(s) if type(s) is xp.array_type else s for s in finals]
@@ -226,7 +228,7 @@ class Loop:
             xp.zeros(shapes[slot], recorded.dtypes[slot]) if g is None else g
             for slot, g in zip(recorded.new_states, gs[1 : 1 + len(recorded.new_states)], strict=True)
         ]
-        run = recorded.backward(of_outputs is not None)
+        run = backward(recorded, of_outputs is not None)
         spent = self.alone and mode.current().frees
         given = (xp, stored, befores, spent, of_outputs, states, template, self.order)
         of_xs, states = run(*given, shapes, recorded.dtypes, self._fitted, add)

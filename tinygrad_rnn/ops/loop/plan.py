@@ -8,8 +8,6 @@ from typing import Any
 
 from ...backend import array_module
 from ..codegen import UFUNCS
-from .backward import backward
-from .forward import forward
 from .recording import Call, Recorder, Slots
 
 _known: OrderedDict[Any, Recorded] = OrderedDict()  # steps that were read, the latest last
@@ -102,7 +100,7 @@ class Recorded:
         self.back = [call for call in reversed(self.calls) if any(call.parents)]
         self.differentiable = any(self.needs[slot] for slot in sources)
         self._find_stored()
-        self._codes: dict[Any, Callable[..., Any]] = {}
+        self.codes: dict[Any, Callable[..., Any]] = {}  # made of it, by forward.py and backward.py
 
     def _find_stored(self) -> None:
         self.stored: dict[int, str] = {}  # slot -> "rows" or "list"
@@ -213,15 +211,3 @@ class Recorded:
         if call.fused or call.op.name != "split" or self.ndims[call.refs[0]] != 2:
             return False
         return call.settings["axis"] == 1 and len({*call.settings["sizes"]}) == 1
-
-    def forward(self, keep: bool) -> Callable[..., Any]:
-        """The code of all steps forward."""
-        if keep not in self._codes:
-            self._codes[keep] = forward(self, keep)
-        return self._codes[keep]
-
-    def backward(self, of_outputs: bool) -> Callable[..., Any]:
-        """The code of all steps backwards."""
-        if ("back", of_outputs) not in self._codes:
-            self._codes["back", of_outputs] = backward(self, of_outputs)
-        return self._codes["back", of_outputs]
