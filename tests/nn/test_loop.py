@@ -259,6 +259,40 @@ def test_rows_that_end_after_many_steps():
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("lengths", [[5, 9, 14], [14, 4], [4, 4, 9, 9], [9, 4, 0]])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_step_that_was_read_holds_for_other_numbers_of_rows(name, lengths, reverse):
+    cell = MAKERS[name]()  # of hidden size 2, which is also a number of rows
+    layer, n = nn.Recurrent(cell, reverse=reverse), len(lengths)
+    x = tg.randn(14, n, 3, dtype="float64", requires_grad=True)
+    state = nn.cells.map_state(lambda s: tg.randn(1, *s.shape, dtype="float64"), cell.initial_state(n, x))
+    for s in tg.nn.scan.flattened(state):
+        s.requires_grad = True
+    fast = everything(layer, x, state, lengths, 1)
+    cell.static = False
+    slow = everything(layer, x, state, lengths, 1)
+    for a, b in zip(fast, slow, strict=True):
+        if a is not None and b is not None:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
+
+
+class Averaging(nn.RNNCell):
+    """A step in which rows have to do with each other, and with how many there are."""
+
+    static = True
+
+    def step(self, px, h):
+        return super().step(px, h) + h.mean(0, keepdims=True) * px.shape[0]
+
+
+def test_a_step_over_all_rows_is_read_anew():
+    layer, x = nn.Recurrent(Averaging(3, 2, dtype="float64")), tg.randn(14, 3, 3, dtype="float64")
+    fast = layer(x, lengths=[14, 9, 4])[0].numpy().copy()
+    layer.cells[0].static = False
+    np.testing.assert_allclose(fast, layer(x, lengths=[14, 9, 4])[0].numpy(), rtol=1e-9, atol=1e-12)
+
+
 def test_gradients_do_not_lie_in_each_others_memory():
     layer, x = nn.LSTM(3, 2), tg.randn(6, 4, 3, requires_grad=True)
     layer(x)[0].sum().backward()

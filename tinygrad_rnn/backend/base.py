@@ -62,6 +62,10 @@ class ArrayModule:
         """An empty array for the values of many time steps."""
         return self.empty(shape, dtype)
 
+    def below(self, arrays: Sequence[Array]) -> Array:
+        """Matrices below each other."""
+        return self.concatenate(arrays, 0)
+
     def product(self, a: Array, b: Array, add: Array | None = None) -> Array:
         """a @ b of two matrices, and the sum of that and `add`, which may be a row."""
         y = self.matmul(a, b)

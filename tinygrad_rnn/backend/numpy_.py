@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ class NumPyModule(ArrayModule):
     library = np
 
     lend = staticmethod(memory.lend)  # fresh memory is slow here
+
+    def below(self, arrays: Sequence[Array]) -> Array:
+        """In memory that is lent."""
+        if any(a.dtype != arrays[0].dtype for a in arrays):
+            return super().below(arrays)
+        n = sum(a.shape[0] for a in arrays)
+        return np.concatenate(arrays, 0, out=memory.lend((n, *arrays[0].shape[1:]), arrays[0].dtype))
 
     def product(self, a: Array, b: Array, add: Array | None = None) -> Array:
         """Large products are written to memory that is lent, by blocks of rows, so that what is added comes

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..backend import array_module
@@ -92,7 +93,7 @@ def scan(
     if not rows or not rows[0]:  # every sequence is empty
         return cell.output(state)[:0], state
     stretches = [(n, len([*same])) for n, same in itertools.groupby(rows)]  # rows, and for how many steps
-    run: Any = _stretch
+    run: Any = partial(_stretch, memo={})  # the stretches differ in the number of rows alone
     if checkpoint_every:
         stretches = [part for n, n_steps in stretches for part in _parts(n, n_steps, checkpoint_every)]
         run = _stretch_again
@@ -144,7 +145,9 @@ def _backwards(run: Any, cell: Cell, xs: Any, state: State, stretches: Any) -> t
     return outputs[::-1], state
 
 
-def _stretch(cell: Cell, px: Tensor, state: State, n_steps: int, reverse: bool) -> tuple[Tensor, State]:
+def _stretch(
+    cell: Cell, px: Tensor, state: State, n_steps: int, reverse: bool, memo: dict[str, Any] | None = None
+) -> tuple[Tensor, State]:
     """Some steps of equal size: as one node where the cell allows it, else one by one."""
     now = mode.current()
     if cell.static and now.fused and not now.debug and n_steps > 3:
@@ -153,7 +156,7 @@ def _stretch(cell: Cell, px: Tensor, state: State, n_steps: int, reverse: bool) 
             new = cell.step(x, unflattened(state, states))
             return cell.output(new), flattened(new)
 
-        done = loop(step, px, flattened(state), n_steps, reverse, scratch=cell.projects_anew)
+        done = loop(step, px, flattened(state), n_steps, reverse, scratch=cell.projects_anew, memo=memo)
         if done is not None:
             return done[0], unflattened(state, done[1])  # type: ignore[return-value]
     outputs = []

@@ -132,22 +132,24 @@ class Gates:
         latest: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
 
         def constants(xp: Any, shape: tuple[int, ...], dtype: Any, apart: bool) -> tuple[Any, Any]:
-            key = (xp, shape, dtype, apart)
+            key = (xp, shape[1:], dtype, apart)
             found = latest.get(key)
-            if found is None:
+            n = shape[0]
+            if found is None or found[0].shape[0] < n:
                 size = shape[-1] // len(self.values)
                 row = xp.asarray(
                     [0.5 if s else 0.0 for s in self.is_sigmoid for _ in range(size)], dtype=dtype
                 )
                 scale, shift = (xp.ascontiguousarray(xp.broadcast_to(r, shape)) for r in (1 - row, row))
                 if apart:
-                    shift = xp.ascontiguousarray(
-                        shift.reshape(shape[0], len(self.values), size).swapaxes(0, 1)
-                    )
+                    shift = xp.ascontiguousarray(shift.reshape(n, len(self.values), size).swapaxes(0, 1))
                 found = latest[key] = (scale, shift)
                 while len(latest) > 4:  # as large as a step's gates: some shapes at a time
                     latest.popitem(last=False)
-            return found
+            scale, shift = found
+            if scale.shape[0] == n:
+                return found
+            return scale[:n], shift[:, :n] if apart else shift[:n]  # fewer rows than before
 
         return constants
 

@@ -26,11 +26,18 @@ class Product(Summand):
     def total(cls, terms: list[Product]) -> Array:
         (rows, m), n = terms[0].a.shape, terms[0].g.shape[1]
         if len(terms) > 1 and _stacking_pays(rows, m, n):
-            terms = [cls(concat([t.a for t in terms]), concat([t.g for t in terms]))]
+            terms = [cls(_below([t.a for t in terms]), _below([t.g for t in terms]))]
         result = _times(terms[0].a.T, terms[0].g)
         for term in terms[1:]:
             result = result + _times(term.a.T, term.g)
         return result
+
+
+def _below(matrices: list[Array]) -> Array:
+    """Matrices, arrays or tensors, below each other."""
+    if any(isinstance(m, Value) for m in matrices):
+        return concat(matrices)
+    return array_module(matrices[0]).below(matrices)
 
 
 def _stacking_pays(rows: int, m: int, n: int) -> bool:

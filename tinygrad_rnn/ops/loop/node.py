@@ -45,14 +45,26 @@ def loop(
     n_steps: int,
     reverse: bool = False,
     scratch: bool = False,
+    memo: dict[str, Any] | None = None,
 ) -> tuple[Value, list[Value]] | None:
     """Runs `step` over the n_steps equal parts of xs along its first axis, or from the last to the first.
-    With `scratch` nobody else looks at the memory of xs, and it may be written in.
+    With `scratch` nobody else looks at the memory of xs, and it may be written in. Calls that are given one
+    `memo`, a dict that was empty at first, vouch for that their steps differ in the number of rows alone.
 
     Returns the outputs, joined along the first axis in the order of xs, and the last states; None where a
     step changes the shape or type of the state, so that not all steps are alike.
     """
     size = xs.array.shape[0] // n_steps
+    grad = mode.current().grad
+    arguments = [xs, *states]
+    needs = [grad and v.vertex is not None for v in arguments]
+    if memo:
+        recorder, sources, shapes = memo["recorder"].again(), memo["sources"], memo["shapes"]
+        shapes = [
+            shape if slot in memo["constants"] else (size, *shape[1:]) for slot, shape in enumerate(shapes)
+        ]
+        recorded = recorded_before(recorder, sources, needs, grad)
+        return Loop(recorded, recorder, shapes).run(arguments, n_steps, reverse, grad, scratch)
     recorder = Recorder()
     stand_ins = [recorder.input(xs.array[:size]), *(recorder.input(s.array) for s in states)]
     token = mode.start_recording(recorder.record)
@@ -67,10 +79,13 @@ def loop(
         return None
     sources = [recorder.slot_of(v) for v in (output, *new_states)]
     recorder.check()
-    grad = mode.current().grad
-    arguments = [xs, *states]
-    recorded = recorded_before(recorder, sources, [grad and v.vertex is not None for v in arguments], grad)
-    return Loop(recorded, recorder).run(arguments, n_steps, reverse, grad, scratch)
+    shapes = [getattr(getattr(v, "array", v), "shape", ()) for v in recorder.values]
+    if memo is not None and recorder.works_on_rows(size):
+        memo.update(
+            recorder=recorder.again(), sources=sources, shapes=shapes, constants={*recorder.constants}
+        )
+    recorded = recorded_before(recorder, sources, needs, grad)
+    return Loop(recorded, recorder, shapes).run(arguments, n_steps, reverse, grad, scratch)
 
 
 class Loop:
@@ -80,9 +95,9 @@ class Loop:
     variadic = False
     pulls = None  # one rule for all arguments: `gradients`
 
-    def __init__(self, recorded: Recorded, recorder: Recorder) -> None:
+    def __init__(self, recorded: Recorded, recorder: Recorder, shapes: list[Any]) -> None:
         self.recorded = recorded
-        self.shapes: list[Any] = [getattr(getattr(v, "array", v), "shape", ()) for v in recorder.values]
+        self.shapes: list[Any] = [*shapes]  # by slot
         self.template = recorded.slots.template.copy()
         for slot, refs in recorded.slots.of_shapes:
             shapes = self.shapes

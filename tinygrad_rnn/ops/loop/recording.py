@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ...backend import Array
 from ...engine import Value
 from ...engine.graph import Leaf, Primitive
+from .. import elementwise
 from ..pointwise import Fused
 
 
@@ -51,6 +53,23 @@ class Recorder:
         alike = [getattr(getattr(a, "array", None), "shape", ()) == shape for a in args]
         self.calls.append(Call(op, refs, settings, outs, several, alike))
 
+    def again(self) -> Recorder:
+        """The same record with calls that nothing was worked out for."""
+        record = copy.copy(self)
+        record.calls = [Call(c.op, c.refs, c.settings, [*c.outs], c.several, c.alike) for c in self.calls]
+        return record
+
+    def works_on_rows(self, n: int) -> bool:
+        """Whether each row of the n that the step was given goes its own way, and nothing has to do with how
+        many there are: then the record holds for fewer or more.
+        """
+        constants = {*self.constants}
+        for slot, value in enumerate(self.values):
+            shape = getattr(getattr(value, "array", value), "shape", ())
+            if (shape[:1] == (n,)) == (slot in constants):
+                return False
+        return all(call.works_on_rows(constants) for call in self.calls)
+
     def check(self) -> None:
         """Raises where a value of the step was taken out of the graph: it would be held still."""
         constants = {*self.constants}
@@ -89,6 +108,17 @@ class Call:
         self.fused = isinstance(op, Fused)
         self.needs: tuple[bool, ...] = ()
         self.rules: list[tuple[int, Any, list[int]]] = []  # argument, rule, the slots that it reads
+
+    def works_on_rows(self, constants: set[int]) -> bool:
+        """Whether each row of the results depends on one row of the arguments, or on constants."""
+        if self.fused:
+            return True
+        if self.op.name in ("matmul", "addmm"):
+            return self.refs[-2] not in constants
+        if self.op.name in ("split", "standardize"):
+            axes = self.settings.get("axes", (self.settings.get("axis"),))
+            return 0 not in axes
+        return not self.settings and self.op.forward.__module__ == elementwise.__name__
 
     def mark(self, needs: list[bool], is_float: Callable[[int], bool]) -> None:
         """Sets `parents`, and says of the results that they need gradients."""
