@@ -10,8 +10,7 @@ import numpy as np
 from . import memory
 from .base import Array, ArrayModule
 
-LARGE = 1 << 17  # numbers in a product from which on it is worth some care
-MANY = 512  # rows
+LARGE = 1 << 17  # numbers in a product from which on fresh memory for it is slow
 
 
 class NumPyModule(ArrayModule):
@@ -30,24 +29,12 @@ class NumPyModule(ArrayModule):
         return np.concatenate(arrays, 0, out=memory.lend((n, *arrays[0].shape[1:]), arrays[0].dtype))
 
     def product(self, a: Array, b: Array, add: Array | None = None) -> Array:
-        """Large products are written to memory that is lent, by blocks of rows, so that what is added comes
-        to each while it is in the cache. A transposed matrix is laid out anew where many rows are multiplied
-        by it, for OpenBLAS is faster on rows.
-        """
+        """Large products are written to memory that is lent."""
         n, m = a.shape[0], b.shape[1]
         if n * m < LARGE or a.dtype != b.dtype or (add is not None and add.dtype != a.dtype):
             return super().product(a, b, add)
-        if n >= MANY and b.flags.f_contiguous and not b.flags.c_contiguous:
-            b = np.ascontiguousarray(b)
-        y = memory.lend((n, m), a.dtype)
-        if add is None:
-            return np.matmul(a, b, out=y)
-        step = max(1, 2 * LARGE // m)
-        for i in range(0, n, step):
-            block = y[i : i + step]
-            np.matmul(a[i : i + step], b, out=block)
-            np.add(block, add if add.ndim < 2 else add[i : i + step], out=block)
-        return y
+        y = np.matmul(a, b, out=memory.lend((n, m), a.dtype))
+        return y if add is None else np.add(y, add, out=y)
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         return array
