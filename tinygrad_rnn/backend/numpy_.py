@@ -31,6 +31,8 @@ class NumPyModule(ArrayModule):
     def product(self, a: Array, b: Array, add: Array | None = None) -> Array:
         """Large products are written to memory that is lent."""
         n, m = a.shape[0], b.shape[1]
+        if n * m < LARGE and add is None:
+            return np.matmul(a, b)
         if n * m < LARGE or a.dtype != b.dtype or (add is not None and add.dtype != a.dtype):
             return super().product(a, b, add)
         y = np.matmul(a, b, out=memory.lend((n, m), a.dtype))

@@ -130,10 +130,14 @@ _FIXED = (int, type(None))
 def _is_ready(index: Any, n_axes: int) -> bool:
     """Whether an index is slices with plain bounds and nothing else, which need no look."""
     parts = index if type(index) is tuple else (index,)
-    return len(parts) <= n_axes and all(
-        type(p) is slice and type(p.start) in _FIXED and type(p.stop) in _FIXED and type(p.step) in _FIXED
-        for p in parts
-    )
+    if len(parts) > n_axes:
+        return False
+    for part in parts:
+        if type(part) is not slice or type(part.start) not in _FIXED or type(part.stop) not in _FIXED:
+            return False
+        if type(part.step) not in _FIXED:
+            return False
+    return True
 
 
 def clean_index(x: Array, index: Any) -> Any:

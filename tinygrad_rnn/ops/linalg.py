@@ -88,6 +88,8 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
 
 
 def _product(xp: Any, a: Array, b: Array, add: Array | None = None) -> Array:
+    if getattr(a, "ndim", 0) == 2 == getattr(b, "ndim", 0) and a.shape[1] == b.shape[0]:
+        return xp.product(a, b, add)  # the commonest, first
     if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
         raise ValueError("matmul: both arguments need at least one axis; use * for a number")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
