@@ -202,7 +202,7 @@ if TYPE_CHECKING:
     from .training.fit import fit
 
 # imported when asked for: whoever does not use them does not wait for them
-_MODULES = {"cuda", "data", "io", "training", "utils"}
+_MODULES = {"cuda", "data", "io", "testing", "training", "utils", "viz"}
 _NAMES = {"Generator": "data.generator", "fit": "training", "load": "io", "save": "io"}
 
 
