@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.backend import array_module
-from tinygrad_rnn.backend.numpy_ import LARGE
+from tinygrad_rnn.backend.numpy_ import LARGE, LONG
 
 pytestmark = pytest.mark.host
 SIZES = [(2, 3, 4), (LARGE // 64 + 5, 7, 64), (513, 300, 600), (1, 5, LARGE + 3), (3 * LARGE, 2, 1)]
@@ -40,3 +40,18 @@ def test_what_is_added_may_be_of_another_type():
     y = xp.product(a, np.ones((2, 4), "float32"), np.full(4, 0.25))
     assert y.dtype == np.float64
     assert (y == 2.25).all()
+
+
+@pytest.mark.parametrize("m", [1, 3, LONG - 1, LONG, 1000])
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_sums_along_rows(m, kind):
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((5, m)).astype(kind) for _ in range(2))
+    xp = array_module(x)
+    for given, terms in (((x,), x), ((x, y), x.astype("float64") * y)):
+        found = xp.row_sums(*given)
+        assert found.shape == (5, 1)
+        assert found.dtype == kind
+        expected = terms.astype("float64").sum(-1, keepdims=True)
+        tolerance = {"float16": 5e-2, "float32": 1e-4, "float64": 1e-12}[kind]
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)

@@ -11,6 +11,7 @@ from . import memory
 from .base import Array, ArrayModule
 
 LARGE = 1 << 17  # numbers in a product from which on fresh memory for it is slow
+LONG = 64  # numbers in a row
 
 
 class NumPyModule(ArrayModule):
@@ -58,8 +59,8 @@ class NumPyModule(ArrayModule):
         return np.reciprocal(y, out=y)
 
     def row_sums(self, x: Array, y: Array | None = None) -> Array:
-        """By BLAS, which is several times faster than adding along rows."""
-        if x.ndim != 2 or x.dtype == np.float16:
+        """Long rows by BLAS, which is several times faster than adding along them."""
+        if x.ndim != 2 or x.shape[1] < LONG or x.dtype.itemsize < 4:
             return super().row_sums(x, y)
         if y is None:
             return np.matmul(x, np.ones((x.shape[1], 1), x.dtype))
