@@ -1,6 +1,6 @@
 """The notes' language model, many to many: reads a text character by character, and says which comes next.
 
-    python examples/char_lm.py                                  # about three minutes on two cores
+    python examples/char_lm.py                                  # one to two minutes on two cores
     python examples/char_lm.py --text kjv                       # a quarter of an hour on two cores
     python examples/char_lm.py --text my.txt --cell gru
     python examples/char_lm.py --resume                         # goes on where Ctrl-C stopped it
