@@ -44,6 +44,28 @@ class Mixing(Cell):
         return tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(3))
 
 
+class Pieces(Cell):
+    """A state that is a piece of a piece of a product."""
+
+    static = True
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.w = nn.Parameter(tg.randn(hidden_size, 4 * hidden_size, dtype="float64"))
+
+    def project(self, x):
+        return x[..., : self.hidden_size]
+
+    def step(self, px, state):
+        a, b = tg.chunk(tg.addmm(tg.concat([px] * 4, -1), state[0], self.w), 2, axis=-1)
+        c, d = tg.chunk(a, 2, axis=-1)
+        e, _ = tg.chunk(b, 2, axis=-1)
+        return tg.tanh(d + e) * state[1], c
+
+    def initial_state(self, batch_size, like):
+        return tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(2))
+
+
 MAKERS = {
     "RNN": lambda: nn.RNNCell(3, 2, dtype="float64"),
     "relu": lambda: nn.RNNCell(3, 2, nonlinearity="relu", dtype="float64"),
@@ -53,6 +75,7 @@ MAKERS = {
     "GRU torch": lambda: nn.GRUCell(3, 2, reset_after=True, init="torch", dtype="float64"),
     "no bias": lambda: nn.GRUCell(3, 2, reset_after=True, bias=False, dtype="float64"),
     "mixing": lambda: Mixing(3, 2),
+    "pieces": lambda: Pieces(3, 2),
 }
 
 

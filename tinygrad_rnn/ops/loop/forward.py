@@ -58,7 +58,7 @@ class _Forward:
         outs = call.outs if self.keep else call.outs[: call.n_results]
         placed = [*call.op.writable, *range(len(call.op.outputs), len(call.outs))]
         into = [k for k in placed if k < len(outs) and outs[k] in self.rows]
-        scratch = frozenset(i for i in call.op.gates if self._is_scratch(call.refs[i]))
+        scratch = frozenset(i for i in call.op.gates if call.refs[i] in self.scratch)
         run = call.op.writing(tuple(into), len(outs), scratch)
         for ref, n in zip(call.refs, call.op.pieces, strict=True):
             if n > 1:
@@ -116,9 +116,9 @@ class _Forward:
         recorded = self.recorded
         readers = [call for call in recorded.calls if slot in call.refs]
         slots = {slot}
-        for call in readers:
-            if recorded.is_even_split(call):  # the pieces look at the same memory
-                slots.update(call.outs)
+        for call in recorded.calls:  # in their order, so that pieces of pieces are found
+            if slots.intersection(call.refs) and recorded.is_even_split(call):
+                slots.update(call.outs)  # they look at the same memory
         if slots.intersection((*recorded.new_states, recorded.output, *self.lists)) or not all(
             recorded.makes_anew(call) or recorded.is_even_split(call)
             for call in recorded.calls
@@ -129,10 +129,6 @@ class _Forward:
             self.scratch.add(slot)
         self.head.append(f"B{slot} = xp.empty(shapes[{slot}], dtypes[{slot}])")
         return f"B{slot}"
-
-    def _is_scratch(self, slot: int) -> bool:
-        """Whether a fused function may write in the memory of an argument."""
-        return slot in self.scratch
 
 
 def _pieces(call: Any) -> tuple[list[str], list[str]]:
