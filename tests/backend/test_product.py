@@ -55,3 +55,25 @@ def test_sums_along_rows(m, kind):
         expected = terms.astype("float64").sum(-1, keepdims=True)
         tolerance = {"float16": 5e-2, "float32": 1e-4, "float64": 1e-12}[kind]
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "shape", [(LONG - 1, 3), (LONG, 3), (1000, 1), (1000, 40), (10, 30, 7), (0, 4), (70, 0)]
+)
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_sums_of_columns(shape, kind, turned):
+    x = np.random.default_rng(0).standard_normal(shape).astype(kind)
+    x = np.swapaxes(x, 0, 1) if turned else x
+    found = array_module(x).column_sums(x)
+    assert found.shape == x.shape[-1:]
+    assert found.dtype == kind
+    expected = x.astype("float64").sum(tuple(range(x.ndim - 1)))
+    tolerance = {"float16": 1e-1, "float32": 1e-4, "float64": 1e-12}[kind]
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_sums_of_columns_keep_what_is_not_finite():
+    x = np.ones((2 * LONG, 3), "float32")
+    x[5, 1], x[7, 2] = np.inf, np.nan
+    np.testing.assert_array_equal(array_module(x).column_sums(x), [2 * LONG, np.inf, np.nan])

@@ -76,6 +76,10 @@ class ArrayModule:
         total: Array = (x if y is None else x * y).sum(axis=-1, keepdims=True)
         return total
 
+    def column_sums(self, x: Array) -> Array:
+        """The sums of floats over all axes but the last: (..., m) -> (m,)."""
+        return x.sum(axis=tuple(range(x.ndim - 1)))
+
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         raise NotImplementedError
 

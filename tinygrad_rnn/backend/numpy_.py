@@ -11,7 +11,7 @@ from . import memory
 from .base import Array, ArrayModule
 
 LARGE = 1 << 17  # numbers in a product from which on fresh memory for it is slow
-LONG = 64  # numbers in a row
+LONG = 64  # numbers from which on BLAS adds them up faster
 
 
 class NumPyModule(ArrayModule):
@@ -65,6 +65,14 @@ class NumPyModule(ArrayModule):
         if y is None:
             return np.matmul(x, np.ones((x.shape[1], 1), x.dtype))
         return np.vecdot(x, y)[:, None]
+
+    def column_sums(self, x: Array) -> Array:
+        """Of many rows by BLAS, in half the time."""
+        m = x.shape[-1]
+        if m < 2 or x.size < LONG * m or x.dtype.itemsize < 4 or not x.flags.c_contiguous:
+            return super().column_sums(x)
+        rows = x.reshape(-1, m)
+        return np.matmul(np.ones(rows.shape[0], x.dtype), rows)
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         rows = _one_integer_array(index)

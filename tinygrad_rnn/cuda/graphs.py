@@ -18,6 +18,7 @@ from ..backend.capture import Stale, capturing, on_host
 from ..backend.random import noting_draws
 from ..engine import graph as engine
 from ..engine import mark_changed, mode
+from ..engine.node import tick
 from ..tensor import Tensor
 
 _SEEN, _EAGER = "seen", "eager"
@@ -106,7 +107,7 @@ class _Graph:
     def __init__(self, xp: Any, step: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
         self._inputs, self._on_host = [t.array.copy() for t in tensors], on_host()
         own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
-        start = next(engine._clock)
+        start = tick()
 
         def run() -> Any:
             current = capturing.get()

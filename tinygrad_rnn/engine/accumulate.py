@@ -30,12 +30,12 @@ class Summand:
 class Sum:
     """The gradient of one place while it is being collected: an array, and lists of summands by kind."""
 
-    __slots__ = ("_array", "_dtype", "_owned", "_terms")
+    __slots__ = ("_dtype", "_terms", "array", "owned")
 
     def __init__(self, dtype: Any) -> None:
         self._dtype = dtype
-        self._array: Any = None
-        self._owned = False
+        self.array: Any = None  # what was added so far, without the summands
+        self.owned = False  # whether it is the sum's alone, to be added to in place
         self._terms: dict[type, list[Any]] | None = None
 
     def add(self, g: Any, create_graph: bool) -> None:
@@ -49,13 +49,13 @@ class Sum:
 
     def add_array(self, g: Any, create_graph: bool) -> None:
         """Adds an array, or under create_graph a tensor."""
-        if self._owned and not create_graph:
-            self._array += g
-        elif self._array is None:
-            self._array = g
+        if self.owned and not create_graph:
+            self.array += g
+        elif self.array is None:
+            self.array = g
         else:
-            self._array = self._array + g
-            self._owned = True
+            self.array = self.array + g
+            self.owned = True
 
     def total(self, create_graph: bool) -> Any:
         """The sum. Nobody else holds it."""
@@ -63,6 +63,6 @@ class Sum:
             for kind, terms in self._terms.items():
                 g = kind.total(terms)  # type: ignore[attr-defined]
                 self.add(g if g.dtype == self._dtype else g.astype(self._dtype), create_graph)
-                self._owned = True
+                self.owned = True
             self._terms = None
-        return self._array
+        return self.array

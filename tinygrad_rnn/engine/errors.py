@@ -102,7 +102,7 @@ def wrong_gradients(name: str, gradients: Any, n: int) -> TypeError:
     )
 
 
-def not_finite(name: str, arrays: list[Any], xp: Any) -> FloatingPointError:
+def not_finite(name: str, arrays: Sequence[Any], xp: Any) -> FloatingPointError:
     bad = [i + 1 for i, a in enumerate(arrays) if getattr(a, "dtype", None) is not None
            and a.dtype.kind == "f" and not bool(xp.isfinite(a).all())]  # fmt: skip
     came = f"; argument {bad[0]} had some already" if bad else "; its arguments were finite"

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 from operator import attrgetter, itemgetter
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import ref
@@ -32,91 +31,15 @@ from ..backend.capture import capturing
 from ..backend.dtypes import result_dtype
 from . import errors, mode
 from .accumulate import Sum, Summand
+from .node import Leaf, Node, Output, Value, Vertex, clock
+from .quick import NUMBERS, quick_call
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Rule = Callable[..., Any]
 
-_clock = count(1)  # dates nodes and in-place changes; next() is atomic, so threads may share it
 _current_mode = mode.current
 REGISTRY: dict[str, Primitive] = {}
-
-
-def tick() -> int:
-    """The time: later than every node there is."""
-    return next(_clock)
-
-
-class Value:
-    """An array and its place in a graph. `tinygrad_rnn.Tensor` adds the operators and methods to it."""
-
-    __slots__ = ("__weakref__", "array", "vertex")
-    array: Any
-    vertex: Vertex | None  # None: a constant
-    result: Any  # the class that primitives wrap their results in: Tensor; set by tensor.py
-
-
-class Leaf:
-    """The place of a tensor that requires a gradient and was not computed: a parameter. Gradients end up
-    here.
-    """
-
-    __slots__ = ("dtype", "grad", "shape")
-
-    def __init__(self, array: Any) -> None:
-        self.shape, self.dtype = array.shape, array.dtype
-        self.grad: Any = None
-
-
-class Node:
-    """One call of a primitive. It holds arrays and the places its arguments came from, never a tensor: no
-    cycles.
-    """
-
-    __slots__ = (
-        "dtype",
-        "grad",
-        "line",
-        "op",
-        "outputs",
-        "parents",
-        "retains_grad",
-        "shape",
-        "time",
-        "values",
-    )
-
-    def __init__(
-        self, op: Primitive, parents: Sequence[Vertex | None], values: list[Any], result: Any
-    ) -> None:
-        self.time = next(_clock)
-        self.op = op
-        self.parents: Sequence[Vertex | None] = parents
-        self.values: list[Any] | None = values  # [y, *arguments, *settings, *shapes]; None once freed
-        if type(result) is tuple:  # several results: shapes, dtypes and gradients are those of the Outputs
-            self.outputs: int | None = len(result)
-            self.shape: Any = None
-            self.dtype: Any = None
-        else:
-            self.outputs = None
-            self.shape, self.dtype = result.shape, result.dtype
-        self.retains_grad: Any = None  # True; or for several results a dict of weak references to Outputs
-        self.grad: Any = None
-        self.line: str | None = None  # where it was called, under debug()
-
-
-class Output:
-    """One of several results of a node."""
-
-    __slots__ = ("__weakref__", "dtype", "grad", "k", "node", "shape")
-
-    def __init__(self, node: Node, k: int, array: Any) -> None:
-        self.node, self.k = node, k
-        self.shape, self.dtype = array.shape, array.dtype
-        self.grad: Any = None
-
-
-Vertex = Leaf | Node | Output
 
 
 class Primitive:
@@ -152,6 +75,7 @@ class Primitive:
         self.has_rules = bool(self.rules) or self.joint is not None
         self.call: Callable[..., Any] = forward  # the op made of it, set by `primitive`
         self.drops: dict[int, tuple[int, ...]] = {}
+        self.keeps: dict[int, Callable[[Sequence[Any]], tuple[Any, ...]]] = {}
 
     def _reads(self, rule: Rule | None, place: dict[str, int]) -> list[int]:
         if rule is None:
@@ -189,20 +113,49 @@ class Primitive:
         self.drops[mask] = tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
         return self.drops[mask]
 
+    def find_keeps(self, mask: int) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+        """What makes [None, y, *arguments, ...] the values that a node keeps: None where no rule reads
+        one.
+        """
+        n_values = 1 + len(self.arguments) + self.has_extras * (len(self.settings) + len(self.arguments))
+        drops = self.find_drops(mask)
+        self.keeps[mask] = itemgetter(*(0 if j in drops else 1 + j for j in range(n_values)))
+        return self.keeps[mask]
 
-def _pull(rule: Rule | None, reads: list[int]) -> Callable[[Any, list[Any]], Any]:
+    def extras(self, settings: dict[str, Any], arrays: Sequence[Any]) -> list[Any]:
+        """What else rules read: the settings, and the arguments' shapes."""
+        chosen = {**self.defaults, **settings} if self.defaults else settings
+        shapes = [getattr(a, "shape", ()) for a in arrays]
+        return [*[chosen[name] for name in self.settings], *([tuple(shapes)] if self.variadic else shapes)]
+
+
+def same(g: Any, kept: Sequence[Any]) -> Any:
+    """The rule that hands the gradient on as it is."""
+    return g
+
+
+def _pull(rule: Rule | None, reads: list[int]) -> Callable[[Any, Sequence[Any]], Any]:
     """A rule as a function of the gradient and of all that its node keeps, of which it reads the places
     `reads`.
     """
     if rule is None:
         return lambda g, kept: None
     if not reads:
-        return lambda g, kept: rule(g)
+        return same if is_identity(rule) else lambda g, kept: rule(g)
     if len(reads) == 1:
         (i,) = reads
         return lambda g, kept: rule(g, kept[i])
     read = itemgetter(*reads)
     return lambda g, kept: rule(g, *read(kept))
+
+
+def is_identity(rule: Rule) -> bool:
+    """Whether a rule of the gradient alone hands it on."""
+    token = object()
+    try:
+        return rule(token) is token
+    except Exception:  # it does something with it
+        return False
 
 
 def primitive(
@@ -222,10 +175,9 @@ def primitive(
         spec = Primitive(forward, vjp)
         REGISTRY[spec.name] = spec
         n_expected = None if spec.variadic else len(spec.arguments)
-        variadic, has_rules, drops = spec.variadic, spec.has_rules, spec.drops
-        known, new = MODULES.get, Value.__new__
+        variadic, known = spec.variadic, MODULES.get
 
-        def op(*args: Any, **settings: Any) -> Any:
+        def general(*args: Any, **settings: Any) -> Any:
             arrays: list[Any] = []
             parents: list[Vertex | None] = []
             xp = dtype = None
@@ -248,7 +200,7 @@ def primitive(
                         if xp is not None:
                             raise errors.mixed_devices(spec.name, len(arrays), xp.name, module.name)
                         xp = module
-                elif type(a) not in _NUMBERS:
+                elif type(a) not in NUMBERS:
                     if hasattr(a, "record"):  # a symbol: pointwise.py is reading a function
                         return a.record(spec, args, settings)
                     a = _number_or_array(spec.name, len(arrays), a, args)
@@ -269,6 +221,19 @@ def primitive(
                 raise errors.failed_forward(spec.name, arrays, reason) from reason
             except MemoryError as reason:
                 raise errors.out_of_memory(spec.name, arrays, reason) from reason
+            return finish(xp, args, settings, arrays, parents, mask, dtype, y, wrapped)
+
+        def finish(
+            xp: Any,
+            args: tuple[Any, ...],
+            settings: dict[str, Any],
+            arrays: Sequence[Any],
+            parents: Sequence[Vertex | None],
+            mask: int,
+            dtype: Any,
+            y: Any,
+            wrapped: bool = True,
+        ) -> Any:
             several = type(y) is tuple
             if not several:
                 if type(y) is not xp.array_type and type(y) not in MODULES:
@@ -285,30 +250,24 @@ def primitive(
             if not wrapped:
                 return y
             node = None
-            if mask and has_rules and now.grad:
-                values = [y, tuple(arrays)] if variadic else [y, *arrays]
+            if mask and spec.has_rules and now.grad:
+                values = [None, y, tuple(arrays)] if variadic else [None, y, *arrays]
                 if spec.has_extras:
-                    chosen = {**spec.defaults, **settings} if spec.defaults else settings
-                    values += [chosen[name] for name in spec.settings]
-                    shapes = [getattr(a, "shape", ()) for a in arrays]
-                    values += [tuple(shapes)] if variadic else shapes
-                unread = drops.get(mask)
-                for j in spec.find_drops(mask) if unread is None else unread:
-                    values[j] = None
-                node = Node(spec, parents, values, y)
+                    values += spec.extras(settings, arrays)
+                keep = spec.keeps.get(mask) or spec.find_keeps(mask)
+                node = Node(spec, parents, keep(values), y)
                 if now.debug:
                     node.line = errors.caller()
             out: Any
             if several:
                 out = tuple([_wrap(part, node and Output(node, k, part)) for k, part in enumerate(y)])
             else:
-                out = new(Value.result)
-                out.array = y
-                out.vertex = node
+                out = _wrap(y, node)
             if now.record is not None:
                 now.record(spec, args, settings, out)
             return out
 
+        op = quick_call(spec, general, finish)
         op.__name__ = op.__qualname__ = spec.name
         op.__doc__, op.__module__ = forward.__doc__, forward.__module__
         signature = inspect.signature(forward)
@@ -318,9 +277,6 @@ def primitive(
         return op
 
     return define
-
-
-_NUMBERS = frozenset((float, int, bool))
 
 
 def _wrap(array: Any, vertex: Vertex | None) -> Any:
@@ -389,7 +345,7 @@ def _backward(
     with mode.going_back(create_graph, frees=not keep):
         while order:
             node = order.pop()
-            if node.outputs is None and not node.retains_grad and node not in watched:
+            if node.outputs is None and not node.retains_grad and (not watched or node not in watched):
                 g = sums.pop(node, None)
                 if type(g) is Sum:
                     g = g.total(create_graph)
@@ -416,7 +372,11 @@ def _backward(
                 for i, parent in enumerate(parents):
                     if parent is None:
                         continue
-                    gp = gradients[i] if pulls is None else pulls[i](g, values)
+                    if pulls is None:
+                        gp = gradients[i]
+                    else:
+                        pull = pulls[i]
+                        gp = g if pull is same else pull(g, values)
                     if gp is None:
                         continue
                     place = (parent.node, parent.k) if type(parent) is Output else parent
@@ -430,7 +390,10 @@ def _backward(
                             sums[place] = gp  # most places get one gradient
                             continue
                         if type(before) is Sum:
-                            before.add_array(gp, create_graph)
+                            if before.owned and not create_graph:
+                                before.array += gp
+                            else:
+                                before.add_array(gp, create_graph)
                             continue
                     _add(sums, place, gp, parent.dtype, create_graph)
             except MemoryError as reason:
@@ -541,7 +504,7 @@ def _nobody() -> None:
     """A weak reference to nothing."""
 
 
-def _as_tensors(node: Node, kept: list[Any]) -> list[Any]:
+def _as_tensors(node: Node, kept: Sequence[Any]) -> list[Any]:
     """Under create_graph: what a node keeps, with tensors at their place in the graph where the rules would
     read arrays."""
     y, *values = kept
@@ -565,6 +528,8 @@ def sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:
     stretched.
     """
     extra = g.ndim - len(shape)
+    if extra > 0 and g.shape[extra:] == shape and len(shape) == 1 and not isinstance(g, Value):  # a bias
+        return array_module(g).column_sums(g)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[extra:], strict=True)):
         raise errors.wrong_gradient(name, g, shape)
     stretched = tuple(i for i in range(g.ndim) if i < extra or shape[i - extra] == 1 != g.shape[i])
@@ -607,7 +572,7 @@ def mark_changed(array: Any) -> None:
     global _latest_change
     owner = array_module(array).owner(array)
     key = id(owner)
-    _latest_change = next(_clock)
+    _latest_change = next(clock)
     _changes[key] = (_latest_change, ref(owner, lambda _: _changes.pop(key, None)))
 
 

@@ -19,13 +19,20 @@ class Mode(NamedTuple):
     frees: bool = False  # a backward is under way that frees each node after its rules have run
 
 
-_mode: ContextVar[Mode] = ContextVar("tinygrad_rnn_mode", default=Mode())  # noqa: B039 - Mode is immutable
+USUAL = Mode()
+_mode: ContextVar[Mode] = ContextVar("tinygrad_rnn_mode", default=USUAL)
 current = _mode.get
+
+
+def _changed(**fields: Any) -> Mode:
+    """The mode with other fields; USUAL itself where it is like that, so that it can be asked for by `is`."""
+    changed = _mode.get()._replace(**fields)
+    return USUAL if changed == USUAL else changed
 
 
 def start_recording(record: Callable[..., None]) -> Token[Mode]:
     """From here on `record(op, args, settings, results)` is called for every op, which builds a graph."""
-    return _mode.set(_mode.get()._replace(grad=True, record=record))
+    return _mode.set(_changed(grad=True, record=record))
 
 
 def stop_recording(token: Token[Mode]) -> None:
@@ -40,7 +47,7 @@ class going_back:
         self._create_graph, self._frees = create_graph, frees
 
     def __enter__(self) -> None:
-        changed = _mode.get()._replace(grad=self._create_graph, frees=self._frees)
+        changed = _changed(grad=self._create_graph, frees=self._frees)
         self._token = _mode.set(changed)
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +70,7 @@ class _Switch:
         return super().__new__(cls)
 
     def __enter__(self) -> None:
-        changed = _mode.get()._replace(**{self.field: self.value})  # type: ignore[arg-type]
+        changed = _changed(**{self.field: self.value})
         self._tokens.append(_mode.set(changed))
 
     def __exit__(
@@ -115,10 +122,10 @@ class set_grad_enabled:
 
     def __init__(self, mode: bool) -> None:
         self._before, self._wanted = _mode.get().grad, bool(mode)
-        _mode.set(_mode.get()._replace(grad=self._wanted))
+        _mode.set(_changed(grad=self._wanted))
 
     def __call__(self, function: F) -> F:
-        _mode.set(_mode.get()._replace(grad=self._before))  # it turns out to be a decorator
+        _mode.set(_changed(grad=self._before))  # it turns out to be a decorator
         switch: Any = enable_grad if self._wanted else no_grad
         return switch()(function)
 
@@ -128,7 +135,7 @@ class set_grad_enabled:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        _mode.set(_mode.get()._replace(grad=self._before))
+        _mode.set(_changed(grad=self._before))
 
 
 def is_grad_enabled() -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..backend.random import Draws, noting_draws
 from ..engine import backward, enable_grad, mode, unfused
-from ..engine.graph import Node, Output, tick
+from ..engine.node import Node, Output, tick
 from ..tensor import Tensor
 
 

@@ -38,15 +38,18 @@ class Picked(Summand):
 
     @classmethod
     def total(cls, terms: list[Picked]) -> Array:
-        return _put(*(t.g for t in terms), indices=tuple(t.index for t in terms), shape=terms[0].shape)
+        pieces = [t.g for t in terms]
+        where: dict[str, Any] = {"indices": [t.index for t in terms], "shape": terms[0].shape}
+        if any(isinstance(g, Value) for g in pieces):
+            return put(*pieces, **where)
+        return _put(array_module(pieces[0]), *pieces, **where)
 
 
-def _pick_again(g: Array, indices: tuple[Any, ...]) -> list[Array]:
+def _pick_again(g: Array, indices: Sequence[Any]) -> list[Array]:
     return [pick(g, index=index) for index in indices]
 
 
-@primitive(vjp=_pick_again)
-def _put(xp: Any, *pieces: Array, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+def _put(xp: Any, *pieces: Array, indices: Sequence[Any], shape: tuple[int, ...]) -> Array:
     """Zeros of `shape` with each piece added at its index."""
     kind = pieces[0].dtype
     axis = _tiled_axis(indices, shape)
@@ -63,13 +66,16 @@ def _put(xp: Any, *pieces: Array, indices: tuple[Any, ...], shape: tuple[int, ..
     return total.astype(kind, copy=False)
 
 
+put = primitive(vjp=_pick_again)(_put)
+
+
 @primitive(vjp=(lambda g, index, x_shape: Picked(g, index, x_shape),))
 def pick(xp: Any, x: Array, *, index: Any) -> Array:
     """x[index], where the index holds arrays of x's library, slices, integers, None and Ellipsis."""
     return x[index]
 
 
-def _tiled_axis(indices: tuple[Any, ...], shape: tuple[int, ...]) -> int | None:
+def _tiled_axis(indices: Sequence[Any], shape: tuple[int, ...]) -> int | None:
     """The axis along which these indices lie one behind the other and leave nothing out, if there is one."""
     if type(indices[0]) is int:
         return 0 if len(indices) == shape[0] and all(i == k for k, i in enumerate(indices)) else None

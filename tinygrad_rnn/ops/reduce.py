@@ -30,6 +30,8 @@ def _kept_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array
 
 @primitive(vjp=(lambda g, x_shape, axes: _spread(g, x_shape, axes),))
 def _sum(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if x.dtype.kind == "f" and x.ndim > 1 and axes == tuple(range(x.ndim - 1)) and x.dtype not in ADDED_IN:
+        return xp.column_sums(x).reshape(x.shape[-1:] if not keepdims else (1,) * (x.ndim - 1) + x.shape[-1:])
     # NumPy adds float16 up in float32 along some axes only
     return x.sum(axis=axes, keepdims=keepdims, dtype=ADDED_IN.get(x.dtype))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...engine.graph import is_identity
 from ..factored import Factored, Terms
 from ..linalg import BY_ROWS, LEFT
 from .factors import Factors, Place
@@ -267,7 +268,7 @@ class Backward(Writer):
             return
         for i, (ref, rule, reads) in enumerate(call.rules):
             name = f"x{number}_{i}"
-            if _is_identity(rule, reads, self.recorded.gradient) and call.alike[call.refs.index(ref)]:
+            if reads == [self.recorded.gradient] and is_identity(rule) and call.alike[call.refs.index(ref)]:
                 self._add(ref, g, self.rows.get(out, ""))
             elif self._by_rows(number, i, call, ref, rule, reads):
                 continue
@@ -389,14 +390,3 @@ class Backward(Writer):
         new = recorded.new_states[slot - 1]  # a state: what the step before has made
         index = "t - order.step" if recorded.stored[new] == "rows" else "i - 1"
         return f"S{new}[{index}] if i else I{slot}"
-
-
-def _is_identity(rule: Any, reads: list[int], gradient: int) -> bool:
-    """Whether a rule hands the gradient on."""
-    if reads != [gradient]:
-        return False
-    token = object()
-    try:
-        return rule(token) is token
-    except Exception:  # it does something with it
-        return False

@@ -135,7 +135,7 @@ def _put(g: Array, places: Array, n: int) -> Array:
 
 
 def _put_op(g: Array, places: Array, n: int) -> Array:
-    return ops.index._put(g, indices=(places,), shape=(n, *g.shape[1:]))
+    return ops.index.put(g, indices=(places,), shape=(n, *g.shape[1:]))
 
 
 def _place_rows(x: Array, rows: Array, n: int) -> Array:
