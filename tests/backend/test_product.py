@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.backend import array_module
-from tinygrad_rnn.backend.numpy_ import LARGE, LONG
+from tinygrad_rnn.backend.numpy_ import LARGE, LONG, PIECE
 
 pytestmark = pytest.mark.host
 SIZES = [(2, 3, 4), (LARGE // 64 + 5, 7, 64), (513, 300, 600), (1, 5, LARGE + 3), (3 * LARGE, 2, 1)]
@@ -77,3 +77,27 @@ def test_sums_of_columns_keep_what_is_not_finite():
     x = np.ones((2 * LONG, 3), "float32")
     x[5, 1], x[7, 2] = np.inf, np.nan
     np.testing.assert_array_equal(array_module(x).column_sums(x), [2 * LONG, np.inf, np.nan])
+
+
+@pytest.mark.parametrize("n", [0, 1, PIECE - 1, PIECE, 3 * PIECE + 17])
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25, 1e30])
+def test_sum_of_squares(n, kind, scale):
+    """Also where float32 cannot hold the squares, though it holds the numbers."""
+    if kind == "float16" and scale != 1:
+        return
+    x = (np.random.default_rng(0).standard_normal(n) * scale).astype(kind)
+    found = array_module(x).square_sum(x)
+    assert found.dtype == "float64"
+    np.testing.assert_allclose(found, (x.astype("float64") ** 2).sum(), rtol=1e-6)
+
+
+def test_sum_of_squares_of_a_transposed_and_of_a_cut_matrix():
+    x = np.random.default_rng(0).standard_normal((100, 300)).astype("float32")
+    for part in (x.T, x[:, 3:290], x[::2]):
+        found = array_module(x).square_sum(part)
+        np.testing.assert_allclose(found, (part.astype("float64") ** 2).sum(), rtol=1e-6)
+    x[3, 3] = np.nan
+    assert np.isnan(array_module(x).square_sum(x))
+    x[3, 3] = -np.inf
+    assert array_module(x).square_sum(x) == np.inf

@@ -80,6 +80,10 @@ class ArrayModule:
         """The sums of floats over all axes but the last: (..., m) -> (m,)."""
         return x.sum(axis=tuple(range(x.ndim - 1)))
 
+    def square_sum(self, x: Array) -> Array:
+        """The sum of the squares of all elements, in float64."""
+        return self.sum(self.square(x, dtype="float64"))
+
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         raise NotImplementedError
 

@@ -11,6 +11,8 @@ from . import memory
 from .base import Array, ArrayModule
 
 LARGE = 1 << 17  # numbers in a product from which on fresh memory for it is slow
+PIECE = 4096  # numbers that float32 adds up
+TINY = 1e-24  # sums of squares below it may have lost squares that float32 cannot hold
 LONG = 64  # numbers from which on BLAS adds them up faster
 
 
@@ -73,6 +75,20 @@ class NumPyModule(ArrayModule):
             return super().column_sums(x)
         rows = x.reshape(-1, m)
         return np.matmul(np.ones(rows.shape[0], x.dtype), rows)
+
+    def square_sum(self, x: Array) -> Array:
+        """By BLAS in float32 over pieces, which are added up in float64; where squares leave the range of
+        float32, all in float64.
+        """
+        n = x.size // PIECE * PIECE
+        if n and x.dtype == np.float32:
+            flat = x.ravel(order="K")
+            pieces, rest = flat[:n].reshape(-1, PIECE), flat[n:]
+            with np.errstate(over="ignore"):
+                total = np.sum(np.vecdot(pieces, pieces), dtype="float64") + np.float64(np.vecdot(rest, rest))
+            if TINY < total < np.inf:
+                return total
+        return super().square_sum(x)
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         rows = _one_integer_array(index)

@@ -69,7 +69,7 @@ def _total_norm(xp: Any, arrays: list[Any], p: float) -> Any:
         parts = [xp.abs(a).max().astype("float64") for a in arrays]
         return xp.asarray(functools.reduce(xp.maximum, parts))
     if p == 2:
-        parts = [xp.sum(xp.square(a, dtype="float64")) for a in arrays]
+        parts = [xp.square_sum(a) for a in arrays]
     else:
         parts = [xp.sum(xp.abs(a).astype("float64") ** p) for a in arrays]
     total = functools.reduce(operator.add, parts)
