@@ -7,15 +7,16 @@ step is written into the memory of an operand that nobody needs any more.
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engine.graph import Primitive
+
+if TYPE_CHECKING:
+    from .gates import Gates
 
 # Operations that the library has as a function taking `out=`, by its name there. Others run their own
 # forward.
@@ -112,82 +113,6 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Gates:
-    """An argument of which every chunk goes through sigmoid or tanh and nothing else: gates, as a rule.
-
-    That is done to all of them at once: a sigmoid is a tanh, scaled and moved, 0.5 * tanh(0.5 * x) + 0.5, so
-    one tanh over the whole array serves both. The last pass may write each chunk to a place of its own, where
-    its rows follow each other: what reads them is then several times faster than on pieces of longer rows.
-    """
-
-    argument: str
-    values: list[str]  # names of the activated chunks
-    is_sigmoid: list[bool]
-
-    @functools.cached_property
-    def constants(self) -> Callable[..., tuple[Any, Any]]:
-        """A function of (xp, shape and type of the argument, whether chunks get places of their own): scale
-        and shift for each element, because rows that are broadcast take twice the time.
-        """
-        latest: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
-
-        def constants(xp: Any, shape: tuple[int, ...], dtype: Any, apart: bool) -> tuple[Any, Any]:
-            key = (xp, shape[1:], dtype, apart)
-            found = latest.get(key)
-            n = shape[0]
-            if found is None or found[0].shape[0] < n:
-                size = shape[-1] // len(self.values)
-                row = xp.asarray(
-                    [0.5 if s else 0.0 for s in self.is_sigmoid for _ in range(size)], dtype=dtype
-                )
-                scale, shift = (xp.ascontiguousarray(xp.broadcast_to(r, shape)) for r in (1 - row, row))
-                if apart:
-                    shift = xp.ascontiguousarray(shift.reshape(n, len(self.values), size).swapaxes(0, 1))
-                found = latest[key] = (scale, shift)
-                while len(latest) > 4:  # as large as a step's gates: some shapes at a time
-                    latest.popitem(last=False)
-            scale, shift = found
-            if scale.shape[0] == n:
-                return found
-            return scale[:n], shift[:, :n] if apart else shift[:n]  # fewer rows than before
-
-        return constants
-
-    def whole(self) -> str:
-        """The name of the array of all activated chunks."""
-        return f"w_{self.argument}"
-
-    def setup(self, apart: bool) -> list[str]:
-        """The lines that need nothing of the argument but its shape and type."""
-        a = self.argument
-        if not any(self.is_sigmoid):
-            return []
-        return [f"scale_{a}, shift_{a} = constants_{a}(xp, {a}.shape, {a}.dtype, {apart})"]
-
-    def forward(self, place: str | None, scratch: bool) -> list[str]:
-        """The lines that compute the values: chunk by chunk below each other in `place`, if that is given; in
-        the memory of the argument, if that is `scratch`.
-        """
-        w, a, n = self.whole(), self.argument, len(self.values)
-        to = f", out={a}" if scratch else ""
-        side_by_side = f"{{}}.reshape({{}}.shape[0], {n}, -1).swapaxes(0, 1)"
-        if any(self.is_sigmoid):
-            lines = [f"{w} = xp.multiply({a}, scale_{a}{to})", f"xp.tanh({w}, out={w})"]
-            lines.append(f"xp.multiply({w}, scale_{a}, out={w})")
-            source = side_by_side.format(w, w) if place else w
-            lines.append(f"{w} = xp.add({source}, shift_{a}, out={place or w})")
-        else:
-            source = side_by_side.format(a, a) if place else a
-            lines = [f"{w} = xp.tanh({source}, out={place})" if place else f"{w} = xp.tanh({a}{to})"]
-        if place:
-            return [*lines, *(f"{name} = {w}[{k}]" for k, name in enumerate(self.values))]
-        lines.append(f"n_{a} = {w}.shape[-1] // {n}")
-        return lines + [
-            f"{name} = {w}[..., {k} * n_{a}:{k + 1} * n_{a}]" for k, name in enumerate(self.values)
-        ]
-
-
-@dataclass(frozen=True)
 class Text:
     """The lines of a function (xp, values, into), and what the names in it are. The first, `setup`, need of
     the values only shapes and types.
@@ -256,11 +181,12 @@ def compiled(
     there. `small` names values of a smaller shape, whose memory holds no result. The function's text is in
     its attribute `source`.
 
-    `activated`: gates to be computed first; the function is given their arguments after the values. Where the
-    array of all of them is among `into`, chunks lie below each other in it. `scratch` names arguments in
-    whose memory it may write.
+    `activated`: gates to be computed first (gates.py); the function is given their arguments, whole, after
+    the values. Where the array of all of them is among `into`, chunks lie below each other in it. `scratch`
+    names arguments in whose memory it may write.
     """
-    arguments = [*program.inputs, *outside, *(g.argument for g in activated)]
+    wholes = dict.fromkeys(a for g in activated for a, _ in g.arguments)
+    arguments = [*program.inputs, *outside, *wholes]
     lines: list[str] = []
     setup: list[str] = []
     places = {i: f"d{n}" for n, i in enumerate(into)}
@@ -270,7 +196,7 @@ def compiled(
         if whole_at in places:
             written[gates.whole()] = places[whole_at]
         setup += gates.setup(whole_at in places)
-        lines += gates.forward(places.get(whole_at), gates.argument in scratch)
+        lines += gates.forward(places.get(whole_at), gates.arguments[0][0] in scratch)
     last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads()}
     floats = {step.name for step in program.steps if step.op.name not in LOGICAL}
     for i, place in places.items():
@@ -278,7 +204,7 @@ def compiled(
         if name is not None and name in floats:
             written.setdefault(name, place)  # a result that is wanted twice is copied
     kept = {*arguments, *program.results, *(name for g in activated for name in g.values)}
-    constants: dict[str, Any] = {f"constants_{g.argument}": g.constants for g in activated}
+    constants: dict[str, Any] = {f"constants_{g.whole()}": g.constants for g in activated}
     free: set[str] = set()  # names whose memory may be written to
     for i, step in enumerate(program.steps):
         dying = [n for n in dict.fromkeys(step.reads()) if last_read[n] == i and n in free]

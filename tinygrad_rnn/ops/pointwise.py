@@ -31,8 +31,9 @@ from ..engine import Value, mode
 from ..engine.errors import out_of_memory
 from ..engine.graph import Node, Output, Primitive
 from . import elementwise as e
-from .codegen import LOGICAL, Gates, Program, compiled
+from .codegen import LOGICAL, Program, compiled
 from .factored import Factored, factored
+from .gates import Gates, find_gates
 from .shape import chunk, concat
 
 
@@ -261,19 +262,6 @@ def take_apart(array: Array, n: int) -> list[Array]:
     return [array[..., k * size : (k + 1) * size] for k in range(n)]
 
 
-def _find_gates(program: Program, small: set[str]) -> dict[int, Gates]:
-    """The arguments of whose chunks each goes through one sigmoid or tanh and nothing else, by number."""
-    found = {}
-    for argument, pieces in program.packs.items():
-        readers = [[step for step in program.steps if piece in step.reads()] for piece in pieces]
-        if any(len(steps) != 1 or steps[0].op.name not in ("sigmoid", "tanh") for steps in readers):
-            continue
-        values = [steps[0].name for steps in readers]
-        if small.isdisjoint(pieces) and not {*pieces}.intersection(program.results):
-            found[int(argument[1:])] = Gates(argument, values, [s[0].op.name == "sigmoid" for s in readers])
-    return found
-
-
 def _worth_keeping(program: Program) -> set[str]:
     """The values that are not made of one other by one operation with a number: no 1 - z beside z."""
     cheap = ("add", "sub", "mul", "neg")
@@ -282,11 +270,11 @@ def _worth_keeping(program: Program) -> set[str]:
     }
 
 
-def _after(gates: dict[int, Gates], program: Program) -> Program:
-    """The program from the values of the gates on: they are inputs instead of the chunks."""
-    values = {p: v for g in gates.values() for p, v in zip(program.packs[g.argument], g.values, strict=True)}
-    steps = [step for step in program.steps if step.name not in values.values()]
-    return Program([values.get(name, name) for name in program.inputs], "v", steps, program.results)
+def _after(gates: list[Gates], program: Program) -> Program:
+    """The program from the values of the gates on."""
+    made = {name for g in gates for name in (*g.values, *g.sums)}
+    steps = [step for step in program.steps if step.name not in made]
+    return Program(program.inputs, "v", steps, program.results)
 
 
 def _generator(language: str, name: str) -> tuple[bool, Callable[..., Any]]:
@@ -327,10 +315,16 @@ class Plan:
         names = iter(program.inputs)
         own = [[next(names) for _ in range(n)] for n in self.pieces]
         self.saved = [not set(read).isdisjoint(names_of) for names_of in own]
-        self.gates = _find_gates(program, self.small) if language == "python" else {}
+        self.gates = find_gates(program, self.small) if language == "python" else []
+        of_all = [g.of_all for g in self.gates]
+        self.gates_of = {int(a[1:]): g for a, g in zip(of_all, self.gates, strict=True) if a}  # by argument
+        # The arguments that the forward is given whole, after the pieces; and the pieces that it reads.
+        self.whole = [int(a[1:]) for a in dict.fromkeys(a for g in self.gates for a, _ in g.arguments)]
         self.outputs = (*program.outputs(), *hidden)
-        self.wholes = tuple(g.whole() for g in self.gates.values() if mask)  # behind the outputs, in loops
+        self.wholes = tuple(g.whole() for g in self.gates if mask)  # behind the outputs, in loops
         self.rest = _after(self.gates, program)
+        read = [name for step in self.rest.steps for name in step.reads()]
+        self.pieces_read = [name in {*read, *program.results} for name in program.inputs]
         self._forwards: dict[Any, Any] = {}
         self.forward = self.writing((), len(self.outputs))
         self._reverses: dict[Any, Any] = {}
@@ -345,7 +339,7 @@ class Plan:
             wanted: list[str | None] = [*(*self.outputs, *self.wholes)[:n_outputs]]
             more: Any = {}
             if self.gates:
-                more = {"activated": [*self.gates.values()], "scratch": {f"a{i}" for i in scratch}}
+                more = {"activated": self.gates, "scratch": {f"a{i}" for i in scratch}}
             program = Program(self.program.inputs, "v", self.rest.steps, wanted).without_dead_steps()
             self._forwards[key] = self.compiled(program, into=into, small=self.small, **more)
         return self._forwards[key]
@@ -358,7 +352,7 @@ class Plan:
             truths = step.op.name == "where" and all(o not in floats for o in step.operands[1:])
             if step.op.name not in LOGICAL and not truths and step.name not in self.small:
                 floats.add(step.name)
-        for gates in self.gates.values():
+        for gates in self.gates:
             floats.difference_update(gates.values)  # they are chunks of a whole
         return {k for k, name in enumerate(self.outputs) if name in floats}
 
@@ -368,7 +362,7 @@ class Plan:
         place = {name: k for k, name in enumerate(self.outputs)}
         return {
             place[name]: (self.wholes.index(g.whole()), j, len(g.values))
-            for g in self.gates.values()
+            for g in self.gates
             if g.whole() in self.wholes
             for j, name in enumerate(g.values)
             if name in place
@@ -394,8 +388,8 @@ class Plan:
         """The results, the hidden ones last."""
         pieces: list[Any] = []
         for i, (array, n) in enumerate(zip(arrays, self.pieces, strict=True)):
-            pieces += [array] if n == 1 else [None] * n if i in self.gates else take_apart(array, n)
-        pieces += [arrays[i] for i in self.gates]
+            pieces += [array] if n == 1 else [None] * n if i in self.gates_of else take_apart(array, n)
+        pieces += [arrays[i] for i in self.whole]
         results: list[Array] = self.forward(xp, pieces)
         return results
 

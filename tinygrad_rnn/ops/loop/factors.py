@@ -124,9 +124,9 @@ class Factors:
         the factors and the sums of a step are known; `to_places` are the products that are written last.
         """
         call, recorded = self.call, self.back.recorded
-        if i not in call.op.gates:
+        if i not in call.op.gates_of:
             return None
-        slot: int = call.outs[len(call.op.outputs) + [*call.op.gates].index(i)]
+        slot: int = call.outs[len(call.op.outputs) + call.op.wholes.index(call.op.gates_of[i].whole())]
         named = {f for terms in to_places if terms for _, f in terms.values() if f is not None}
         direct = {self.where[name] for name in named - self.computed}
         return None if slot not in recorded.stored or direct.intersection(call.op.chunks) else slot

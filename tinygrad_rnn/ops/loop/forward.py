@@ -58,7 +58,7 @@ class _Forward:
         outs = call.outs if self.keep else call.outs[: call.n_results]
         placed = [*call.op.writable, *range(len(call.op.outputs), len(call.outs))]
         into = [k for k in placed if k < len(outs) and outs[k] in self.rows]
-        scratch = frozenset(i for i in call.op.gates if call.refs[i] in self.scratch)
+        scratch = frozenset(i for i in call.op.gates_of if call.refs[i] in self.scratch)
         run = call.op.writing(tuple(into), len(outs), scratch)
         for ref, n in zip(call.refs, call.op.pieces, strict=True):
             if n > 1:
@@ -133,16 +133,15 @@ class _Forward:
 
 def _pieces(call: Any) -> tuple[list[str], list[str]]:
     """What a pointwise function takes: its arguments, taken apart by these lines, and gates whole."""
-    lines, names = [], []
-    for i, (ref, n) in enumerate(zip(call.refs, call.op.pieces, strict=True)):
-        if n == 1:
-            names.append(f"s{ref}")
-        elif i in call.op.gates:
-            names += ["None"] * n
-        else:
-            names += [f"s{ref}_{j}" for j in range(n)]
-            lines.append(apart(names[-n:], f"s{ref}", ref))
-    return lines, names + [f"s{call.refs[i]}" for i in call.op.gates]
+    lines, names, read = [], [], iter(call.op.pieces_read)
+    for ref, n in zip(call.refs, call.op.pieces, strict=True):
+        wanted = {f"s{ref}_{j}": f"s{ref}[..., m{ref}_{n} * {j}:m{ref}_{n} * {j + 1}]" for j in range(n)}
+        of_argument = dict(zip(wanted, read, strict=False)) if n > 1 else {f"s{ref}": next(read)}
+        if n > 1 and any(of_argument.values()):
+            made = [name for name, is_read in of_argument.items() if is_read]
+            lines.append(f"{', '.join(made)}, = {', '.join(wanted[name] for name in made)},")
+        names += [name if is_read or n == 1 else "None" for name, is_read in of_argument.items()]
+    return lines, names + [f"s{call.refs[i]}" for i in call.op.whole]
 
 
 def _placed(slots: Sequence[int]) -> list[str]:
