@@ -195,6 +195,8 @@ def compiled(
         whole_at = program.results.index(gates.whole()) if gates.whole() in program.results else -1
         if whole_at in places:
             written[gates.whole()] = places[whole_at]
+            first = len(gates.values)
+            written.update({v: f"{places[whole_at]}[{first + k}]" for k, v in enumerate(gates.beside)})
         setup += gates.setup(whole_at in places)
         lines += gates.forward(places.get(whole_at), gates.arguments[0][0] in scratch)
     last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads()}

@@ -26,6 +26,7 @@ class Gates:
     sums: list[str]  # names of the sums, where there are several arguments
     values: list[str]  # and of the activated chunks
     is_sigmoid: list[bool]
+    beside: tuple[str, ...] = ()  # other values that are laid below the chunks, where these have a place
 
     @property
     def of_all(self) -> str | None:
@@ -80,6 +81,7 @@ class Gates:
         the memory of the argument, if that is `scratch`.
         """
         w, n = self.whole(), len(self.values)
+        place = f"{place}[:{n}]" if place and self.beside else place
         lines, source = self._summed()
         to = f", out={source}" if lines or (scratch and self.of_all) else ""
         side_by_side = f"{{}}.reshape({{}}.shape[0], {n}, -1).swapaxes(0, 1)"

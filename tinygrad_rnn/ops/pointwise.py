@@ -24,6 +24,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..backend import Array, array_module
@@ -316,6 +317,8 @@ class Plan:
         own = [[next(names) for _ in range(n)] for n in self.pieces]
         self.saved = [not set(read).isdisjoint(names_of) for names_of in own]
         self.gates = find_gates(program, self.small) if language == "python" else []
+        if len(self.gates) == 1 and not self.gates[0].of_all:
+            self.gates = [replace(self.gates[0], beside=self._beside(self.gates[0], hidden))]
         of_all = [g.of_all for g in self.gates]
         self.gates_of = {int(a[1:]): g for a, g in zip(of_all, self.gates, strict=True) if a}  # by argument
         # The arguments that the forward is given whole, after the pieces; and the pieces that it reads.
@@ -329,6 +332,11 @@ class Plan:
         self.forward = self.writing((), len(self.outputs))
         self._reverses: dict[Any, Any] = {}
         self.rows = rows
+
+    def _beside(self, gates: Gates, hidden: Sequence[str]) -> tuple[str, ...]:
+        """The other hidden values in the shape of the results: all that a step keeps is in one place then."""
+        floats = {s.name for s in self.program.steps if s.op.name not in (*LOGICAL, "where")}
+        return tuple(v for v in hidden if v in floats and v not in self.small and v not in gates.values)
 
     def writing(self, into: tuple[int, ...], n_outputs: int, scratch: frozenset[int] = frozenset()) -> Any:
         """The code of the forward for the first outputs, of which those in `into` are written to memory that
@@ -353,7 +361,7 @@ class Plan:
             if step.op.name not in LOGICAL and not truths and step.name not in self.small:
                 floats.add(step.name)
         for gates in self.gates:
-            floats.difference_update(gates.values)  # they are chunks of a whole
+            floats.difference_update(gates.values, gates.beside)  # they are chunks of a whole
         return {k for k, name in enumerate(self.outputs) if name in floats}
 
     @functools.cached_property
@@ -361,10 +369,10 @@ class Plan:
         """The outputs that are chunks of gates: in which of `wholes`, and which of how many."""
         place = {name: k for k, name in enumerate(self.outputs)}
         return {
-            place[name]: (self.wholes.index(g.whole()), j, len(g.values))
+            place[name]: (self.wholes.index(g.whole()), j, len(g.values) + len(g.beside))
             for g in self.gates
             if g.whole() in self.wholes
-            for j, name in enumerate(g.values)
+            for j, name in enumerate((*g.values, *g.beside))
             if name in place
         }
 

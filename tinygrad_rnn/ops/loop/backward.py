@@ -101,15 +101,15 @@ class Backward(Writer):
             self._by_program(number, call, present, own)
 
     def _rows_of(self, number: int, call: Any, i: int, over: int | None = None) -> Place:
-        """The memory for the gradients of an argument at all steps: that of the slot `over`, which is as
-        large, if what is kept may be written over because the node is about to be freed.
+        """The memory for the gradients of an argument at all steps: that of the slot `over`, which is large
+        enough, if what is kept may be written over because the node is about to be freed.
         """
         ref, n = call.refs[i], call.op.pieces[i]
         place = Place(f"D{number}_{i}", 0, n)
         shape = call.outs[0] if call.op.is_row(i) else ref  # a bias: summed over all steps at last
         fresh = f"lend((len(order), *shapes[{shape}]), dtypes[{ref}])"
         if over is not None:
-            again = f"stored[{over}].reshape(len(order), *shapes[{shape}])"
+            again = f"stored[{over}].reshape(len(order), *shapes[{ref}][:-1], -1)[..., :shapes[{ref}][-1]]"
             fresh = f"{again} if spent else {fresh}"
         self.head.append(f"{place.rows} = {fresh}")
         self.head += place.cuts(f"shapes[{ref}][-1]")
@@ -147,6 +147,8 @@ class Backward(Writer):
         to_places = [
             t for i, ts in of.items() for t in ts if len(ts) > 1 or i in own or call.refs[i] in self.places
         ]
+        # Of the arguments in pieces the last: behind an input that is the one which a product waits for.
+        heir = max((i for i, ts in of.items() if len(ts) > 1), default=None)
         made: dict[Any, str] = {}  # rows by what is in them: what is the same is not made twice
         pieces: dict[Any, str] = {}
         waiting: list[tuple[int, str]] = []
@@ -158,7 +160,8 @@ class Backward(Writer):
                 key = tuple(None if t is None else tuple(t.items()) for t in terms_of)
                 rows = made.get(key) or (pieces.get(key[0]) if n == 1 and call.op.is_row(i) else None)
                 if rows is None:
-                    rows = made[key] = self._rows_of(number, call, i, work.dead_gates(i, to_places)).rows
+                    over = work.dead_gates(n, to_places) if i == heir else None
+                    rows = made[key] = self._rows_of(number, call, i, over).rows
                     for j, t in enumerate(terms_of):
                         work.put(t, Place(rows, j, n))
                         pieces[key[j]] = Place(rows, j, n).whole()

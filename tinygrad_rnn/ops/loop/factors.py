@@ -119,14 +119,15 @@ class Factors:
         else:
             self.puts.append((place, base, factor))
 
-    def dead_gates(self, i: int, to_places: Iterable[Terms | None]) -> int | None:
-        """The slot of the gates of argument i, where they are kept as a whole and nothing reads them after
+    def dead_gates(self, n: int, to_places: Iterable[Terms | None]) -> int | None:
+        """The slot of gates with n chunks at least that are kept as a whole, where nothing reads them after
         the factors and the sums of a step are known; `to_places` are the products that are written last.
         """
         call, recorded = self.call, self.back.recorded
-        if i not in call.op.gates_of:
+        fitting = [w for w, _, size in call.op.chunks.values() if n <= size]
+        if not fitting:
             return None
-        slot: int = call.outs[len(call.op.outputs) + call.op.wholes.index(call.op.gates_of[i].whole())]
+        slot: int = call.outs[len(call.op.outputs) + fitting[0]]
         named = {f for terms in to_places if terms for _, f in terms.values() if f is not None}
         direct = {self.where[name] for name in named - self.computed}
         return None if slot not in recorded.stored or direct.intersection(call.op.chunks) else slot
