@@ -62,6 +62,10 @@ class ArrayModule:
         """An empty array for the values of many time steps."""
         return self.empty(shape, dtype)
 
+    def aligned(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An empty array at a place in memory that is best for elementwise operations."""
+        return self.empty(shape, dtype)
+
     def below(self, arrays: Sequence[Array]) -> Array:
         """Matrices below each other."""
         return self.concatenate(arrays, 0)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+LINE = 64  # bytes of a line of the cache
+TINY = 1 << 14  # below this many bytes it does not matter where they lie
 SMALL = 1 << 16  # below this many bytes there is nothing to gain
 LIMIT = 1 << 28
 _waiting: list[np.ndarray[Any, Any]] = []  # appended to and popped from, which threads may do at once
@@ -24,7 +26,8 @@ class Loan:
 
     def __init__(self, memory: np.ndarray[Any, Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.memory = memory
-        place = memory.__array_interface__["data"]
+        start, _ = memory.__array_interface__["data"]
+        place = (start + -start % LINE, False)
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": place}
 
     def __del__(self, waiting: list[Any] = _waiting, limit: int = LIMIT) -> None:
@@ -38,8 +41,19 @@ def lend(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
+        return aligned(shape, dtype)
+    return np.asarray(Loan(_taken(size + LINE), shape, dtype))
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    """An array with any values in it, which begins where a line of the processor's cache does."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < TINY:
         return np.empty(shape, dtype)
-    return np.asarray(Loan(_taken(size), shape, dtype))
+    memory = np.empty(size + LINE, np.uint8)
+    skip = -memory.__array_interface__["data"][0] % LINE
+    return memory[skip : skip + size].view(dtype).reshape(shape)
 
 
 def _taken(size: int) -> np.ndarray[Any, Any]:
