@@ -161,7 +161,7 @@ class Factors:
             of, out, name = dict(zip(reads, values, strict=True)), self.call.outs[0], f"c{self.number}"
             given, into = [of[r] for r in outside], [place for _, place in self.wanted]
             like = f"(n_block, *shapes[{out}])", f"dtypes[{out}]"
-            setup, block, _ = call_of(run, name, given, into, len(into), self.back.scope, like)
+            setup, block, _ = call_of(run, name, given, into, len(into), self.back.scope)
             self.back.head += setup
             self.back.of_block += [re.sub(r"out=(c\d+_t_\w+)", r"out=\1[:end - begin]", b) for b in block]
 
