@@ -65,8 +65,7 @@ class _Forward:
                 self.head.append(f"m{ref}_{n} = shapes[{ref}][-1] // {n}")
         apart_, values = _pieces(call)
         places = [f"S{outs[k]}[t]" for k in into]
-        like = f"shapes[{outs[0]}]", f"dtypes[{outs[0]}]"
-        setup, code, results = call_of(run, f"f{number}", values, places, len(outs), self.scope, like)
+        setup, code, results = call_of(run, f"f{number}", values, places, len(outs), self.scope)
         self.head += [re.sub(r"\bs(\d+)\.(shape|dtype)\b", r"\2s[\1]", line) for line in setup]
         self.lines += [*apart_, *code, f"{', '.join(f's{o}' for o in outs)}, = {', '.join(results)},"]
         self._store(outs, {outs[k] for k in into})
