@@ -124,6 +124,7 @@ class Text:
     lines: list[str]
     results: list[str]
     constants: dict[str, Any]
+    temporary: dict[str, str]  # names of memory that lines write to, and its shape; "": that of the values
 
     def function(self) -> Callable[..., Any]:
         """The function, with its text in the attribute `source` and this in `text`."""
@@ -131,7 +132,7 @@ class Text:
         lines.append(f"    {', '.join(self.arguments)}, = values")
         if self.into:
             lines.append(f"    {', '.join(self.into)}, = into")
-        lines += [f"    {line}" for line in (*self.setup, *self.lines)]
+        lines += [f"    {line}" for line in (*self.setup, *self._with_fresh_memory())]
         source = "\n".join([*lines, f"    return [{', '.join(self.results)}]"])
         scope = dict(self.constants)
         exec(compile(source, "<pointwise>", "exec"), scope)
@@ -139,14 +140,30 @@ class Text:
         run.source, run.text = source, self  # type: ignore[attr-defined]
         return run
 
+    def _with_fresh_memory(self) -> list[str]:
+        """The lines without memory for intermediate values: the library takes some each time."""
+        return [_TEMPORARY.sub(lambda m: "" if m[1] in self.temporary else m[0], line) for line in self.lines]
+
     def inside(
-        self, prefix: str, values: Sequence[str], into: Sequence[str]
+        self,
+        prefix: str,
+        values: Sequence[str],
+        into: Sequence[str],
+        like: tuple[str, str] | None = None,
     ) -> tuple[list[str], list[str], list[str]]:
         """The setup, the lines as part of other code, on these expressions, and the expressions of the
-        results. Names get a prefix; the library's functions are `x_add` for `xp.add`.
+        results. Names get a prefix; the library's functions are `x_add` for `xp.add`. Given expressions for
+        shape and type of the values, the setup makes memory for intermediate ones, to be used again and
+        again.
         """
-        body = "\n".join([*self.lines, *self.results])
-        made = [line.partition(" = ")[0] for line in (*self.setup, *self.lines) if " = " in line]
+        own_setup, own_lines = self.setup, self.lines if like else self._with_fresh_memory()
+        if like:
+            shape, dtype = like
+            own_setup = own_setup + [
+                f"{name} = xp.aligned({own or shape}, {dtype})" for name, own in self.temporary.items()
+            ]
+        body = "\n".join([*own_lines, *self.results])
+        made = [line.partition(" = ")[0] for line in (*own_setup, *own_lines) if " = " in line]
         own = {name for names in made for name in _NAME.findall(names)}
         names = {name: prefix + name for name in (*own, *self.constants)}
         used = {*_NAME.findall(body)}
@@ -157,12 +174,13 @@ class Text:
                 head.append(f"{prefix}{name} = {expression}")
         setup, lines = (
             [_NAME.sub(lambda m: names.get(m[0], m[0]), line) for line in part]
-            for part in (self.setup, self.lines)
+            for part in (own_setup, own_lines)
         )
         body_lines = [*head, *(line.replace("xp.", "x_") for line in lines)]
         return setup, body_lines, [names.get(r, r) for r in self.results]
 
 
+_TEMPORARY = re.compile(r", out=(t_\w+)")
 _NAME = re.compile(r"(?<![.\w'\"])[A-Za-z_]\w*")
 
 
@@ -191,6 +209,7 @@ def compiled(
     setup: list[str] = []
     places = {i: f"d{n}" for n, i in enumerate(into)}
     written: dict[str, str] = {}  # results that are written straight to where they belong
+    temporary: dict[str, str] = {}
     for gates in activated:
         whole_at = program.results.index(gates.whole()) if gates.whole() in program.results else -1
         if whole_at in places:
@@ -198,7 +217,11 @@ def compiled(
             first = len(gates.values)
             written.update({v: f"{places[whole_at]}[{first + k}]" for k, v in enumerate(gates.beside)})
         setup += gates.setup(whole_at in places)
-        lines += gates.forward(places.get(whole_at), gates.arguments[0][0] in scratch)
+        own = gates.forward(places.get(whole_at), gates.arguments[0][0] in scratch)
+        if whole_at not in places and {*gates.values, gates.whole()}.intersection(program.results):
+            own = [_TEMPORARY.sub("", line) for line in own]  # it leaves the function
+        lines += own
+        temporary[f"t_{gates.whole()}"] = gates.shape()
     last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads()}
     floats = {step.name for step in program.steps if step.op.name not in LOGICAL}
     for i, place in places.items():
@@ -208,19 +231,33 @@ def compiled(
     kept = {*arguments, *program.results, *(name for g in activated for name in g.values)}
     constants: dict[str, Any] = {f"constants_{g.whole()}": g.constants for g in activated}
     free: set[str] = set()  # names whose memory may be written to
+    memory: dict[str, str] = {}  # of each value that is not written where it belongs
+    unused: list[str] = []  # memory whose value nobody reads any more
     for i, step in enumerate(program.steps):
         dying = [n for n in dict.fromkeys(step.reads()) if last_read[n] == i and n in free]
-        reused = dying[0] if dying and step.name in floats else None
-        lines += _code(step, written.get(step.name, reused), constants)
+        to, reused = written.get(step.name, ""), ""
+        if not to and step.name in floats:
+            reused = dying[0] if dying else ""
+            if reused:
+                to, memory[step.name] = reused, memory[reused]
+            elif step.name not in small:
+                to = memory[step.name] = unused.pop() if unused else f"t_{step.name}"
+        lines += _code(step, to, constants)
+        unused += [memory[n] for n in dying if n in memory and n != reused]
         free.difference_update(dying)
         if step.name in floats and step.name not in kept and step.name not in small:
             free.add(step.name)
     results = [str(name) for name in program.results]
+    leaving = {memory[name] for name in results if name in memory and name not in written}
+    lines = [_TEMPORARY.sub(lambda m: "" if m[1] in leaving else m[0], line) for line in lines]
+    temporary.update({name: "" for name in memory.values() if name not in leaving})
+    text = "\n".join(lines)
+    temporary = {name: shape for name, shape in temporary.items() if f", out={name}" in text}
     for i, place in places.items():
         if written.get(results[i]) != place:
             lines.append(f"{place}[...] = {0 if program.results[i] is None else results[i]}")
         results[i] = place
-    return Text(arguments, [*places.values()], setup, lines, results, constants).function()
+    return Text(arguments, [*places.values()], setup, lines, results, constants, temporary).function()
 
 
 def _code(step: Step, out: str | None, constants: dict[str, Any]) -> list[str]:
@@ -238,7 +275,9 @@ def _code(step: Step, out: str | None, constants: dict[str, Any]) -> list[str]:
         return [f"{name} = xp.{UFUNCS[step.op.name]}({operands}{to})"]
     constants[f"f_{name}"], constants[f"s_{name}"] = step.op.forward, step.settings
     line = f"{name} = f_{name}(xp, {operands}, **s_{name})"
-    return [line, f"{out}[...] = {name}", f"{name} = {out}"] if out else [line]
+    if not out or out.startswith("t_"):
+        return [line]
+    return [line, f"{out}[...] = {name}", f"{name} = {out}"]
 
 
 def _literal(operand: str | float) -> str:

@@ -79,6 +79,11 @@ class Gates:
             lines.append(f"scale_{w}, shift_{w} = constants_{w}(xp, {a}.shape, {a}.dtype, {apart})")
         return lines
 
+    def shape(self) -> str:
+        """The expression of the shape of all of them side by side."""
+        a = self.arguments[0][0]
+        return f"{a}.shape" if self.of_all else f"(*{a}.shape[:-1], {len(self.values)} * m_{self.whole()})"
+
     def forward(self, place: str | None, scratch: bool) -> list[str]:
         """The lines that compute the values: chunk by chunk below each other in `place`, if that is given; in
         the memory of the argument, if that is `scratch`.
@@ -86,7 +91,7 @@ class Gates:
         w, n = self.whole(), len(self.values)
         place = f"{place}[:{n}]" if place and self.beside else place
         lines, source = self._summed()
-        to = f", out={source}" if lines or (scratch and self.of_all) else ""
+        to = f", out={source if lines or (scratch and self.of_all) else f't_{w}'}"
         side_by_side = f"{{}}.reshape({{}}.shape[0], {n}, -1).swapaxes(0, 1)"
         if any(self.is_sigmoid):
             lines.append(f"{w} = xp.multiply({source}, scale_{w}{to})")
@@ -113,7 +118,7 @@ class Gates:
         parts = [f"{a}[..., {k} * m_{w}:{k + n} * m_{w}]" for a, k in self.arguments]
         if len(parts) == 1:
             return [], parts[0]
-        lines = [f"{w} = xp.add({parts[0]}, {parts[1]})"]
+        lines = [f"{w} = xp.add({parts[0]}, {parts[1]}, out=t_{w})"]
         return lines + [f"xp.add({w}, {part}, out={w})" for part in parts[2:]], w
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..codegen import Program, compiled
 from ..factored import Factored, Terms
+from .text import call_of
 from .writer import Writer
 
 
@@ -156,11 +158,12 @@ class Factors:
             program = program.without_dead_steps()
             outside = program.outside()
             run = compiled(program, outside, range(len(self.wanted)), program.only_from(small))
-            self.back.scope[f"c{self.number}"] = run
-            of = dict(zip(reads, values, strict=True))
-            given = ", ".join(of[name] for name in outside)
-            into = ", ".join(place for _, place in self.wanted)
-            self.back.of_block.append(f"c{self.number}(xp, [{given}], [{into}])")
+            of, out, name = dict(zip(reads, values, strict=True)), self.call.outs[0], f"c{self.number}"
+            given, into = [of[r] for r in outside], [place for _, place in self.wanted]
+            like = f"(n_block, *shapes[{out}])", f"dtypes[{out}]"
+            setup, block, _ = call_of(run, name, given, into, len(into), self.back.scope, like)
+            self.back.head += setup
+            self.back.of_block += [re.sub(r"out=(c\d+_t_\w+)", r"out=\1[:end - begin]", b) for b in block]
 
     def _neighbours(self) -> Iterable[tuple[str, list[tuple[Place, str]]]]:
         """Products by the same gradient whose places are beside each other."""

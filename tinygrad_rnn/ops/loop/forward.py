@@ -65,7 +65,8 @@ class _Forward:
                 self.head.append(f"m{ref}_{n} = shapes[{ref}][-1] // {n}")
         apart_, values = _pieces(call)
         places = [f"S{outs[k]}[t]" for k in into]
-        setup, code, results = call_of(run, f"f{number}", values, places, len(outs), self.scope)
+        like = f"shapes[{outs[0]}]", f"dtypes[{outs[0]}]"
+        setup, code, results = call_of(run, f"f{number}", values, places, len(outs), self.scope, like)
         self.head += [re.sub(r"\bs(\d+)\.(shape|dtype)\b", r"\2s[\1]", line) for line in setup]
         self.lines += [*apart_, *code, f"{', '.join(f's{o}' for o in outs)}, = {', '.join(results)},"]
         self._store(outs, {outs[k] for k in into})

@@ -37,7 +37,13 @@ def apart(names: Sequence[str], whole: str, slot: int) -> str:
 
 
 def call_of(
-    run: Any, name: str, values: Sequence[str], into: Sequence[str], n_results: int, scope: dict[str, Any]
+    run: Any,
+    name: str,
+    values: Sequence[str],
+    into: Sequence[str],
+    n_results: int,
+    scope: dict[str, Any],
+    like: tuple[str, str] | None = None,
 ) -> tuple[list[str], list[str], list[str]]:
     """What a compiled pointwise function does, as lines before the loop and in it, and the expressions of its
     results.
@@ -45,7 +51,7 @@ def call_of(
     text = getattr(run, "text", None)
     if isinstance(text, Text):
         scope.update({f"{name}_{key}": value for key, value in text.constants.items()})
-        return text.inside(f"{name}_", values, into)
+        return text.inside(f"{name}_", values, into, like)
     scope[name] = run
     places = f", [{', '.join(into)}]" if into else ""
     results = [f"{name}_{k}" for k in range(n_results)]
