@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -51,6 +53,34 @@ def test_it_may_be_smaller_and_of_another_type():
     assert address(memory.lend((1 << 22,), np.uint8)) == place
     far_smaller = memory.lend((1 << 17,), np.float32)  # would keep eight times what it needs
     assert address(far_smaller) != place
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (100, 50), (50, 128), (1 << 18, 3), (0, 4)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_large_arrays_begin_with_a_line_of_the_cache(shape, kind):
+    for make in (memory.lend, memory.aligned):
+        array = make(shape, kind)
+        array[...] = 1
+        assert (array.shape, array.dtype, array.flags.c_contiguous) == (shape, kind, True)
+        if array.nbytes >= memory.TINY:
+            assert address(array) % memory.LINE == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of the C library of Linux")
+def test_pages_stay_when_arrays_come_and_go():
+    program = """
+import resource, numpy, tinygrad_rnn
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for k in range(60):
+    if k == 10:
+        before = faults()
+    a, b = numpy.ones(20_000), numpy.ones(100_000)  # 160 and 800 kB, that is 234 pages
+    del a, b
+print(faults() - before)
+"""
+    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert int(found.stdout) < 50 * 234 / 10
 
 
 def test_small_arrays_are_ordinary():

@@ -17,7 +17,7 @@ from tinygrad_rnn.engine import REGISTRY
 path, op = sys.argv[1:]
 spec = REGISTRY[op]
 spec.rules = tuple(lambda *args, rule=rule: rule(*args) * 1.01 for rule in spec.rules)
-spec.pulls = [lambda g, kept, pull=pull: pull(g, kept) * 1.01 for pull in spec.pulls]
+spec.pulls = [(rule, reads) for rule, (_, reads) in zip(spec.rules, spec.pulls)]
 runpy.run_path(path, run_name="__main__")
 """
 README = (EXAMPLES / "learn" / "README.md").read_text()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.nn.cells import Cell
 
 quick = settings(max_examples=30, deadline=None, database=None)
@@ -66,6 +67,50 @@ class Pieces(Cell):
         return tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(2))
 
 
+@tg.pointwise
+def summed_gates(x, u, v, h):
+    """Gates that are sums of three arguments, from another chunk on in each; one is a result too."""
+    _, a, b, c = tg.chunk(x, 4, axis=-1)
+    d, e, f, _ = tg.chunk(u, 4, axis=-1)
+    g, i, j, k = tg.chunk(v, 4, axis=-1)
+    r, s, t = tg.sigmoid(a + d + g), tg.tanh(i + (b + e)), tg.sigmoid(c + f + j)
+    inside = tg.tanh(s * h + k)
+    return r * inside + t * h, t
+
+
+class Gated(Cell):
+    static = True
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.w, self.v = (
+            nn.Parameter(tg.randn(hidden_size, 4 * hidden_size, dtype="float64")) for _ in range(2)
+        )
+
+    def project(self, x):
+        return tg.concat([x[..., : self.hidden_size]] * 4, -1)
+
+    def step(self, px, state):
+        return summed_gates(px, state[0] @ self.w, state[1] @ self.v, state[0])
+
+    def initial_state(self, batch_size, like):
+        return tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(2))
+
+
+class Normalised(Pieces):
+    """Layer normalisation of a product, whose gradient goes into a product, and of the state."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.gain = nn.Parameter(tg.randn(4 * hidden_size, dtype="float64"))
+
+    def step(self, px, state):
+        gates = F.layer_norm(state[0] @ self.w, 4 * self.hidden_size) * self.gain
+        a, b = tg.chunk(gates, 2, axis=-1)
+        c, d = tg.chunk(a + tg.sigmoid(b), 2, axis=-1)
+        return F.layer_norm(px * state[0] + tg.tanh(c), self.hidden_size), d * state[1]
+
+
 MAKERS = {
     "RNN": lambda: nn.RNNCell(3, 2, dtype="float64"),
     "relu": lambda: nn.RNNCell(3, 2, nonlinearity="relu", dtype="float64"),
@@ -76,6 +121,8 @@ MAKERS = {
     "no bias": lambda: nn.GRUCell(3, 2, reset_after=True, bias=False, dtype="float64"),
     "mixing": lambda: Mixing(3, 2),
     "pieces": lambda: Pieces(3, 2),
+    "sums as gates": lambda: Gated(3, 2),
+    "normalised": lambda: Normalised(3, 3),
 }
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.ops import clip, gelu, maximum, relu, sigmoid, softplus, tanh, where
+from tinygrad_rnn.ops.gates import find_gates
 from tinygrad_rnn.ops.pointwise import pointwise
 
 
@@ -105,6 +106,50 @@ def test_arguments_of_several_chunks(needs, shape):
     fast = gradients(lambda: fused(*inputs), tracked)
     with tg.unfused():
         assert_same(fast, gradients(lambda: fused(*inputs), tracked))
+
+
+def gates_of(function):
+    program = pointwise(function).program
+    return [(g.arguments, g.is_sigmoid) for g in find_gates(program, set())]
+
+
+def test_which_chunks_are_gates():
+    def pair(x, n):
+        return tg.chunk(x, n, axis=-1)
+
+    def of_all(x):
+        a, b = pair(x, 2)
+        return sigmoid(a) * tanh(b)
+
+    def of_sums(x, u):
+        (a, b, c), (d, e, f) = pair(x, 3), pair(u, 3)
+        return sigmoid(a + d) * sigmoid(e + b) + c * f
+
+    def shifted(x, u):
+        (a, b, c), (d, e, f) = pair(x, 3), pair(u, 3)
+        return tanh(b + d) * sigmoid(c + e) + a * f
+
+    def crossed(x, u):  # neighbours in one of the arguments only
+        (a, b), (c, d) = pair(x, 2), pair(u, 2)
+        return sigmoid(a + d) * sigmoid(b + c)
+
+    def read_twice(x):
+        a, b = pair(x, 2)
+        return sigmoid(a) * tanh(b) * b
+
+    def of_other_counts(x, u):
+        (a, b), (c, d, e) = pair(x, 2), pair(u, 3)
+        return sigmoid(a + c) * sigmoid(b + d) * e
+
+    def of_itself(x):
+        a, b = pair(x, 2)
+        return sigmoid(a + a) * sigmoid(b + b)
+
+    assert gates_of(of_all) == [((("a0", 0),), [True, False])]
+    assert gates_of(of_sums) == [((("a0", 0), ("a1", 0)), [True, True])]
+    assert gates_of(shifted) == [((("a0", 1), ("a1", 0)), [False, True])]
+    for none in (crossed, read_twice, of_other_counts, of_itself):
+        assert gates_of(none) == [], none.__name__
 
 
 def test_chunks_of_a_row_and_chunks_not_used():

@@ -167,10 +167,14 @@ def test_inputs_stay_as_they_are():
     np.testing.assert_array_equal(x, X)
 
 
+def unchanged(g):
+    return g
+
+
 @pytest.mark.parametrize(("name", "inputs"), [("mul", (X, X)), ("tanh", (X,)), ("sum", (X,)), ("exp", (X,))])
 def test_a_bent_rule_of_the_library_is_found(name, inputs, monkeypatch):
     spec = REGISTRY[name]
-    bent = [lambda g, kept, pull=pull: pull(g, kept) * 1.01 for pull in spec.pulls]
+    bent = [(lambda *args, rule=rule: (rule or unchanged)(*args) * 1.01, reads) for rule, reads in spec.pulls]
     monkeypatch.setattr(spec, "pulls", bent)
     with pytest.raises(AssertionError, match="gradcheck: gradient of"):
         gradcheck(getattr(tg, name), *inputs)

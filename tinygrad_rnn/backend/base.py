@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,10 @@ class ArrayModule:
         """a @ b of two matrices, and the sum of that and `add`, which may be a row."""
         y = self.matmul(a, b)
         return y if add is None else self.add(y, add, out=y) if y.dtype == add.dtype else y + add
+
+    def broadcasting_in(self, x: Array) -> AbstractContextManager[None]:
+        """In this block a column is broadcast along the rows of x, or a row to each of them."""
+        return nullcontext()
 
     def row_sums(self, x: Array, y: Array | None = None) -> Array:
         """The sums of x, or of x * y, along the last axis, which stays."""

@@ -19,6 +19,13 @@ LIMIT = 1 << 28
 _waiting: list[np.ndarray[Any, Any]] = []  # appended to and popped from, which threads may do at once
 
 
+# The C library of Linux gives free pieces of memory from 128 KiB on, and the free end of the heap, back to
+# the system, which clears their pages when they are touched again; until a larger piece is freed that was not
+# in the heap, which it takes as a sign that such pieces come and go. This one is as large as may be, and
+# costs nothing, for nobody touches it. (man mallopt, M_MMAP_THRESHOLD)
+np.empty((32 << 20) - (64 << 10), np.uint8)
+
+
 class Loan:
     """A stretch of memory, as NumPy's array interface has it. It goes back when no array looks at it."""
 

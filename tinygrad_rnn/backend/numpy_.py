@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from . import memory
 from .base import Array, ArrayModule
 
 LARGE = 1 << 17  # numbers in a product from which on fresh memory for it is slow
+SHORT = 256  # numbers in a short buffer
 PIECE = 4096  # numbers that float32 adds up
 TINY = 1e-24  # sums of squares below it may have lost squares that float32 cannot hold
 LONG = 64  # numbers from which on BLAS adds them up faster
@@ -61,6 +63,12 @@ class NumPyModule(ArrayModule):
         np.add(y, 1, out=y)
         return np.reciprocal(y, out=y)
 
+    def broadcasting_in(self, x: Array) -> AbstractContextManager[None]:
+        """NumPy copies what is broadcast, piece by piece, to a buffer, unless that is shorter than a row. For
+        large arrays it pays to make it so.
+        """
+        return _ShortBuffer() if x.size >= LARGE >> 3 and x.shape[-1] >= SHORT else nullcontext()
+
     def row_sums(self, x: Array, y: Array | None = None) -> Array:
         """Long rows by BLAS, which is several times faster than adding along them."""
         if x.ndim != 2 or x.shape[1] < LONG or x.dtype.itemsize < 4:
@@ -107,6 +115,16 @@ class NumPyModule(ArrayModule):
         starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
         sums = np.add.reduceat(block[order], starts, axis=0)
         target[ordered[starts]] += sums.reshape(-1, *target.shape[1:])
+
+
+class _ShortBuffer:
+    """A block in which NumPy's buffer for elementwise operations is as short as it may be."""
+
+    def __enter__(self) -> None:
+        self._before = np.setbufsize(SHORT)
+
+    def __exit__(self, *_: object) -> None:
+        np.setbufsize(self._before)
 
 
 def _one_integer_array(index: Any) -> Any:

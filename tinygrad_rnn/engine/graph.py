@@ -51,7 +51,10 @@ class Primitive:
         self.rules = vjp if isinstance(vjp, tuple) else ()
         self.joint = None if isinstance(vjp, tuple) else vjp
         parameters = list(inspect.signature(forward).parameters.values())[1:]  # without xp
-        self.settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.settings = {
+            p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "out"
+        }
+        self.writes = any(p.name == "out" for p in parameters)  # takes memory for its first result
         self.defaults = {n: d for n, d in self.settings.items() if d is not inspect.Parameter.empty}
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
@@ -68,19 +71,20 @@ class Primitive:
         pulls = [_pull(rule, [i - 1 for i in r[1:]]) for rule, r in zip(self.rules, reads, strict=False)]
         self.pulls = pulls if self.joint is None else None
         self.joint_reads = self._reads(self.joint, place)
-        self.asks_needs = self.joint is not None and "needs" in inspect.signature(self.joint).parameters
+        of_joint = {} if self.joint is None else inspect.signature(self.joint).parameters
+        self.asks_needs, self.joint_writes = "needs" in of_joint, "out" in of_joint
         self.reads_of = reads if self.joint is None else [self.joint_reads]
         first_extra = 2 + len(arguments)
         self.has_extras = any(i >= first_extra for r in self.reads_of for i in r)
         self.has_rules = bool(self.rules) or self.joint is not None
         self.call: Callable[..., Any] = forward  # the op made of it, set by `primitive`
         self.drops: dict[int, tuple[int, ...]] = {}
-        self.keeps: dict[int, Callable[[Sequence[Any]], tuple[Any, ...]]] = {}
+        self.keeps: dict[int, Callable[[Sequence[Any]], tuple[Any, ...]] | tuple[None, ...]] = {}
 
     def _reads(self, rule: Rule | None, place: dict[str, int]) -> list[int]:
         if rule is None:
             return []
-        wanted = [n for n in inspect.signature(rule).parameters if n != "needs"]
+        wanted = [n for n in inspect.signature(rule).parameters if n not in ("needs", "out")]
         unknown = [n for n in wanted if n not in place]
         if unknown or wanted[:1] != ["g"]:
             raise TypeError(
@@ -88,17 +92,25 @@ class Primitive:
             )
         return [place[n] for n in wanted]
 
-    def gradients(self, values: list[Any], parents: Sequence[Vertex | None]) -> Sequence[Any]:
-        """The gradients of the arguments, None for those that need none; values = [g, y, *arguments, ...]."""
+    def gradients(
+        self, values: list[Any], parents: Sequence[Vertex | None], out: Any = None
+    ) -> Sequence[Any]:
+        """The gradients of the arguments, None for those that need none; values = [g, y, *arguments, ...].
+        That of the first is written to `out`, where the rule takes that.
+        """
         if self.joint is not None:
-            settings = {"needs": tuple([p is not None for p in parents])} if self.asks_needs else {}
+            settings: dict[str, Any] = {}
+            if self.asks_needs:
+                settings["needs"] = tuple([p is not None for p in parents])
+            if out is not None:
+                settings["out"] = out
             gradients = self.joint(*[values[i] for i in self.joint_reads], **settings)
             if not isinstance(gradients, (list, tuple)) or len(gradients) != len(parents):
                 raise errors.wrong_gradients(self.name, gradients, len(parents))
             return gradients
         g, kept = values[0], values[1:]
         return [
-            None if parent is None else pull(g, kept)
+            None if parent is None else pulled(pull, g, kept)
             for parent, pull in zip(parents, self.pulls or (), strict=True)
         ]
 
@@ -113,13 +125,14 @@ class Primitive:
         self.drops[mask] = tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
         return self.drops[mask]
 
-    def find_keeps(self, mask: int) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-        """What makes [None, y, *arguments, ...] the values that a node keeps: None where no rule reads
-        one.
+    def find_keeps(self, mask: int) -> Callable[[Sequence[Any]], tuple[Any, ...]] | tuple[None, ...]:
+        """What makes [None, y, *arguments, ...] the values that a node keeps: None where no rule reads one.
+        If no rule reads any, the values themselves.
         """
         n_values = 1 + len(self.arguments) + self.has_extras * (len(self.settings) + len(self.arguments))
         drops = self.find_drops(mask)
-        self.keeps[mask] = itemgetter(*(0 if j in drops else 1 + j for j in range(n_values)))
+        places = [0 if j in drops else 1 + j for j in range(n_values)]
+        self.keeps[mask] = itemgetter(*places) if any(places) else (None,) * n_values
         return self.keeps[mask]
 
     def extras(self, settings: dict[str, Any], arrays: Sequence[Any]) -> list[Any]:
@@ -129,24 +142,26 @@ class Primitive:
         return [*[chosen[name] for name in self.settings], *([tuple(shapes)] if self.variadic else shapes)]
 
 
-def same(g: Any, kept: Sequence[Any]) -> Any:
-    """The rule that hands the gradient on as it is."""
-    return g
+Pull = tuple[Rule | None, int | tuple[int, ...]]
 
 
-def _pull(rule: Rule | None, reads: list[int]) -> Callable[[Any, Sequence[Any]], Any]:
-    """A rule as a function of the gradient and of all that its node keeps, of which it reads the places
-    `reads`.
+def _pull(rule: Rule | None, reads: list[int]) -> Pull:
+    """A rule, None where it hands the gradient on as it is, and which of the values that its node keeps it
+    reads beside the gradient: one, or several.
     """
     if rule is None:
-        return lambda g, kept: None
-    if not reads:
-        return same if is_identity(rule) else lambda g, kept: rule(g)
-    if len(reads) == 1:
-        (i,) = reads
-        return lambda g, kept: rule(g, kept[i])
-    read = itemgetter(*reads)
-    return lambda g, kept: rule(g, *read(kept))
+        return (lambda g: None), ()
+    if not reads and is_identity(rule):
+        return None, ()
+    return rule, reads[0] if len(reads) == 1 else tuple(reads)
+
+
+def pulled(pull: Pull, g: Any, kept: Sequence[Any]) -> Any:
+    """What a rule makes of a gradient."""
+    rule, reads = pull
+    if rule is None:
+        return g
+    return rule(g, kept[reads]) if isinstance(reads, int) else rule(g, *[kept[i] for i in reads])
 
 
 def is_identity(rule: Rule) -> bool:
@@ -167,8 +182,9 @@ def primitive(
     `vjp` is a tuple with one rule per argument (None: no gradient for it); or one rule for all of them, which
     is given `g` (a tuple with None for missing ones, where there are several results) and may ask for
     `needs`, a tuple of booleans, and returns one gradient per argument; or None: results are constants. A
-    forward with several results returns a tuple. The engine sums each rule's gradient back over the axes
-    along which its argument was broadcast.
+    forward with several results returns a tuple. Both a forward and one rule for all may take `out=None`,
+    memory for the first result or the first argument's gradient, which loops give. The engine sums each
+    rule's gradient back over the axes along which its argument was broadcast.
     """
 
     def define(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
@@ -255,7 +271,7 @@ def primitive(
                 if spec.has_extras:
                     values += spec.extras(settings, arrays)
                 keep = spec.keeps.get(mask) or spec.find_keeps(mask)
-                node = Node(spec, parents, keep(values), y)
+                node = Node(spec, parents, keep if type(keep) is tuple else keep(values), y)  # type: ignore[operator]
                 if now.debug:
                     node.line = errors.caller()
             out: Any
@@ -374,9 +390,14 @@ def _backward(
                         continue
                     if pulls is None:
                         gp = gradients[i]
-                    else:
-                        pull = pulls[i]
-                        gp = g if pull is same else pull(g, values)
+                    else:  # pulled(pulls[i], g, values), without a call
+                        rule, reads = pulls[i]
+                        if rule is None:
+                            gp = g
+                        elif type(reads) is int:
+                            gp = rule(g, values[reads])
+                        else:
+                            gp = rule(g, *[values[j] for j in reads])  # type: ignore[union-attr]
                     if gp is None:
                         continue
                     place = (parent.node, parent.k) if type(parent) is Output else parent

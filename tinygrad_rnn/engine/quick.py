@@ -59,7 +59,7 @@ def _of_one(spec: Primitive, general: Call, finish: Call) -> Call:
                 chosen = {**defaults, **settings} if defaults else settings
                 values = (None, y, x, *[chosen[name] for name in names], x.shape)
             keep = keeps.get(1) or spec.find_keeps(1)
-            out.vertex = Node(spec, (parent,), keep(values), y)
+            out.vertex = Node(spec, (parent,), keep if type(keep) is tuple else keep(values), y)  # type: ignore
         return out
 
     return op
@@ -97,8 +97,9 @@ def _of_two(spec: Primitive, general: Call, finish: Call) -> Call:
         out.vertex = None
         if mask:
             keep = keeps.get(mask) or spec.find_keeps(mask)
-            values = (None, z, x, y, *((x.shape, y.shape) if has_extras else ()))
-            out.vertex = Node(spec, (p, q), keep(values), z)
+            if type(keep) is not tuple:
+                keep = keep((None, z, x, y, x.shape, y.shape) if has_extras else (None, z, x, y))  # type: ignore
+            out.vertex = Node(spec, (p, q), keep, z)
         return out
 
     return op

@@ -258,7 +258,7 @@ def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     return _logsumexp(x, axes=_not_empty("logsumexp", x, axis), keepdims=bool(keepdims))
 
 
-def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...]) -> tuple[Any]:
+def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...], out: Any = None) -> tuple[Any]:
     of_y, of_scale = g
     y, scale = y
     if y.dtype == dtypes.float16:  # whose range a sum leaves
@@ -271,10 +271,12 @@ def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...]) -> tuple[Any]:
         if isinstance(along, Value):
             found = (of_y - mean - y * along) * scale
         else:  # in one piece of memory
-            found = y * -along
-            found += of_y
-            found -= mean
-            found *= scale
+            xp = array_module(y)
+            with xp.broadcasting_in(y):
+                found = xp.multiply(y, -along, out=out)
+                found += of_y
+                found -= mean
+                found *= scale
     if of_scale is not None:  # only where gradients have gradients
         other = y * (scale * scale * of_scale * -per_element)
         found = other if found is None else found + other
@@ -289,13 +291,16 @@ def _sums(x: Any, axes: tuple[int, ...], y: Any = None) -> Any:
 
 
 @primitive(vjp=_standardize_gradient)
-def _standardize(xp: Any, x: Array, *, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+def _standardize(
+    xp: Any, x: Array, *, axes: tuple[int, ...], eps: float, out: Array | None = None
+) -> tuple[Array, Array]:
     per_element = 1.0 / (_count(x, axes) or 1)
     kind = x.dtype
     x = x.astype(dtypes.float32) if kind == dtypes.float16 else x  # whose range a sum of squares leaves
-    apart = x - _sums(x, axes) * per_element
-    scale = (_sums(apart, axes, apart) * per_element + eps) ** -0.5
-    apart *= scale
+    with xp.broadcasting_in(x):
+        apart = xp.subtract(x, _sums(x, axes) * per_element, out=out)
+        scale = (_sums(apart, axes, apart) * per_element + eps) ** -0.5
+        apart *= scale
     return (apart, scale) if apart.dtype == kind else (apart.astype(kind), scale.astype(kind))
 
 

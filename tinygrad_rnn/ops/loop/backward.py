@@ -258,9 +258,13 @@ class Backward(Writer):
                 several = isinstance(v, tuple)
                 values.append(f"({''.join(self.value(i) + ',' for i in v)})" if several else self.value(v))
             self.scope[f"op{number}"], self.scope[f"p{number}"] = op, call.parents
-            self.lines.append(f"r = op{number}.gradients([{', '.join(values)}], p{number})")
+            rows = self._rows_for(number, call)
+            place = f", {rows}[t]" if rows else ""
+            self.lines.append(f"r = op{number}.gradients([{', '.join(values)}], p{number}{place})")
+            if rows:
+                self._add(call.refs[0], "r[0]", rows)
             for i, (ref, parent) in enumerate(zip(call.refs, call.parents, strict=True)):
-                if parent:
+                if parent and not (rows and i == 0):
                     self.lines.append(f"x{number}_{i} = r[{i}]")
                     self._fitting(ref, f"x{number}_{i}")
                     self._add(ref, f"x{number}_{i}")
@@ -288,6 +292,18 @@ class Backward(Writer):
                 self.lines.append(f"{name} = q{number}_{i}({', '.join(given)})")
                 self._fitting(ref, name)
                 self._add(ref, name)
+
+    def _rows_for(self, number: int, call: Any) -> str:
+        """The memory to which a rule for all writes the first argument's gradient at each step, if it is
+        wanted so.
+        """
+        ref, recorded = call.refs[0], self.recorded
+        if not (
+            call.op.joint_writes and call.parents[0] and recorded.writes(call) and self._wanted_in_rows(ref)
+        ):
+            return ""
+        self.head.append(f"D{number}_0 = lend((len(order), *shapes[{ref}]), dtypes[{ref}])")
+        return f"D{number}_0"
 
     def _by_transposed(self, number: int, call: Any, ref: int) -> bool:
         """A factor's gradient by the other, a constant weight, transposed: once for all steps, where they are

@@ -104,9 +104,15 @@ class _Forward:
         if call.settings:
             self.scope[f"k{number}"] = call.settings
             arguments.append(f"**k{number}")
+        written = set()
+        if recorded.writes(call):
+            place = f"S{outs[0]}[t]" if outs[0] in self.rows else self._buffer(outs[0])
+            if place:
+                arguments.append(f"out={place}")
+                written = {outs[0]}
         names = ", ".join(f"s{o}" for o in outs)
         self.lines.append(f"{names}{',' * call.several} = f{number}(xp, {', '.join(arguments)})")
-        self._store(outs, set())
+        self._store(outs, written)
 
     def _store(self, outs: Sequence[int], written: set[int]) -> None:
         self.lines += [f"S{o}.append(s{o})" for o in outs if o in self.lists]

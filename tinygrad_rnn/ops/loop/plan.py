@@ -113,7 +113,7 @@ class Recorded:
         )
         chunks = {}
         for call in self.calls:
-            if self.ufunc_of(call) or self.product_of(call):
+            if self.ufunc_of(call) or self.product_of(call) or self.writes(call):
                 writable[call.outs[0]] = call.outs[0]
             if call.fused and any(call.parents):
                 for k in call.op.writable:
@@ -187,6 +187,13 @@ class Recorded:
         return (
             call.op.name in ("add", "sub", "mul", "div", "standardize") or self.product_of(call) is not None
         )
+
+    def writes(self, call: Call) -> bool:
+        """Whether a call of another kind can write its first result to memory that it is given."""
+        if call.fused or not call.op.writes or self.language != "python":
+            return False
+        own = self.dtypes[call.outs[0]]
+        return own == self.dtypes[call.refs[0]] and getattr(own, "itemsize", 0) >= 4
 
     def ufunc_of(self, call: Call) -> str | None:
         """The library's name of an elementwise call on values of one type and shape, or with a row of it."""
