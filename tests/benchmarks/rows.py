@@ -93,8 +93,8 @@ def twin(torch: Any, kind: str, n_in: int, size: int, bidirectional: bool) -> tu
 
 
 def layer_row(kind: str, bidirectional: bool = False, default: bool = False) -> Row:
-    """A recurrent layer against torch.nn, the products alone, and for the LSTM the same by hand. `default` is
-    our own form of the GRU: as much work, other values.
+    """A recurrent layer against torch.nn, the products alone, and for the LSTM and PyTorch's GRU the same by
+    hand. `default` is our own form of the GRU: as much work, other values.
     """
     group = f"bidirectional {kind}" if bidirectional else f"default {kind}" if default else kind
 
@@ -118,10 +118,10 @@ def layer_row(kind: str, bidirectional: bool = False, default: bool = False) -> 
             if not bidirectional:
                 gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
                 contestants["products"] = by_hand.Products(n_steps, n, n_in, size, gates).step
-            if kind == "LSTM" and not bidirectional:
+            if kind in ("LSTM", "GRU") and not bidirectional and not default:
                 cell = layer.cells[0]
-                weights = [p.numpy() for p in (cell.w_x, cell.w_h, cell.b)]
-                hand = by_hand.LSTM(data, *weights)
+                weights = [p.numpy() for p in (cell.w_x, cell.w_h, cell.b, cell.b_h) if p is not None]
+                hand = getattr(by_hand, kind)(data, *weights)
                 assert_close("by hand", hand.step()[2], cell.w_h.grad.numpy(), 1e-3)
                 contestants["by hand"] = hand.step
             times = race({"ours": ours, **contestants}, settings.seconds)
@@ -259,7 +259,9 @@ def users_row(settings: Settings) -> Iterator[Result]:
         layer = nn.Recurrent(UsersNormalisedCell(*data[1:]))
         fast = _under_recurrent(layer, leaves[0])
         assert_close("layer-normalised", fast()[0], slow()[0], 1e-2)
-        times = race({"ours": fast, "torch": slow}, settings.seconds)
+        hand = by_hand.NormalisedLSTM(*data).step
+        assert_close("layer-normalised by hand", hand()[0], leaves[0].grad.numpy(), 1e-2)
+        times = race({"ours": fast, "torch": slow, "by hand": hand}, settings.seconds)
         yield result("a user's layer-normalised LSTM", row, times)
 
 
@@ -312,7 +314,7 @@ def _plain_loop(name: str, module: Any, data: list[Any], size: int) -> Callable[
 
 
 def engine_row(settings: Settings) -> Iterator[Result]:
-    """1,000 small multiply-adds, forward and backward."""
+    """1,000 small multiply-adds, forward and backward; by hand NumPy's calls alone."""
     start, factor = random(8, scale=0.1), np.linspace(-0.9, 0.9, 8, dtype="float32")
 
     def chain(x: Any, w: Any) -> Any:
@@ -325,7 +327,7 @@ def engine_row(settings: Settings) -> Iterator[Result]:
         leaves = [module.tensor(a, requires_grad=True) for a in (start, factor)]
         return lambda: _backward(chain(*leaves), leaves)
 
-    contestants = {"ours": taped(tg)}
+    contestants = {"ours": taped(tg), "by hand": lambda: by_hand.multiply_adds(start, factor, 1000)}
     for name, module in settings.peers.items():
         if name == "torch":
             contestants[name] = taped(module)
@@ -376,7 +378,9 @@ def streaming_row(settings: Settings) -> Iterator[Result]:
 
 
 def model_row(settings: Settings) -> Iterator[Result]:
-    """A whole step of a language model: embedding, two layers of LSTM 256, softmax over 104, clip, Adam."""
+    """A whole step of a language model: embedding, two layers of LSTM 256, softmax over 104, clip, Adam. The
+    products alone are those of the LSTMs.
+    """
     torch = settings.peers.get("torch")
     if torch is None:
         return
@@ -409,7 +413,9 @@ def model_row(settings: Settings) -> Iterator[Result]:
     for k in range(3):
         # From the second step on the two biases of PyTorch each learn, and ours is one: alike, not equal.
         assert_close(f"language model, step {k}", step(), their_step(), 1e-4 if k == 0 else 3e-2)
-    times = race({"ours": step, "torch": their_step}, settings.seconds)
+    products = [by_hand.Products(n_steps, n, n_in, size, 4) for n_in in (64, size)]
+    contestants = {"ours": step, "torch": their_step, "products": lambda: [p.step() for p in products]}
+    times = race(contestants, settings.seconds)
     yield result("language model", f"{n_steps}, {n}, {size}", times)
 
 

@@ -25,7 +25,7 @@ def run(*arguments, **environment):
 
 def test_a_table_and_a_file(tmp_path):
     file = tmp_path / "figures.json"
-    rows = "lstm,rnn,users,memory"
+    rows = "lstm,gru,rnn,users,engine,memory"
     done = run("--quick", "--rows", rows, "--json", str(file), "--markdown", OPENBLAS_CORETYPE="Haswell")
     assert done.returncode == 0, done.stderr
     written = json.loads(file.read_text())

@@ -1,5 +1,5 @@
-"""Autograd: graph.py is all of it, accumulate.py how gradients are summed, mode.py the switches, errors.py
-the words.
+"""Autograd: node.py and graph.py are all of it, quick.py does the commonest calls in fewer steps,
+accumulate.py is how gradients are summed, mode.py the switches, errors.py the words.
 """
 
 from .errors import GraphError

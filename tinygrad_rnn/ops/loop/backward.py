@@ -289,9 +289,40 @@ class Backward(Writer):
                     if self.recorded.row_beside_rows(call, r):
                         self.head.append(wide(r, out))
                         given[k] = f"W{r}_{out}"
+                if is_product(rule) and self._product(number, i, call, ref, given):
+                    continue
                 self.lines.append(f"{name} = q{number}_{i}({', '.join(given)})")
                 self._fitting(ref, name)
                 self._add(ref, name)
+
+    def _product(self, number: int, i: int, call: Any, ref: int, factors: list[str]) -> bool:
+        """A product in memory that is used again at each step, where nobody holds it for longer: the gradient
+        of a row, which is summed at once, or one that a rule is given which writes elsewhere.
+        """
+        recorded, (out,) = self.recorded, call.outs
+        alike = all(recorded.dtypes[r] == recorded.dtypes[out] for r in call.refs)
+        maker = next((c for c in recorded.back if ref in c.outs), None)
+        is_row = recorded.row_beside_rows(call, ref)
+        goes_on = maker is not None and recorded.writes(maker) and self.n_uses.get(ref) == 1
+        if (
+            recorded.language != "python"
+            or not alike
+            or not (is_row or (goes_on and self._is_like(call, ref)))
+        ):
+            return False
+        memory = f"Q{number}_{i}"
+        self.head.append(f"{memory} = xp.aligned(shapes[{out}], dtypes[{out}])")
+        self.lines.append(f"x_multiply({', '.join(factors)}, out={memory})")
+        if is_row:
+            self.lines.append(f"add({ref}, x_column_sums({memory}))")
+        else:
+            self._add(ref, memory)
+        return True
+
+    def _is_like(self, call: Any, ref: int) -> bool:
+        """Whether an argument of a call has the result's shape."""
+        alike: bool = call.alike[call.refs.index(ref)]
+        return alike
 
     def _rows_for(self, number: int, call: Any) -> str:
         """The memory to which a rule for all writes the first argument's gradient at each step, if it is
@@ -409,3 +440,19 @@ class Backward(Writer):
         new = recorded.new_states[slot - 1]  # a state: what the step before has made
         index = "t - order.step" if recorded.stored[new] == "rows" else "i - 1"
         return f"S{new}[{index}] if i else I{slot}"
+
+
+class _Factor:
+    """Stands for an argument of a rule: what it is multiplied by says so."""
+
+    def __mul__(self, other: Any) -> Any:
+        return {self, other}
+
+
+def is_product(rule: Any) -> bool:
+    """Whether a rule of the gradient and one value multiplies them."""
+    g, value = _Factor(), _Factor()
+    try:
+        return bool(rule(g, value) == {g, value})
+    except Exception:  # it does something else with them
+        return False
