@@ -397,7 +397,7 @@ def _backward(
                         elif type(reads) is int:
                             gp = rule(g, values[reads])
                         else:
-                            gp = rule(g, *[values[j] for j in reads])  # type: ignore[union-attr]
+                            gp = rule(g, *[values[j] for j in reads])
                     if gp is None:
                         continue
                     place = (parent.node, parent.k) if type(parent) is Output else parent

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .graph import Primitive
+from typing import Any
 
 clock = count(1)  # dates nodes and in-place changes; next() is atomic, so threads may share it
 
@@ -56,9 +53,7 @@ class Node:
         "values",
     )
 
-    def __init__(
-        self, op: Primitive, parents: Sequence[Vertex | None], values: Sequence[Any], result: Any
-    ) -> None:
+    def __init__(self, op: Any, parents: Sequence[Vertex | None], values: Sequence[Any], result: Any) -> None:
         self.time = next(clock)
         self.op = op
         self.parents: Sequence[Vertex | None] = parents

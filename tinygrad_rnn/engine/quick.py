@@ -7,21 +7,20 @@ without looking at each of them. Whatever is unusual is left to that call, and a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..backend import MODULES
 from . import mode
 from .node import Node, Value
 
-if TYPE_CHECKING:
-    from .graph import Primitive
-
 Call = Callable[..., Any]
 NUMBERS = frozenset((float, int, bool))
 
 
-def quick_call(spec: Primitive, general: Call, finish: Call) -> Call:
-    """`general`, or what takes a shorter way where it can. `finish` makes a tensor of a forward's result."""
+def quick_call(spec: Any, general: Call, finish: Call) -> Call:
+    """`general`, or what takes a shorter way where it can: `spec` is a Primitive, `finish` makes a tensor of
+    its forward's result.
+    """
     if spec.variadic or not spec.has_rules:
         return general
     if len(spec.arguments) == 1:
@@ -31,7 +30,7 @@ def quick_call(spec: Primitive, general: Call, finish: Call) -> Call:
     return general
 
 
-def _of_one(spec: Primitive, general: Call, finish: Call) -> Call:
+def _of_one(spec: Any, general: Call, finish: Call) -> Call:
     forward, has_extras, keeps = spec.forward, spec.has_extras, spec.keeps
     names, defaults = tuple(spec.settings), spec.defaults
     current, usual, known, new = mode.current, mode.USUAL, MODULES.get, Value.__new__
@@ -59,13 +58,13 @@ def _of_one(spec: Primitive, general: Call, finish: Call) -> Call:
                 chosen = {**defaults, **settings} if defaults else settings
                 values = (None, y, x, *[chosen[name] for name in names], x.shape)
             keep = keeps.get(1) or spec.find_keeps(1)
-            out.vertex = Node(spec, (parent,), keep if type(keep) is tuple else keep(values), y)  # type: ignore
+            out.vertex = Node(spec, (parent,), keep if type(keep) is tuple else keep(values), y)
         return out
 
     return op
 
 
-def _of_two(spec: Primitive, general: Call, finish: Call) -> Call:
+def _of_two(spec: Any, general: Call, finish: Call) -> Call:
     forward, has_extras, keeps = spec.forward, spec.has_extras, spec.keeps
     current, usual, known, new = mode.current, mode.USUAL, MODULES.get, Value.__new__
 
@@ -98,7 +97,7 @@ def _of_two(spec: Primitive, general: Call, finish: Call) -> Call:
         if mask:
             keep = keeps.get(mask) or spec.find_keeps(mask)
             if type(keep) is not tuple:
-                keep = keep((None, z, x, y, x.shape, y.shape) if has_extras else (None, z, x, y))  # type: ignore
+                keep = keep((None, z, x, y, x.shape, y.shape) if has_extras else (None, z, x, y))
             out.vertex = Node(spec, (p, q), keep, z)
         return out
 

@@ -11,12 +11,9 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..engine.graph import Primitive
-
-if TYPE_CHECKING:
-    from .gates import Gates
 
 # Operations that the library has as a function taking `out=`, by its name there. Others run their own
 # forward.
@@ -189,7 +186,7 @@ def compiled(
     outside: Sequence[str] = (),
     into: Sequence[int] = (),
     small: Collection[str] = (),
-    activated: Sequence[Gates] = (),
+    activated: Sequence[Any] = (),
     scratch: Collection[str] = (),
 ) -> Callable[..., Any]:
     """The program as a function of (xp, [inputs, outside values]), arrays of one shape and type, to a list of
@@ -199,7 +196,7 @@ def compiled(
     there. `small` names values of a smaller shape, whose memory holds no result. The function's text is in
     its attribute `source`.
 
-    `activated`: gates to be computed first (gates.py); the function is given their arguments, whole, after
+    `activated`: Gates (gates.py) to be computed first; the function is given their arguments, whole, after
     the values. Where the array of all of them is among `into`, chunks lie below each other in it. `scratch`
     names arguments in whose memory it may write.
     """

@@ -226,7 +226,7 @@ class Fused:
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
-            node = Node(plan, parents, [values, *plan.kept(arrays)], results)  # type: ignore[arg-type]
+            node = Node(plan, parents, [values, *plan.kept(arrays)], results)
             outs = [new(v, Output(node, k, v)) for k, v in enumerate(results)]
         else:
             outs = [new(v) for v in results]
