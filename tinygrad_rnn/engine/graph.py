@@ -271,7 +271,9 @@ def primitive(
                 if spec.has_extras:
                     values += spec.extras(settings, arrays)
                 keep = spec.keeps.get(mask) or spec.find_keeps(mask)
-                node = Node(spec, parents, keep if type(keep) is tuple else keep(values), y)  # type: ignore[operator]
+                kept = keep if type(keep) is tuple else keep(values)  # type: ignore[operator]
+                place = (None, None, len(y)) if several else (y.shape, y.dtype)
+                node = Node(spec, parents, kept, *place)
                 if now.debug:
                     node.line = errors.caller()
             out: Any

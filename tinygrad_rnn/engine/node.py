@@ -53,18 +53,21 @@ class Node:
         "values",
     )
 
-    def __init__(self, op: Any, parents: Sequence[Vertex | None], values: Sequence[Any], result: Any) -> None:
+    def __init__(
+        self,
+        op: Any,
+        parents: Sequence[Vertex | None],
+        values: Sequence[Any],
+        shape: Any = None,
+        dtype: Any = None,
+        outputs: int | None = None,
+    ) -> None:
         self.time = next(clock)
         self.op = op
         self.parents: Sequence[Vertex | None] = parents
         self.values: Sequence[Any] | None = values  # [y, *arguments, *settings, *shapes]; None once freed
-        if type(result) is tuple:  # several results: shapes, dtypes and gradients are those of the Outputs
-            self.outputs: int | None = len(result)
-            self.shape: Any = None
-            self.dtype: Any = None
-        else:
-            self.outputs = None
-            self.shape, self.dtype = result.shape, result.dtype
+        # Of several results the Outputs have shapes, dtypes and gradients, and this says how many there are.
+        self.shape, self.dtype, self.outputs = shape, dtype, outputs
         self.retains_grad: Any = None  # True; or for several results a dict of weak references to Outputs
         self.grad: Any = None
         self.line: str | None = None  # where it was called, under debug()

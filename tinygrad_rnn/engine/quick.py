@@ -58,7 +58,8 @@ def _of_one(spec: Any, general: Call, finish: Call) -> Call:
                 chosen = {**defaults, **settings} if defaults else settings
                 values = (None, y, x, *[chosen[name] for name in names], x.shape)
             keep = keeps.get(1) or spec.find_keeps(1)
-            out.vertex = Node(spec, (parent,), keep if type(keep) is tuple else keep(values), y)
+            kept = keep if type(keep) is tuple else keep(values)
+            out.vertex = Node(spec, (parent,), kept, y.shape, y.dtype)
         return out
 
     return op
@@ -98,7 +99,7 @@ def _of_two(spec: Any, general: Call, finish: Call) -> Call:
             keep = keeps.get(mask) or spec.find_keeps(mask)
             if type(keep) is not tuple:
                 keep = keep((None, z, x, y, x.shape, y.shape) if has_extras else (None, z, x, y))
-            out.vertex = Node(spec, (p, q), keep, z)
+            out.vertex = Node(spec, (p, q), keep, z.shape, dtype)
         return out
 
     return op

@@ -38,7 +38,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     arrays = tuple([t.array for t in _tensors((args, kwargs))])
     values = [None, *([None] * len(parents)), arrays, [args, kwargs]]
     run = _Again(function, draws, now.fused)
-    node = Node(run, parents, values, tuple([t.array for t in made]))
+    node = Node(run, parents, values, outputs=len(made))
     new = {id(t): Tensor._of(t.array, Output(node, k, t.array)) for k, t in enumerate(made)}
     return _mapped(lambda t: new.get(id(t), t), results)
 

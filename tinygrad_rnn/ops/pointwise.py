@@ -226,7 +226,7 @@ class Fused:
         results = values[: plan.n_results]
         new = Value.result._of
         if mask:
-            node = Node(plan, parents, [values, *plan.kept(arrays)], results)
+            node = Node(plan, parents, [values, *plan.kept(arrays)], outputs=len(results))
             outs = [new(v, Output(node, k, v)) for k, v in enumerate(results)]
         else:
             outs = [new(v) for v in results]

@@ -165,7 +165,7 @@ class Loop:
         vertices = [v.vertex if need else None for v, need in zip(arguments, recorded.needs, strict=False)]
         of_constants = [getattr(v, "vertex", None) if grad else None for v in self.constants]
         kept = [(*results, *hidden), *([None] * len(arguments)), *values]
-        node = Node(self, [*vertices, *of_constants], kept, results)
+        node = Node(self, [*vertices, *of_constants], kept, outputs=len(results))
         self.constants = []  # the node has them, until it is freed
         made = [
             new(a, Output(node, k, a) if recorded.needs[slot] else None)
