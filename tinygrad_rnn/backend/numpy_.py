@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -67,14 +68,14 @@ class NumPyModule(ArrayModule):
         """NumPy copies what is broadcast, piece by piece, to a buffer, unless that is shorter than a row. For
         large arrays it pays to make it so.
         """
-        return _ShortBuffer() if x.size >= LARGE >> 3 and x.shape[-1] >= SHORT else nullcontext()
+        return _ShortBuffer() if x.size >= LARGE >> 3 and x.shape[-1] >= SHORT else _NO_CHANGE
 
     def row_sums(self, x: Array, y: Array | None = None) -> Array:
         """Long rows by BLAS, which is several times faster than adding along them."""
         if x.ndim != 2 or x.shape[1] < LONG or x.dtype.itemsize < 4:
             return super().row_sums(x, y)
         if y is None:
-            return np.matmul(x, np.ones((x.shape[1], 1), x.dtype))
+            return np.matmul(x, _ones(x.shape[1], x.dtype)[:, None])
         return np.vecdot(x, y)[:, None]
 
     def column_sums(self, x: Array) -> Array:
@@ -83,7 +84,7 @@ class NumPyModule(ArrayModule):
         if m < 2 or x.size < LONG * m or x.dtype.itemsize < 4 or x.strides[-1] != x.dtype.itemsize:
             return super().column_sums(x)
         rows = x.reshape(-1, m)
-        return np.matmul(np.ones(rows.shape[0], x.dtype), rows)
+        return np.matmul(_ones(rows.shape[0], x.dtype), rows)
 
     def square_sum(self, x: Array) -> Array:
         """By BLAS in float32 over pieces, which are added up in float64; where squares leave the range of
@@ -115,6 +116,21 @@ class NumPyModule(ArrayModule):
         starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
         sums = np.add.reduceat(block[order], starts, axis=0)
         target[ordered[starts]] += sums.reshape(-1, *target.shape[1:])
+
+
+@functools.lru_cache(maxsize=16)
+def _ones_before(n: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """A vector of ones, to add up by a product; the same again and again where it is short."""
+    return _ones_before(n, dtype) if n <= PIECE else np.ones(n, dtype)
+
+
+_NO_CHANGE = nullcontext()
 
 
 class _ShortBuffer:

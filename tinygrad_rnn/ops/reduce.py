@@ -45,7 +45,7 @@ def sum(x: Array, axis: Any = None, keepdims: bool = False, *, dtype: Any = None
 
 
 def _count(x: Array, axes: tuple[int, ...]) -> int:
-    return math.prod(x.shape[i] for i in axes)
+    return x.shape[axes[0]] if len(axes) == 1 else math.prod(x.shape[i] for i in axes)
 
 
 @both_dialects
