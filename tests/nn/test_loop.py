@@ -100,6 +100,8 @@ class Gated(Cell):
 class Normalised(Pieces):
     """Layer normalisation of a product, whose gradient goes into a product, and of the state."""
 
+    static = True
+
     def __init__(self, input_size, hidden_size):
         super().__init__(input_size, hidden_size)
         self.gain = nn.Parameter(tg.randn(4 * hidden_size, dtype="float64"))
@@ -109,6 +111,18 @@ class Normalised(Pieces):
         a, b = tg.chunk(gates, 2, axis=-1)
         c, d = tg.chunk(a + tg.sigmoid(b), 2, axis=-1)
         return F.layer_norm(px * state[0] + tg.tanh(c), self.hidden_size), d * state[1]
+
+
+class TwiceNormalised(Normalised):
+    """Two products, and only then both are normalised: going back, the rules run one after the other."""
+
+    static = True
+
+    def step(self, px, state):
+        a, b = state[0] @ self.w, state[1] @ self.w
+        a, b = F.layer_norm(a, 4 * self.hidden_size), F.layer_norm(b, 4 * self.hidden_size)
+        c, d, _, _ = tg.chunk(a * self.gain + tg.sigmoid(b), 4, axis=-1)
+        return tg.tanh(c + px), d * state[1]
 
 
 MAKERS = {
@@ -123,6 +137,7 @@ MAKERS = {
     "pieces": lambda: Pieces(3, 2),
     "sums as gates": lambda: Gated(3, 2),
     "normalised": lambda: Normalised(3, 3),
+    "twice normalised": lambda: TwiceNormalised(3, 3),
 }
 
 
@@ -148,6 +163,7 @@ def everything(layer, x, state, lengths, order):
 @given(data=st.data())
 def test_one_node_computes_what_the_steps_do(name, order, data):
     cell = MAKERS[name]()
+    assert cell.static
     layer = nn.Recurrent(cell, reverse=data.draw(st.booleans()))
     n_steps, n = data.draw(st.integers(4, 6)), data.draw(st.integers(1, 3))
     x = tg.randn(n_steps, n, 3, dtype="float64", requires_grad=data.draw(st.booleans()))

@@ -259,10 +259,12 @@ class Backward(Writer):
                 values.append(f"({''.join(self.value(i) + ',' for i in v)})" if several else self.value(v))
             self.scope[f"op{number}"], self.scope[f"p{number}"] = op, call.parents
             rows = self._rows_for(number, call)
-            place = f", {rows}[t]" if rows else ""
+            place = f", d{number}_0" if rows else ""
+            if rows:
+                self.lines.append(f"d{number}_0 = {rows}[t]")
             self.lines.append(f"r = op{number}.gradients([{', '.join(values)}], p{number}{place})")
             if rows:
-                self._add(call.refs[0], "r[0]", rows)
+                self._add(call.refs[0], f"d{number}_0", rows)
             for i, (ref, parent) in enumerate(zip(call.refs, call.parents, strict=True)):
                 if parent and not (rows and i == 0):
                     self.lines.append(f"x{number}_{i} = r[{i}]")
