@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .capture import CannotCapture, Capture, capturing
+from .dtypes import ADDED_IN
 
 Array = Any  # an array of the library in use: numpy.ndarray, cupy.ndarray, ...
 
@@ -86,8 +87,8 @@ class ArrayModule:
         return total
 
     def column_sums(self, x: Array) -> Array:
-        """The sums of floats over all axes but the last: (..., m) -> (m,)."""
-        return x.sum(axis=tuple(range(x.ndim - 1)))
+        """The sums of floats over all axes but the last: (..., m) -> (m,). Those of halves are float32."""
+        return x.sum(axis=tuple(range(x.ndim - 1)), dtype=ADDED_IN.get(x.dtype))
 
     def square_sum(self, x: Array) -> Array:
         """The sum of the squares of all elements, in float64."""

@@ -7,13 +7,15 @@ Some are better not made at once. A weight that is used at T time steps receives
 costs as much as the forward product, adding each costs a pass over the weight. So a rule may return a
 *summand*: a small object that stands for an array. Summands of one kind are put in a list, and `total` makes
 one array of the list at the end: for a weight, one product over all time steps; for `x[t]`, one buffer for
-all slices. That is why the plain loop `for t in range(T): h = cell(x[t], h)` costs what hand-written
+all slices. Gradients of halves are added up in float32, and rounded at the end. That is why the plain loop `for t in range(T): h = cell(x[t], h)` costs what hand-written
 backpropagation through time costs.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from ..backend.dtypes import ADDED_IN
 
 
 class Summand:
@@ -54,15 +56,17 @@ class Sum:
         elif self.array is None:
             self.array = g
         else:
-            self.array = self.array + g
+            wide = ADDED_IN.get(self.array.dtype)
+            self.array = (self.array if wide is None else self.array.astype(wide)) + g
             self.owned = True
 
     def total(self, create_graph: bool) -> Any:
         """The sum. Nobody else holds it."""
         if self._terms is not None:
             for kind, terms in self._terms.items():
-                g = kind.total(terms)  # type: ignore[attr-defined]
-                self.add(g if g.dtype == self._dtype else g.astype(self._dtype), create_graph)
+                self.add_array(kind.total(terms), create_graph)  # type: ignore[attr-defined]
                 self.owned = True
             self._terms = None
+        if self.array.dtype is not self._dtype and self.array.dtype != self._dtype:
+            self.array = self.array.astype(self._dtype)
         return self.array

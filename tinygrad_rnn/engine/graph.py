@@ -28,7 +28,7 @@ from weakref import ref
 
 from ..backend import MODULES, array_module, host_array
 from ..backend.capture import capturing
-from ..backend.dtypes import result_dtype
+from ..backend.dtypes import ADDED_IN, result_dtype
 from . import errors, mode
 from .accumulate import Sum, Summand
 from .node import Leaf, Node, Output, Value, Vertex, clock
@@ -45,8 +45,14 @@ REGISTRY: dict[str, Primitive] = {}
 class Primitive:
     """A forward and its rules, with the reading of their signatures that `primitive` needs at each call."""
 
-    def __init__(self, forward: Callable[..., Any], vjp: tuple[Rule | None, ...] | Rule | None) -> None:
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        vjp: tuple[Rule | None, ...] | Rule | None,
+        floating: bool = False,
+    ) -> None:
         self.name = forward.__name__.lstrip("_")  # what users call it
+        self.floating = floating
         self.forward = forward
         self.rules = vjp if isinstance(vjp, tuple) else ()
         self.joint = None if isinstance(vjp, tuple) else vjp
@@ -174,7 +180,7 @@ def is_identity(rule: Rule) -> bool:
 
 
 def primitive(
-    *, vjp: tuple[Rule | None, ...] | Rule | None
+    *, vjp: tuple[Rule | None, ...] | Rule | None, floating: bool = False
 ) -> Callable[[Callable[Concatenate[Any, P], R]], Callable[P, R]]:
     """Makes an op of a function on arrays, `forward(xp, *arrays, **settings)`; `xp` is the library they
     belong to.
@@ -185,10 +191,13 @@ def primitive(
     forward with several results returns a tuple. Both a forward and one rule for all may take `out=None`,
     memory for the first result or the first argument's gradient, which loops give. The engine sums each
     rule's gradient back over the axes along which its argument was broadcast.
+
+    `floating` is for functions of real numbers: where no argument is floating, integers and booleans come to
+    `forward` in the default type. (NumPy's exp of int8 is computed in float16, and 12 overflows.)
     """
 
     def define(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
-        spec = Primitive(forward, vjp)
+        spec = Primitive(forward, vjp, floating)
         REGISTRY[spec.name] = spec
         n_expected = None if spec.variadic else len(spec.arguments)
         variadic, known = spec.variadic, MODULES.get
@@ -231,6 +240,8 @@ def primitive(
                 xp = array_module()
                 arrays = [xp.asarray(a, dtype=result_dtype([]) if type(a) is float else None) for a in arrays]
                 dtype = arrays[0].dtype if arrays else None
+            if floating and (not dtype or dtype.kind != "f"):
+                arrays, dtype = _as_floats(arrays), False
             try:
                 y: Any = forward(xp, *arrays, **settings)
             except (ValueError, TypeError, IndexError) as reason:
@@ -295,6 +306,15 @@ def primitive(
         return op
 
     return define
+
+
+def _as_floats(arrays: list[Any]) -> list[Any]:
+    """The arguments of a function of real numbers: in the default type where none of them is floating."""
+    kinds = [getattr(a, "dtype", None) for a in arrays]
+    if any(kind is not None and kind.kind == "f" for kind in kinds):
+        return arrays
+    wanted = result_dtype([])
+    return [a if kind is None else a.astype(wanted) for a, kind in zip(arrays, kinds, strict=True)]
 
 
 def _wrap(array: Any, vertex: Vertex | None) -> Any:
@@ -548,7 +568,7 @@ def _as_tensors(node: Node, kept: Sequence[Any]) -> list[Any]:
 
 def sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:
     """The gradient of what was broadcast from `shape`: the sum over the axes that broadcasting added or
-    stretched.
+    stretched. Sums of halves are float32.
     """
     extra = g.ndim - len(shape)
     if extra > 0 and g.shape[extra:] == shape and len(shape) == 1 and not isinstance(g, Value):  # a bias
@@ -557,7 +577,7 @@ def sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:
         raise errors.wrong_gradient(name, g, shape)
     stretched = tuple(i for i in range(g.ndim) if i < extra or shape[i - extra] == 1 != g.shape[i])
     if stretched:
-        g = g.sum(axis=stretched, keepdims=True)
+        g = g.sum(axis=stretched, keepdims=True, dtype=ADDED_IN.get(g.dtype))
     return g.reshape(shape) if g.shape != shape else g
 
 

@@ -31,7 +31,7 @@ def quick_call(spec: Any, general: Call, finish: Call) -> Call:
 
 
 def _of_one(spec: Any, general: Call, finish: Call) -> Call:
-    forward, has_extras, keeps = spec.forward, spec.has_extras, spec.keeps
+    forward, has_extras, keeps, floating = spec.forward, spec.has_extras, spec.keeps, spec.floating
     names, defaults = tuple(spec.settings), spec.defaults
     current, usual, known, new = mode.current, mode.USUAL, MODULES.get, Value.__new__
 
@@ -43,6 +43,8 @@ def _of_one(spec: Any, general: Call, finish: Call) -> Call:
             return general(*args, **settings)
         x, parent = a.array, a.vertex
         kind = type(x)
+        if floating and x.dtype.kind != "f":
+            return general(*args, **settings)
         try:
             y = forward(known(kind), x, **settings)
         except Exception:
@@ -66,7 +68,7 @@ def _of_one(spec: Any, general: Call, finish: Call) -> Call:
 
 
 def _of_two(spec: Any, general: Call, finish: Call) -> Call:
-    forward, has_extras, keeps = spec.forward, spec.has_extras, spec.keeps
+    forward, has_extras, keeps, floating = spec.forward, spec.has_extras, spec.keeps, spec.floating
     current, usual, known, new = mode.current, mode.USUAL, MODULES.get, Value.__new__
 
     def op(*args: Any, **settings: Any) -> Any:
@@ -84,6 +86,8 @@ def _of_two(spec: Any, general: Call, finish: Call) -> Call:
         elif type(b) in NUMBERS and not has_extras:
             y, q = b, None
         else:
+            return general(a, b)
+        if floating and dtype.kind != "f":
             return general(a, b)
         try:
             z = forward(known(kind), x, y)

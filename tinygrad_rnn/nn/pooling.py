@@ -15,6 +15,7 @@ from ..backend import array_module
 from ..creation import empty
 from ..engine.errors import describe
 from ..ops import addmm, concat, softmax, tanh, where
+from ..ops.arguments import wide
 from ..ops.index import place_rows, take_rows
 from ..tensor import Tensor
 from . import functional as F
@@ -112,11 +113,22 @@ class MeanPool(_Pool):
 
     def pool(self, x: Tensor, lengths: list[int] | None) -> Tensor:
         if lengths is None:
-            return x.sum(0) * (1.0 / max(1, x.shape[0]))
-        # A list given to the library is a constant in a captured step; the lengths are part of its key.
-        counts = Tensor._of(array_module(x.array).asarray([max(1, n) for n in lengths], dtype=x.dtype))
-        total: Tensor = where(_real(x, lengths), x, 0.0).sum(0)
-        return total / counts.unsqueeze(-1)
+            return x.mean(0) if x.shape[0] else x.sum(0)
+        return _mean_of_real(x, lengths)
+
+
+@wide(integers=False)
+def _mean_of_real(x: Tensor, lengths: list[int]) -> Tensor:
+    # A list given to the library is a constant in a captured step; the lengths are part of its key.
+    counts = Tensor._of(array_module(x.array).asarray([max(1, n) for n in lengths], dtype=x.dtype))
+    total: Tensor = where(_real(x, lengths), x, 0.0).sum(0)
+    return total / counts.unsqueeze(-1)
+
+
+@wide(integers=False)
+def _weighted_sum(x: Tensor, weights: Tensor) -> Tensor:
+    total: Tensor = (weights * x).sum(0)
+    return total
 
 
 class MaxPool(_Pool):
@@ -173,7 +185,7 @@ class AttentionPool(_Pool):
         if not x.shape[0]:
             return x.sum(0)
         x, weights = self._weigh(x, lengths)
-        return (weights * x).sum(0)
+        return _weighted_sum(x, weights)
 
     def weights(self, output: Any, lengths: Any = None) -> Tensor:
         """How much each step counts: (T, B), or (B, T) with `batch_first`, or (T,)."""

@@ -8,12 +8,10 @@ from .compose import (
     huber_loss,
     l1_loss,
     layer_norm,
-    log_softmax,
     mse_loss,
     nll_loss,
     normalize,
     smooth_l1_loss,
-    softmax,
 )  # fmt: skip
 from .convert import as_array, cast, clone, contiguous, transfer
 from .elementwise import (
@@ -102,12 +100,14 @@ from .reduce import (
     argmax,
     argmin,
     cumsum,
+    log_softmax,
     logsumexp,
     max,
     mean,
     min,
     norm,
     prod,
+    softmax,
     std,
     sum,
     var,

@@ -1,4 +1,4 @@
-"""Settings under two names: NumPy's `axis` and `keepdims`, PyTorch's `dim` and `keepdim`."""
+"""Settings under two names, NumPy's `axis` and `keepdims`, PyTorch's `dim` and `keepdim`; types to compute in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..backend import Array
+from ..backend.dtypes import float16, float32, float64, result_dtype
 from ..engine import Value, primitive
 from ..engine.errors import wrong_argument
 
@@ -45,6 +46,41 @@ def both_dialects(function: F) -> F:
             raise
 
     return op  # type: ignore[return-value]
+
+
+def widened(x: Array) -> Array:
+    """x, and halves as float32: for what leaves their range on the way to a result that is in it."""
+    if getattr(type(x), "dtype", None) is None:  # a symbol: pointwise.py is reading a rule
+        return x
+    return x.astype(float32) if x.dtype == float16 else x
+
+
+def wide(*, integers: bool) -> Callable[[F], F]:
+    """Has the first argument of a function that sums come in a type in which it may: halves in float32, and
+    with `integers` integers and booleans in the default type. The result is rounded once, to the type that an
+    op of all arguments has.
+    """
+
+    def decorate(function: F) -> F:
+        first = next(iter(inspect.signature(function).parameters))
+
+        @functools.wraps(function)
+        def op(*args: Any, **settings: Any) -> Any:
+            x = args[0] if args else settings.get(first)
+            kind = getattr(x, "dtype", None)
+            if kind is float32 or kind is float64 or kind is None or not (integers or kind.kind == "f"):
+                return function(*args, **settings)
+            others = (*args, *settings.values()) if args else settings.values()
+            wanted = result_dtype([plain(a) for a in others if hasattr(a, "dtype")])
+            narrow = wanted == float16
+            x = x.astype(float32 if narrow else wanted)  # type: ignore[union-attr]
+            args, settings = ((x, *args[1:]), settings) if args else (args, {**settings, first: x})
+            y = function(*args, **settings)
+            return y.astype(wanted) if narrow else y
+
+        return op  # type: ignore[return-value]
+
+    return decorate
 
 
 def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
@@ -90,4 +126,6 @@ def plain(x: Any) -> Array:
     return x.array if isinstance(x, Value) else x
 
 
-__all__ = ["Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive"]
+__all__ = [
+    "Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive", "wide", "widened",
+]  # fmt: skip

@@ -7,27 +7,13 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine.errors import describe
-from .arguments import axis_of, both_dialects, plain
+from .arguments import axis_of, both_dialects, plain, wide
 from .elementwise import abs as abs_
-from .elementwise import clip, exp, log, maximum, minimum, softplus, where
+from .elementwise import clip, log, maximum, minimum, softplus, where
 from .index import getitem, pick
-from .reduce import logsumexp, mean, norm, standardize
+from .reduce import log_softmax, mean, norm, standardize
 from .reduce import sum as sum_
 from .shape import reshape
-
-
-@both_dialects
-def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
-    """x - logsumexp(x) along `axis`: logarithms of probabilities that add to 1."""
-    if dtype is not None:
-        x = x.astype(dtype)
-    return x - logsumexp(x, axis_of("log_softmax", axis, x.ndim), keepdims=True)
-
-
-@both_dialects
-def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
-    """exp(x) over its sum along `axis`, computed without overflow."""
-    return exp(log_softmax(x, axis_of("softmax", axis, x.ndim), dtype=dtype))
 
 
 def reduced(values: Array, reduction: str, name: str) -> Array:
@@ -51,6 +37,7 @@ def same_shape(name: str, x: Array, target: Array) -> None:
         )
 
 
+@wide(integers=True)
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """(input - target)^2."""
     same_shape("mse_loss", input, target)
@@ -58,12 +45,14 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     return reduced(apart * apart, reduction, "mse_loss")
 
 
+@wide(integers=True)
 def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """|input - target|."""
     same_shape("l1_loss", input, target)
     return reduced(abs_(input - target), reduction, "l1_loss")
 
 
+@wide(integers=True)
 def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0) -> Array:
     """apart^2 / 2 up to a distance `delta`, then delta * (|apart| - delta / 2) (Huber 1964)."""
     same_shape("huber_loss", input, target)
@@ -74,6 +63,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     return reduced(near * (apart - 0.5 * near), reduction, "huber_loss")
 
 
+@wide(integers=True)
 def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
     """apart^2 / (2 * beta) up to a distance `beta`, then |apart| - beta / 2; with beta = 0 the L1 loss."""
     same_shape("smooth_l1_loss", input, target)
@@ -81,9 +71,12 @@ def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    return huber_loss(input, target, reduction, beta) / beta
+    apart = abs_(input - target)
+    near = minimum(apart, beta)
+    return reduced(near / beta * (apart - 0.5 * near), reduction, "smooth_l1_loss")
 
 
+@wide(integers=True)
 def binary_cross_entropy_with_logits(
     input: Array,
     target: Array,
@@ -95,13 +88,12 @@ def binary_cross_entropy_with_logits(
     """-target log sigmoid(input) - (1 - target) log(1 - sigmoid(input)), from the logits: no overflow."""
     name = "binary_cross_entropy_with_logits"
     same_shape(name, input, target)
-    if pos_weight is None:
-        loss = softplus(input) - input * target
-    else:
-        loss = softplus(input) * (1 - target) + softplus(-input) * target * pos_weight
+    of_ones = softplus(-input) * target  # two sums of which none cancels, however large the logits are
+    loss = softplus(input) * (1 - target) + (of_ones if pos_weight is None else of_ones * pos_weight)
     return reduced(loss if weight is None else loss * weight, reduction, name)
 
 
+@wide(integers=False)
 def nll_loss(
     input: Array,
     target: Array,
@@ -177,6 +169,7 @@ def _on_host(array: Array) -> bool:
     return array_module(array).device_type == "cpu"
 
 
+@wide(integers=False)
 def cross_entropy(
     input: Array,
     target: Array,
@@ -234,6 +227,7 @@ def _along_classes(weight: Array, input: Array, class_axis: int) -> Array:
     return reshape(weight, tuple(-1 if i == class_axis else 1 for i in range(input.ndim)))
 
 
+@wide(integers=True)
 def binary_cross_entropy(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
 ) -> Array:
@@ -255,6 +249,7 @@ def _held_log(p: Array) -> Array:
 
 
 @both_dialects
+@wide(integers=True)
 def normalize(x: Array, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Array:
     """x over its p-norm along `axis`, or over `eps` where that is larger."""
     return x / maximum(norm(x, p, axis_of("normalize", axis, x.ndim), keepdims=True), eps)

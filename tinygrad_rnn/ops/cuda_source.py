@@ -46,7 +46,8 @@ EXPRESSIONS = {
     "sigmoid": "sigmoid({0})", "relu": "{0} < 0 ? T(0) : {0}",
     "leaky_relu": "{0} > 0 ? {0} : {0} * {negative_slope}",
     "elu": "{0} > 0 ? {0} : {alpha} * expm1({0})",
-    "softplus": "larger({0}, T(0)) + log1p(exp(-fabs({0})))",
+    "softplus": "larger({0}, T(0)) + log1p(exp(-fabs({0}) * {beta})) / {beta}",
+    "gelu": "gelu_{approximate}({0})",
     "logaddexp": "log_of_sum({0}, {1})",
     "maximum": "larger({0}, {1})", "minimum": "smaller({0}, {1})",
     "clip": "clipped({0}, {min}, {max})", "where": "{0} != 0 ? {1} : {2}",
@@ -76,6 +77,18 @@ HELPERS = {
         "T floor_divide(T a, T b) {\n"
         "  const T m = fmod(a, b), q = (a - (m != 0 && (m < 0) != (b < 0) ? m + b : m)) / b;\n"
         "  return b == 0 ? a / b : rint(q);\n"
+        "}"
+    ),
+    "gelu_none": (
+        "T gelu_none(T x) {\n"
+        "  return (x < -40 ? T(-40) : x) * (T(0.5) * (T(1) + erf(x * T(0.7071067811865476))));\n"
+        "}"
+    ),
+    "gelu_tanh": (
+        "T gelu_tanh(T x) {\n"
+        "  const T z = x < -40 ? T(-40) : x > 40 ? T(40) : x;\n"
+        "  const T t = tanh(T(0.7978845608028654) * (z + T(0.044715) * (z * z * z)));\n"
+        "  return (x < -40 ? T(-40) : x) * (T(0.5) * (T(1) + t));\n"
         "}"
     ),
     "infinite": "T infinite() { return __longlong_as_double(0x7ff0000000000000LL); }",

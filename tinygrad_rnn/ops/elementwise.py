@@ -11,8 +11,8 @@ import math
 from typing import Any
 
 from ..backend import Array
-from ..backend.dtypes import default_dtype
 from ..engine import primitive
+from .arguments import widened
 
 # ---------------------------------------------------------------- arithmetic
 
@@ -35,7 +35,7 @@ def mul(xp: Any, a: Array, b: Array) -> Array:
     return a * b
 
 
-@primitive(vjp=(lambda g, b: g / b, lambda g, y, b: -(g * y / b)))
+@primitive(vjp=(lambda g, b: g / b, lambda g, y, b: -(widened(g) * y / b)))
 def div(xp: Any, a: Array, b: Array) -> Array:
     """a / b, a floating result also for integers."""
     return xp.true_divide(a, b)
@@ -173,31 +173,31 @@ def isfinite(xp: Any, x: Array) -> Array:
 # ---------------------------------------------------------------- exponentials and powers
 
 
-@primitive(vjp=(lambda g, y: g * y,))
+@primitive(vjp=(lambda g, y: g * y,), floating=True)
 def exp(xp: Any, x: Array) -> Array:
     """e to the power x."""
     return xp.exp(x)
 
 
-@primitive(vjp=(lambda g, x: g / x,))
+@primitive(vjp=(lambda g, x: g / x,), floating=True)
 def log(xp: Any, x: Array) -> Array:
     """Natural logarithm; x > 0."""
     return xp.log(x)
 
 
-@primitive(vjp=(lambda g, x: g / (x + 1),))
+@primitive(vjp=(lambda g, x: g / (x + 1),), floating=True)
 def log1p(xp: Any, x: Array) -> Array:
     """log(1 + x), exact for small x; x > -1."""
     return xp.log1p(x)
 
 
-@primitive(vjp=(lambda g, y: g * (y + 1),))
+@primitive(vjp=(lambda g, y: g * (y + 1),), floating=True)
 def expm1(xp: Any, x: Array) -> Array:
     """exp(x) - 1, exact for small x."""
     return xp.expm1(x)
 
 
-@primitive(vjp=(lambda g, y: g / (y + y),))
+@primitive(vjp=(lambda g, y: g / (y + y),), floating=True)
 def sqrt(xp: Any, x: Array) -> Array:
     """Square root; the gradient at 0 is infinite."""
     return xp.sqrt(x)
@@ -231,13 +231,13 @@ def _sin_gradient(g: Array, x: Array) -> Array:
     return g * cos(x)
 
 
-@primitive(vjp=(_sin_gradient,))
+@primitive(vjp=(_sin_gradient,), floating=True)
 def sin(xp: Any, x: Array) -> Array:
     """Sine; x in radians."""
     return xp.sin(x)
 
 
-@primitive(vjp=(lambda g, x: -(g * sin(x)),))
+@primitive(vjp=(lambda g, x: -(g * sin(x)),), floating=True)
 def cos(xp: Any, x: Array) -> Array:
     """Cosine; x in radians."""
     return xp.cos(x)
@@ -246,16 +246,16 @@ def cos(xp: Any, x: Array) -> Array:
 # ---------------------------------------------------------------- activations
 
 
-@primitive(vjp=(lambda g, y: g * (1 - y * y),))
+@primitive(vjp=(lambda g, y: g * (1 - y * y),), floating=True)
 def tanh(xp: Any, x: Array) -> Array:
     """Hyperbolic tangent."""
     return xp.tanh(x)
 
 
-@primitive(vjp=(lambda g, y: g * (y * (1 - y)),))
+@primitive(vjp=(lambda g, y: g * (y * (1 - y)),), floating=True)
 def sigmoid(xp: Any, x: Array) -> Array:
     """1 / (1 + exp(-x)), computed without overflow for any x."""
-    return xp.sigmoid(x if x.dtype.kind == "f" else x.astype(default_dtype()))
+    return xp.sigmoid(x)
 
 
 @primitive(vjp=(lambda g, y: where(y > 0, g, 0.0),))
@@ -264,34 +264,80 @@ def relu(xp: Any, x: Array) -> Array:
     return xp.maximum(x, 0)
 
 
-@primitive(vjp=(lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),))
+@primitive(vjp=(lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),), floating=True)
 def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
     """x where positive, else negative_slope * x (Maas et al. 2013)."""
     return xp.where(x > 0, x, x * negative_slope)
 
 
-@primitive(vjp=(lambda g, x, y, alpha: where(x > 0, g, g * (y + alpha)),))
+@primitive(vjp=(lambda g, x, y, alpha: g * where(x > 0, 1.0, y + alpha),), floating=True)
 def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
     """x where positive, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
 
 
-@primitive(vjp=(lambda g, x: g * sigmoid(x),))
-def softplus(xp: Any, x: Array) -> Array:
-    """log(1 + exp(x)), computed without overflow: a smooth relu."""
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+def _softplus_gradient(g: Array, x: Array, beta: float) -> Array:
+    return g * sigmoid(x if beta == 1 else clip(widened(x), -_far(beta), _far(beta)) * beta)
 
 
-@primitive(vjp=(lambda g, a, b: g * sigmoid(a - b), lambda g, a, b: g * sigmoid(b - a)))
+def _far(beta: float) -> float:
+    """From where on beta * x can do no more to a sigmoid, and might overflow."""
+    return min(1e4 / beta, 1e38)
+
+
+@primitive(vjp=(_softplus_gradient,), floating=True)
+def softplus(xp: Any, x: Array, *, beta: float = 1.0) -> Array:
+    """log(1 + exp(beta * x)) / beta, computed without overflow: a smooth relu, the closer the larger beta."""
+    if beta == 1:
+        return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+    near = xp.minimum(xp.abs(widened(x)), _far(beta))
+    return (xp.maximum(x, 0) + xp.log1p(xp.exp(near * -beta)) / beta).astype(x.dtype, copy=False)
+
+
+@primitive(
+    vjp=(lambda g, a, b: g * sigmoid(widened(a) - b), lambda g, a, b: g * sigmoid(widened(b) - a)),
+    floating=True,
+)
 def logaddexp(xp: Any, a: Array, b: Array) -> Array:
     """log(exp(a) + exp(b)), computed without overflow: a sum of numbers that are kept as logarithms."""
     return xp.logaddexp(a, b)
 
 
-@primitive(vjp=(lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)),))
+def _bell(x: Array) -> Array:
+    """exp(-x^2); the square does not overflow where that is 0 already."""
+    z = clip(x, -40.0, 40.0)
+    return exp(-(z * z))
+
+
+@primitive(vjp=(lambda g, x: g * (2 / math.sqrt(math.pi) * _bell(x)),), floating=True)
 def erf(xp: Any, x: Array) -> Array:
     """The error function: twice the integral of exp(-t^2) from 0 to x, over the root of pi."""
-    return xp.erf(x if x.dtype.kind == "f" else x.astype(default_dtype()))
+    return xp.erf(x)
+
+
+# The tanh formula: x * (1 + tanh(_SCALE * (x + _CUBE * x^3))) / 2.
+_SCALE, _CUBE = math.sqrt(2 / math.pi), 0.044715
+_FAR = 40.0  # from where on both forms are x or 0, in every type
+
+
+def _gelu_gradient(g: Array, x: Array, approximate: str) -> Array:
+    x = clip(widened(x), -_FAR, _FAR)
+    if approximate == "none":
+        below = 0.5 * (1.0 + erf(x * math.sqrt(0.5)))
+        return g * (below + x * (1 / math.sqrt(2 * math.pi) * _bell(x * math.sqrt(0.5))))
+    t = tanh(_SCALE * (x + _CUBE * (x * x * x)))
+    return g * (0.5 * (1.0 + t) + 0.5 * x * ((1.0 - t * t) * (_SCALE + 3 * _SCALE * _CUBE * (x * x))))
+
+
+@primitive(vjp=(_gelu_gradient,), floating=True)
+def _gelu(xp: Any, x: Array, *, approximate: str) -> Array:
+    kind, x = x.dtype, widened(x)
+    z = xp.clip(x, -_FAR, _FAR)
+    if approximate == "none":
+        twice = 1.0 + xp.erf(z * math.sqrt(0.5))
+    else:
+        twice = 1.0 + xp.tanh(_SCALE * (z + _CUBE * (z * z * z)))
+    return (xp.maximum(x, -_FAR) * (0.5 * twice)).astype(kind, copy=False)
 
 
 def gelu(x: Array, approximate: str = "none") -> Array:
@@ -300,9 +346,7 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
-    if approximate == "none":
-        return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
-    return 0.5 * x * (1.0 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return _gelu(x, approximate=approximate)
 
 
 # ---------------------------------------------------------------- choosing

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..backend import Array, array_module, draw_from_rows, dtypes, to_numpy
+from ..backend import Array, array_module, draw_from_rows, to_numpy
+from ..backend.dtypes import ADDED_IN
 from ..engine import Value, primitive
 from ..engine.accumulate import Summand
 from ..engine.errors import describe, mixed_devices
@@ -23,9 +24,6 @@ class Extremes(NamedTuple):
 
     values: Array
     indices: Array
-
-
-ADDED_IN = {dtypes.float16: dtypes.float32}  # and rounded once, at the end
 
 
 class Picked(Summand):

@@ -10,11 +10,12 @@ import math
 from typing import Any
 
 from ..backend import Array, array_module, dtypes
+from ..backend.dtypes import ADDED_IN
 from ..engine import Value, primitive
-from .arguments import axes_of, axis_of, both_dialects, plain
+from .arguments import axes_of, axis_of, both_dialects, plain, wide, widened
 from .elementwise import abs as abs_
-from .elementwise import exp, maximum, minimum, sqrt, where
-from .index import ADDED_IN, Extremes, take_along_axis
+from .elementwise import exp, maximum, minimum, sign, where
+from .index import Extremes, take_along_axis
 from .shape import broadcast_to, flip, reshape
 
 
@@ -32,16 +33,16 @@ def _kept_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array
 def _sum(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
     if x.dtype.kind == "f" and x.ndim > 1 and axes == tuple(range(x.ndim - 1)) and x.dtype not in ADDED_IN:
         return xp.column_sums(x).reshape(x.shape[-1:] if not keepdims else (1,) * (x.ndim - 1) + x.shape[-1:])
-    # NumPy adds float16 up in float32 along some axes only
     return x.sum(axis=axes, keepdims=keepdims, dtype=ADDED_IN.get(x.dtype))
 
 
 @both_dialects
 def sum(x: Array, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Array:
-    """The sum."""
-    if dtype is not None:
-        x = x.astype(dtype)
-    return _sum(x, axes=axes_of("sum", axis, x.ndim), keepdims=bool(keepdims))
+    """The sum, of integers and booleans in int64; with `dtype` the sum of the elements in that type."""
+    if dtype is None:
+        return _sum(x, axes=axes_of("sum", axis, x.ndim), keepdims=bool(keepdims))
+    total = sum(x.astype(dtype), axis, keepdims)
+    return total.astype(dtype)
 
 
 def _count(x: Array, axes: tuple[int, ...]) -> int:
@@ -59,6 +60,7 @@ def mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 
 @both_dialects
+@wide(integers=True)
 def var(
     x: Array,
     axis: Any = None,
@@ -80,6 +82,7 @@ def var(
 
 
 @both_dialects
+@wide(integers=True)
 def std(
     x: Array,
     axis: Any = None,
@@ -88,14 +91,19 @@ def std(
     *,
     correction: int | None = None,
 ) -> Array:
-    """The square root of the variance."""
-    return sqrt(var(x, axis, unbiased, keepdims, correction=correction))
+    """The square root of the variance. Where all are equal the gradient is 0."""
+    if correction is None:
+        correction = 1 if unbiased else 0
+    axes = axes_of("std", axis, x.ndim)
+    left = _count(x, axes) - correction
+    apart = x - mean(x, axes, keepdims=True)
+    return norm(apart, 2, axes, keepdims) * (left**-0.5 if left > 0 else math.nan)
 
 
 def _to_extremes(g: Array, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
     hit = x == broadcast_to(_kept_axes(y, x.shape, axes), x.shape)
-    share = cast_like(hit, g)
-    return share * _kept_axes(g, x.shape, axes) / share.sum(axis=axes, keepdims=True)
+    share = _kept_axes(g, x.shape, axes) / hit.sum(axis=axes, keepdims=True)  # a count, in int64
+    return cast_like(hit, g) * cast_like(share, g)
 
 
 def cast_like(x: Array, like: Array) -> Array:
@@ -211,12 +219,13 @@ def _others_product(g: Array, x: Array, axis: int) -> Array:
 
 @primitive(vjp=(_others_product,))
 def _prod(xp: Any, x: Array, *, axis: int) -> Array:
-    return x.prod(axis=axis, keepdims=True)
+    return x.prod(axis=axis, keepdims=True, dtype=ADDED_IN.get(x.dtype))
 
 
 @both_dialects
+@wide(integers=False)
 def prod(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    """The product; the gradient is right also where factors are zero."""
+    """The product, of integers and booleans in int64; the gradient is right also where factors are zero."""
     axes = axes_of("prod", axis, x.ndim)
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     for i in axes:
@@ -226,36 +235,89 @@ def prod(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 @primitive(vjp=(lambda g, axis: flip(cumsum(flip(g, axis), axis), axis),))
 def _cumsum(xp: Any, x: Array, *, axis: int) -> Array:
-    return xp.cumsum(x, axis)
+    return xp.cumsum(x, axis, dtype=ADDED_IN.get(x.dtype))
 
 
 @both_dialects
 def cumsum(x: Array, axis: int) -> Array:
-    """Running sums along `axis`."""
+    """Running sums along `axis`, of integers and booleans in int64."""
     return _cumsum(x, axis=axis_of("cumsum", axis, x.ndim))
 
 
-@primitive(vjp=(
-    lambda g, x, y, axes: _kept_axes(g, x.shape, axes) * exp(x - _finite(_kept_axes(y, x.shape, axes))),
-))  # fmt: skip
-def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+def _top(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
+    """The largest elements, without the axes that stay; 0 for infinite ones, which nothing is subtracted
+    from.
+    """
     top = x.max(axis=axes, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, 0.0)
+    return xp.where(xp.isfinite(top), top, 0.0)
+
+
+def _logsumexp_gradient(g: Array, x: Array, axes: tuple[int, ...]) -> Array:
+    x = widened(x)  # by way of x, because the result has lost the last digits of large ones
+    powers = exp(x - _top(array_module(plain(x)), plain(x), axes))
+    total = powers.sum(axis=axes, keepdims=True)
+    return _kept_axes(g, x.shape, axes) * (powers / where(total == 0, 1.0, total))  # of -inf alone: none
+
+
+@primitive(vjp=(_logsumexp_gradient,), floating=True)
+def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    x = widened(x)
+    top = _top(xp, x, axes)
     total = xp.exp(x - top).sum(axis=axes, keepdims=True)
     none = total == 0  # every element is -inf, and so is the result
     y = xp.where(none, -math.inf, xp.log(xp.where(none, 1.0, total)) + top)
     return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
 
 
-def _finite(y: Array) -> Array:
-    """-inf replaced by 0, so that the softmax of a row of -inf is 0 and not NaN."""
-    return where(y == -math.inf, 0.0, y)
-
-
 @both_dialects
 def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """log(sum(exp(x))), computed without overflow."""
     return _logsumexp(x, axes=_not_empty("logsumexp", x, axis), keepdims=bool(keepdims))
+
+
+def _softmax_gradient(g: Array, y: Array, axis: int) -> Array:
+    g, y = widened(g), widened(y)
+    return y * (g - _sums(g, (axis,), y))
+
+
+@primitive(vjp=(_softmax_gradient,), floating=True)
+def _softmax(xp: Any, x: Array, *, axis: int) -> Array:
+    y = _below_top(xp, x, axis)
+    xp.exp(y, out=y)
+    y /= _sums(y, (axis,))
+    return y
+
+
+def _log_softmax_gradient(g: Array, y: Array, axis: int) -> Array:
+    g = widened(g)
+    return g - exp(widened(y)) * _sums(g, (axis,))
+
+
+@primitive(vjp=(_log_softmax_gradient,), floating=True)
+def _log_softmax(xp: Any, x: Array, *, axis: int) -> Array:
+    y = _below_top(xp, x, axis)  # exactly, however large x is
+    y -= xp.log(_sums(xp.exp(y), (axis,)))
+    return y
+
+
+def _below_top(xp: Any, x: Array, axis: int) -> Array:
+    """x less its largest element along an axis, in memory of its own."""
+    x = widened(x)
+    return x - x.max(axis=axis, keepdims=True) if x.size else x.copy()
+
+
+@both_dialects
+def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
+    """exp(x) over its sum along `axis`, computed without overflow."""
+    x = x if dtype is None else x.astype(dtype)
+    return _softmax(x, axis=axis_of("softmax", axis, x.ndim))
+
+
+@both_dialects
+def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
+    """The logarithms of `softmax`, right to the last digits also where they are close to 0."""
+    x = x if dtype is None else x.astype(dtype)
+    return _log_softmax(x, axis=axis_of("log_softmax", axis, x.ndim))
 
 
 def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...], out: Any = None) -> tuple[Any]:
@@ -290,7 +352,7 @@ def _sums(x: Any, axes: tuple[int, ...], y: Any = None) -> Any:
     return array_module(x).row_sums(x, y)
 
 
-@primitive(vjp=_standardize_gradient)
+@primitive(vjp=_standardize_gradient, floating=True)
 def _standardize(
     xp: Any, x: Array, *, axes: tuple[int, ...], eps: float, out: Array | None = None
 ) -> tuple[Array, Array]:
@@ -332,7 +394,31 @@ def any(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     return _any(x, axes=axes_of("any", axis, x.ndim), keepdims=bool(keepdims))
 
 
+def _norm_gradient(g: Array, y: Array, x: Array, p: float, axes: tuple[int, ...]) -> Array:
+    g, y = _kept_axes(g, x.shape, axes), _kept_axes(y, x.shape, axes)
+    zero = y == 0
+    part, g = x / where(zero, 1.0, y), where(zero, 0.0, g)
+    if p == 2:
+        return g * part
+    zero = x == 0  # where powers may have no slope
+    return g * where(zero, 0.0, sign(x) * abs_(where(zero, 1.0, part)) ** (p - 1))
+
+
+@primitive(vjp=(_norm_gradient,))
+def _norm(xp: Any, x: Array, *, p: float, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if not x.size:
+        return xp.abs(x).sum(axis=axes, keepdims=keepdims)
+    size = xp.abs(x)
+    # A power of two below the largest, so that no power of what is left overflows or vanishes.
+    unit = xp.ldexp(xp.ones((), x.dtype), xp.frexp(size.max(axis=axes, keepdims=True))[1] - 1)
+    size /= unit
+    total = (size * size if p == 2 else size**p).sum(axis=axes, keepdims=True)
+    y = (xp.sqrt(total) if p == 2 else total ** (1.0 / p)) * unit
+    return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
+
+
 @both_dialects
+@wide(integers=True)
 def norm(x: Array, p: float = 2, axis: Any = None, keepdims: bool = False) -> Array:
     """The p-norm of the elements: (sum |x|^p)^(1/p); p > 0 may be math.inf. The gradient at zero is zero."""
     if not p > 0:
@@ -341,7 +427,4 @@ def norm(x: Array, p: float = 2, axis: Any = None, keepdims: bool = False) -> Ar
         return amax(abs_(x), axis, keepdims)
     if p == 1:
         return sum(abs_(x), axis, keepdims)
-    total = sum(x * x if p == 2 else abs_(x) ** p, axis, keepdims)
-    zero = total == 0  # where the root has no slope
-    safe = where(zero, 1.0, total)
-    return where(zero, 0.0, sqrt(safe) if p == 2 else safe ** (1.0 / p))
+    return _norm(x, p=float(p), axes=axes_of("norm", axis, x.ndim), keepdims=bool(keepdims))
