@@ -169,6 +169,8 @@ def one_op_each():
         keywords = settings.get(name, {})
         n = len(op.arguments)
         yield name, n, (lambda *a, op=op, keywords=keywords: op.call(*a, **keywords))
+    yield "gelu", 1, (lambda x: e.gelu(x, approximate="tanh"))
+    yield "softplus", 1, (lambda x: e.softplus(x, beta=3.0))
 
 
 @needs_compiler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -87,8 +88,9 @@ class ArrayModule:
         return total
 
     def column_sums(self, x: Array) -> Array:
-        """The sums of floats over all axes but the last: (..., m) -> (m,). Those of halves are float32."""
-        return x.sum(axis=tuple(range(x.ndim - 1)), dtype=ADDED_IN.get(x.dtype))
+        """The sums of floats over all axes but the last: (..., m) -> (m,)."""
+        total = x.sum(axis=tuple(range(x.ndim - 1)), dtype=ADDED_IN.get(x.dtype))
+        return total.astype(x.dtype, copy=False)
 
     def square_sum(self, x: Array) -> Array:
         """The sum of the squares of all elements, in float64."""
@@ -145,7 +147,9 @@ class ArrayModule:
         return self.maximum(e, x >= 0) / (1 + e)
 
     def erf(self, x: Array) -> Array:
-        """The error function, to the last digit or two: 1 - t exp(-z^2 + p(t)) for z = |x|."""
+        """The error function, to the last digit or two: 1 - t exp(-z^2 + p(t)) for z = |x|, and its power
+        series for small x, where that cancels.
+        """
         kind = x.dtype
         z = self.minimum(self.abs(x), 30.0)  # from where on it is 1
         if kind == "float16":
@@ -156,4 +160,7 @@ class ArrayModule:
         for c in _ERFC[:0:-1] if kind == "float64" else _ERFC[12:0:-1]:  # Clenshaw's recurrence
             d, dd = u * d - dd + c, d
         tail = t * self.exp(0.5 * (_ERFC[0] + u * d) - dd - z * z)
-        return (self.sign(x) * (1 - tail)).astype(kind)
+        square, near = self.minimum(z, 0.5) ** 2, 0.0
+        for k in range(12 if kind == "float64" else 6, -1, -1):
+            near = (-1) ** k * 2 / math.sqrt(math.pi) / (math.factorial(k) * (2 * k + 1)) + near * square
+        return (self.sign(x) * self.where(z < 0.5, z * near, 1 - tail)).astype(kind)

@@ -67,6 +67,7 @@ class Sum:
                 self.add_array(kind.total(terms), create_graph)  # type: ignore[attr-defined]
                 self.owned = True
             self._terms = None
-        if self.array.dtype is not self._dtype and self.array.dtype != self._dtype:
-            self.array = self.array.astype(self._dtype)
-        return self.array
+        array = self.array
+        if array is not None and array.dtype is not self._dtype and array.dtype != self._dtype:
+            return array.astype(self._dtype)
+        return array

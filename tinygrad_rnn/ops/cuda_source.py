@@ -87,8 +87,8 @@ HELPERS = {
     "gelu_tanh": (
         "T gelu_tanh(T x) {\n"
         "  const T z = x < -40 ? T(-40) : x > 40 ? T(40) : x;\n"
-        "  const T t = tanh(T(0.7978845608028654) * (z + T(0.044715) * (z * z * z)));\n"
-        "  return (x < -40 ? T(-40) : x) * (T(0.5) * (T(1) + t));\n"
+        "  const T u = T(1.5957691216057308) * (z + T(0.044715) * (z * z * z)), e = exp(-fabs(u));\n"
+        "  return (x < -40 ? T(-40) : x) * ((u < 0 ? e : T(1)) / (T(1) + e));\n"
         "}"
     ),
     "infinite": "T infinite() { return __longlong_as_double(0x7ff0000000000000LL); }",

@@ -48,6 +48,7 @@ def neg(xp: Any, x: Array) -> Array:
 
 
 def _pow_base(g: Array, a: Array, b: Array) -> Array:
+    a = widened(a)
     if isinstance(b, (int, float)):  # the exponent is a setting of the user's: no 0 * inf at a = 0
         return g * 0.0 * a if b == 0 else g * (b * a ** (b - 1))
     exponent = where(logical_and(a == 0, b == 0), 1.0, b)  # 0 ** 0 is flat in a
@@ -270,7 +271,11 @@ def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
     return xp.where(x > 0, x, x * negative_slope)
 
 
-@primitive(vjp=(lambda g, x, y, alpha: g * where(x > 0, 1.0, y + alpha),), floating=True)
+def _elu_gradient(g: Array, x: Array, alpha: float) -> Array:
+    return g * where(x > 0, 1.0, alpha * exp(minimum(widened(x), 0.0)))
+
+
+@primitive(vjp=(_elu_gradient,), floating=True)
 def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
     """x where positive, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
@@ -315,8 +320,9 @@ def erf(xp: Any, x: Array) -> Array:
     return xp.erf(x)
 
 
-# The tanh formula: x * (1 + tanh(_SCALE * (x + _CUBE * x^3))) / 2.
-_SCALE, _CUBE = math.sqrt(2 / math.pi), 0.044715
+# The tanh formula, x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + _CUBE * x^3), is x * sigmoid(2 * u), in
+# which nothing cancels.
+_SCALE, _CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
 _FAR = 40.0  # from where on both forms are x or 0, in every type
 
 
@@ -325,19 +331,19 @@ def _gelu_gradient(g: Array, x: Array, approximate: str) -> Array:
     if approximate == "none":
         below = 0.5 * (1.0 + erf(x * math.sqrt(0.5)))
         return g * (below + x * (1 / math.sqrt(2 * math.pi) * _bell(x * math.sqrt(0.5))))
-    t = tanh(_SCALE * (x + _CUBE * (x * x * x)))
-    return g * (0.5 * (1.0 + t) + 0.5 * x * ((1.0 - t * t) * (_SCALE + 3 * _SCALE * _CUBE * (x * x))))
+    s = sigmoid(_SCALE * (x + _CUBE * (x * x * x)))
+    return g * (s + x * ((s * (1.0 - s)) * (_SCALE + 3 * _SCALE * _CUBE * (x * x))))
 
 
 @primitive(vjp=(_gelu_gradient,), floating=True)
-def _gelu(xp: Any, x: Array, *, approximate: str) -> Array:
+def _gelu(xp: Any, x: Array, *, approximate: str = "none") -> Array:
     kind, x = x.dtype, widened(x)
     z = xp.clip(x, -_FAR, _FAR)
     if approximate == "none":
-        twice = 1.0 + xp.erf(z * math.sqrt(0.5))
+        part = 0.5 * (1.0 + xp.erf(z * math.sqrt(0.5)))
     else:
-        twice = 1.0 + xp.tanh(_SCALE * (z + _CUBE * (z * z * z)))
-    return (xp.maximum(x, -_FAR) * (0.5 * twice)).astype(kind, copy=False)
+        part = xp.sigmoid(_SCALE * (z + _CUBE * (z * z * z)))
+    return (xp.maximum(x, -_FAR) * part).astype(kind, copy=False)
 
 
 def gelu(x: Array, approximate: str = "none") -> Array:
