@@ -89,7 +89,7 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     same_shape(name, input, target)
     of_ones = softplus(-input) * target  # two sums of which none cancels, however large the logits are
-    loss = softplus(input) * (1 - target) + (of_ones if pos_weight is None else of_ones * pos_weight)
+    loss = softplus(input) * (1.0 - target) + (of_ones if pos_weight is None else of_ones * pos_weight)
     return reduced(loss if weight is None else loss * weight, reduction, name)
 
 
@@ -239,7 +239,7 @@ def binary_cross_entropy(
             "binary_cross_entropy: input must be probabilities between 0 and 1; for logits there is "
             "binary_cross_entropy_with_logits"
         )
-    loss = -(target * _held_log(input) + (1 - target) * _held_log(1 - input))
+    loss = -(target * _held_log(input) + (1.0 - target) * _held_log(1 - input))
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
 

@@ -62,7 +62,9 @@ def _pow_exponent(g: Array, y: Array, a: Array) -> Array:
 
 @primitive(vjp=(_pow_base, _pow_exponent))
 def pow(xp: Any, a: Array, b: Array) -> Array:
-    """a to the power b. The gradient to b is defined for a >= 0."""
+    """a to the power b. The gradient to b is defined for a >= 0. Integers to a number below 0 are floats."""
+    if type(b) is int and b < 0 and type(a) is xp.array_type and a.dtype.kind != "f":
+        b = float(b)
     return xp.power(a, b)
 
 

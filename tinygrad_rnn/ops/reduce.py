@@ -252,6 +252,15 @@ def _top(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
     return xp.where(xp.isfinite(top), top, 0.0)
 
 
+def _powers_but_one(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
+    """The sums of exp(x) less 1, where the largest of x are 0: as if one of those were not there, so that the
+    last digits of small others count.
+    """
+    largest, powers = x == 0, xp.exp(x)
+    powers -= largest
+    return _sums(powers, axes) + (largest.sum(axis=axes, keepdims=True) - 1).astype(x.dtype)
+
+
 def _logsumexp_gradient(g: Array, x: Array, axes: tuple[int, ...]) -> Array:
     x = widened(x)  # by way of x, because the result has lost the last digits of large ones
     powers = exp(x - _top(array_module(plain(x)), plain(x), axes))
@@ -263,9 +272,9 @@ def _logsumexp_gradient(g: Array, x: Array, axes: tuple[int, ...]) -> Array:
 def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
     x = widened(x)
     top = _top(xp, x, axes)
-    total = xp.exp(x - top).sum(axis=axes, keepdims=True)
-    none = total == 0  # every element is -inf, and so is the result
-    y = xp.where(none, -math.inf, xp.log(xp.where(none, 1.0, total)) + top)
+    more = _powers_but_one(xp, x - top, axes)
+    none = more == -1  # every element is -inf, and so is the result
+    y = xp.where(none, -math.inf, xp.log1p(xp.where(none, 0.0, more)) + top)
     return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
 
 
@@ -296,7 +305,7 @@ def _log_softmax_gradient(g: Array, y: Array, axis: int) -> Array:
 @primitive(vjp=(_log_softmax_gradient,), floating=True)
 def _log_softmax(xp: Any, x: Array, *, axis: int) -> Array:
     y = _below_top(xp, x, axis)  # exactly, however large x is
-    y -= xp.log(_sums(xp.exp(y), (axis,)))
+    y -= xp.log1p(_powers_but_one(xp, y, (axis,)))
     return y
 
 
