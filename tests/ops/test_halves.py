@@ -92,7 +92,7 @@ REDUCTIONS = {
     ),
     "many uses": (lambda x: tg.stack([x * 0.25 for _ in range(3000)]).mean(), half([0.125])),
     "a weight of many steps": (
-        lambda x, w: sum(((x[i : i + 40].reshape(40, 1) @ w).mean() for i in range(0, 4000, 40))) * 0.1,
+        lambda x, w: sum((x[i : i + 40].reshape(40, 1) @ w).mean() for i in range(0, 4000, 40)) * 0.1,
         full(1.0, 4000),
         half([[0.5]]),
     ),

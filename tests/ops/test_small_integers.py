@@ -37,7 +37,10 @@ FUNCTIONS = {
     "softplus with beta": (lambda x: F.softplus(x, 0.5), lambda x: x + 2 * math.log1p(math.exp(-0.5 * x))),
     "gelu": (tg.gelu, lambda x: x * phi(x)),
     "logaddexp": (lambda x: tg.logaddexp(x, x), lambda x: x + math.log(2)),
-    "logaddexp with a number": (lambda x: tg.logaddexp(x, 1.5), lambda x: math.log(math.exp(x) + math.exp(1.5))),
+    "logaddexp with a number": (
+        lambda x: tg.logaddexp(x, 1.5),
+        lambda x: math.log(math.exp(x) + math.exp(1.5)),
+    ),
     "true division": (lambda x: x / 7, lambda x: x / 7),
     "division of a number": (lambda x: 7 / x, lambda x: 7 / x),
     "reciprocal": (tg.reciprocal, lambda x: 1 / x),
@@ -128,7 +131,7 @@ def test_every_op_of_integers_is_the_op_of_floats(name, data, kind):
         warnings.simplefilter("ignore")  # logarithms of 0, say
         try:
             results = row.op(*given[0], **case.settings)
-        except (TypeError, ValueError, OverflowError):  # floating scores are asked for, or no negative integers
+        except (TypeError, ValueError, OverflowError):  # scores that must be floats; unsigned and below 0
             return
         expected = row.op(*given[1], **case.settings)
     several = isinstance(results, (tuple, list))

@@ -21,8 +21,8 @@ _default = float32
 
 # The types in which sums of others are made. Halves add up in float32, where sums neither overflow nor stall,
 # and are rounded once, at the end; integers and booleans add up to int64.
-ADDED_IN = {float16: float32}
-ADDED_IN.update({np.dtype(name): int64 for name in "bool i1 i2 i4 i8 u1 u2 u4 u8".split()})
+ADDED_IN: dict[np.dtype[Any], np.dtype[Any]] = {float16: float32}
+ADDED_IN.update({np.dtype(name): int64 for name in ["bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]})
 
 
 def default_dtype() -> np.dtype[Any]:

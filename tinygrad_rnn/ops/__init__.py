@@ -100,14 +100,12 @@ from .reduce import (
     argmax,
     argmin,
     cumsum,
-    log_softmax,
     logsumexp,
     max,
     mean,
     min,
     norm,
     prod,
-    softmax,
     std,
     sum,
     var,
@@ -134,3 +132,4 @@ from .shape import (
     unbind,
     unsqueeze,
 )  # fmt: skip
+from .softmax import log_softmax, softmax

@@ -1,4 +1,6 @@
-"""Settings under two names, NumPy's `axis` and `keepdims`, PyTorch's `dim` and `keepdim`; types to compute in."""
+"""What several ops share: settings under two names, NumPy's `axis` and `keepdims`, PyTorch's `dim` and
+`keepdim`; and the types to compute in.
+"""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from .arguments import axis_of, both_dialects, plain, wide
 from .elementwise import abs as abs_
 from .elementwise import clip, log, maximum, minimum, softplus, where
 from .index import getitem, pick
-from .reduce import log_softmax, mean, norm, standardize
+from .reduce import mean, norm, standardize
 from .reduce import sum as sum_
 from .shape import reshape
+from .softmax import log_softmax
 
 
 def reduced(values: Array, reduction: str, name: str) -> Array:

@@ -252,13 +252,13 @@ def _top(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
     return xp.where(xp.isfinite(top), top, 0.0)
 
 
-def _powers_but_one(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
+def powers_but_one(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
     """The sums of exp(x) less 1, where the largest of x are 0: as if one of those were not there, so that the
     last digits of small others count.
     """
     largest, powers = x == 0, xp.exp(x)
     powers -= largest
-    return _sums(powers, axes) + (largest.sum(axis=axes, keepdims=True) - 1).astype(x.dtype)
+    return sums_along(powers, axes) + (largest.sum(axis=axes, keepdims=True) - 1).astype(x.dtype)
 
 
 def _logsumexp_gradient(g: Array, x: Array, axes: tuple[int, ...]) -> Array:
@@ -272,7 +272,7 @@ def _logsumexp_gradient(g: Array, x: Array, axes: tuple[int, ...]) -> Array:
 def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
     x = widened(x)
     top = _top(xp, x, axes)
-    more = _powers_but_one(xp, x - top, axes)
+    more = powers_but_one(xp, x - top, axes)
     none = more == -1  # every element is -inf, and so is the result
     y = xp.where(none, -math.inf, xp.log1p(xp.where(none, 0.0, more)) + top)
     return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
@@ -284,51 +284,6 @@ def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     return _logsumexp(x, axes=_not_empty("logsumexp", x, axis), keepdims=bool(keepdims))
 
 
-def _softmax_gradient(g: Array, y: Array, axis: int) -> Array:
-    g, y = widened(g), widened(y)
-    return y * (g - _sums(g, (axis,), y))
-
-
-@primitive(vjp=(_softmax_gradient,), floating=True)
-def _softmax(xp: Any, x: Array, *, axis: int) -> Array:
-    y = _below_top(xp, x, axis)
-    xp.exp(y, out=y)
-    y /= _sums(y, (axis,))
-    return y
-
-
-def _log_softmax_gradient(g: Array, y: Array, axis: int) -> Array:
-    g = widened(g)
-    return g - exp(widened(y)) * _sums(g, (axis,))
-
-
-@primitive(vjp=(_log_softmax_gradient,), floating=True)
-def _log_softmax(xp: Any, x: Array, *, axis: int) -> Array:
-    y = _below_top(xp, x, axis)  # exactly, however large x is
-    y -= xp.log1p(_powers_but_one(xp, y, (axis,)))
-    return y
-
-
-def _below_top(xp: Any, x: Array, axis: int) -> Array:
-    """x less its largest element along an axis, in memory of its own."""
-    x = widened(x)
-    return x - x.max(axis=axis, keepdims=True) if x.size else x.copy()
-
-
-@both_dialects
-def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
-    """exp(x) over its sum along `axis`, computed without overflow."""
-    x = x if dtype is None else x.astype(dtype)
-    return _softmax(x, axis=axis_of("softmax", axis, x.ndim))
-
-
-@both_dialects
-def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
-    """The logarithms of `softmax`, right to the last digits also where they are close to 0."""
-    x = x if dtype is None else x.astype(dtype)
-    return _log_softmax(x, axis=axis_of("log_softmax", axis, x.ndim))
-
-
 def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...], out: Any = None) -> tuple[Any]:
     of_y, of_scale = g
     y, scale = y
@@ -338,7 +293,7 @@ def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...], out: Any = None
     per_element = 1.0 / (_count(y, axes) or 1)
     found: Any = None
     if of_y is not None:
-        along, mean = _sums(of_y, axes, y) * per_element, _sums(of_y, axes) * per_element
+        along, mean = sums_along(of_y, axes, y) * per_element, sums_along(of_y, axes) * per_element
         if isinstance(along, Value):
             found = (of_y - mean - y * along) * scale
         else:  # in one piece of memory
@@ -354,7 +309,7 @@ def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...], out: Any = None
     return (found,)
 
 
-def _sums(x: Any, axes: tuple[int, ...], y: Any = None) -> Any:
+def sums_along(x: Any, axes: tuple[int, ...], y: Any = None) -> Any:
     """The sums of x, or of x * y, over some axes, which stay."""
     if isinstance(x, Value) or axes != (x.ndim - 1,):
         return (x if y is None else x * y).sum(axis=axes, keepdims=True)
@@ -369,8 +324,8 @@ def _standardize(
     kind = x.dtype
     x = x.astype(dtypes.float32) if kind == dtypes.float16 else x  # whose range a sum of squares leaves
     with xp.broadcasting_in(x):
-        apart = xp.subtract(x, _sums(x, axes) * per_element, out=out)
-        scale = (_sums(apart, axes, apart) * per_element + eps) ** -0.5
+        apart = xp.subtract(x, sums_along(x, axes) * per_element, out=out)
+        scale = (sums_along(apart, axes, apart) * per_element + eps) ** -0.5
         apart *= scale
     return (apart, scale) if apart.dtype == kind else (apart.astype(kind), scale.astype(kind))
 
