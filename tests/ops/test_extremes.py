@@ -71,7 +71,7 @@ ACTIVATIONS = {
     ),
 }
 EDGES = [0.0, 1e-30, 1e-10, 1e-4, 0.3, 0.5, 1.0, 3.0, 9.0, 15.0, 40.0, 80.0, 300.0, 1e4, 1e20, 3e38, INF]
-# What is lost where 1 - y is taken of a y close to 1, as PyTorch does: to so many digits of the steepest slope.
+# What is lost where 1 - y is taken of a y close to 1, as PyTorch does.
 CANCELS = {"sigmoid": 1e-7, "tanh": 3e-7}
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.ops.loop import loop
 from tinygrad_rnn.testing.rows import ROWS
 
 F = nn.functional
@@ -192,3 +193,28 @@ def test_a_primitive_of_ones_own_may_ask_for_floats():
         cube_root(tg.tensor([8], dtype="float64"))
     cube_root(tg.tensor([8.0]).half())
     assert seen == ["float32", "float64", "float16"]
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "float16", "float64"])
+def test_a_step_of_mixed_types_is_in_a_loop_what_it_is_alone(kind):
+    """A loop runs the ops' forwards by itself, without what an op does with types."""
+    n_steps, w = 6, tg.full((3,), 0.5, requires_grad=True)
+    xs = tg.tensor(np.full((n_steps * 2, 3), 5), dtype=kind)
+
+    def step(x, states):
+        (h,) = states
+        new = tg.tanh(h * w + tg.exp(x) * 1e-3 + x / 7) + tg.sqrt(x) * tg.softmax(x, 1) + x.sum(1, keepdims=True)
+        new = new.float()
+        return new, [new]
+
+    found = loop(step, xs, [tg.zeros(2, 3)], n_steps)[0]
+    (g,) = tg.grad(found.sum(), [w])
+    h, outputs = tg.zeros(2, 3), []
+    for t in range(n_steps):
+        h = step(xs[2 * t : 2 * t + 2], [h])[0]
+        outputs.append(h)
+    expected = tg.concat(outputs)
+    assert found.dtype == expected.dtype == tg.float32
+    np.testing.assert_allclose(found.tolist(), expected.tolist(), rtol=1e-6)
+    np.testing.assert_allclose(g.tolist(), tg.grad(expected.sum(), [w])[0].tolist(), rtol=1e-5)
+    assert abs(g.numpy()).min() > 0

@@ -7,8 +7,10 @@ Some are better not made at once. A weight that is used at T time steps receives
 costs as much as the forward product, adding each costs a pass over the weight. So a rule may return a
 *summand*: a small object that stands for an array. Summands of one kind are put in a list, and `total` makes
 one array of the list at the end: for a weight, one product over all time steps; for `x[t]`, one buffer for
-all slices. Gradients of halves are added up in float32, and rounded at the end. That is why the plain loop `for t in range(T): h = cell(x[t], h)` costs what hand-written
+all slices. That is why the plain loop `for t in range(T): h = cell(x[t], h)` costs what hand-written
 backpropagation through time costs.
+
+Gradients of halves are added up in float32, and rounded at the end.
 """
 
 from __future__ import annotations

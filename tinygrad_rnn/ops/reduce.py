@@ -33,7 +33,11 @@ def _kept_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array
 def _sum(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
     if x.dtype.kind == "f" and x.ndim > 1 and axes == tuple(range(x.ndim - 1)) and x.dtype not in ADDED_IN:
         return xp.column_sums(x).reshape(x.shape[-1:] if not keepdims else (1,) * (x.ndim - 1) + x.shape[-1:])
-    return x.sum(axis=axes, keepdims=keepdims, dtype=ADDED_IN.get(x.dtype))
+    wide = ADDED_IN.get(x.dtype)
+    if wide is None:
+        return x.sum(axis=axes, keepdims=keepdims)
+    total = x.sum(axis=axes, keepdims=keepdims, dtype=wide)
+    return total.astype(x.dtype) if x.dtype.kind == "f" else total
 
 
 @both_dialects
@@ -235,7 +239,8 @@ def prod(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 @primitive(vjp=(lambda g, axis: flip(cumsum(flip(g, axis), axis), axis),))
 def _cumsum(xp: Any, x: Array, *, axis: int) -> Array:
-    return xp.cumsum(x, axis, dtype=ADDED_IN.get(x.dtype))
+    total = xp.cumsum(x, axis, dtype=ADDED_IN.get(x.dtype))
+    return total.astype(x.dtype, copy=False) if x.dtype.kind == "f" else total
 
 
 @both_dialects
@@ -270,11 +275,11 @@ def _logsumexp_gradient(g: Array, x: Array, axes: tuple[int, ...]) -> Array:
 
 @primitive(vjp=(_logsumexp_gradient,), floating=True)
 def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
-    x = widened(x)
+    kind, x = x.dtype, widened(x)
     top = _top(xp, x, axes)
     more = powers_but_one(xp, x - top, axes)
     none = more == -1  # every element is -inf, and so is the result
-    y = xp.where(none, -math.inf, xp.log1p(xp.where(none, 0.0, more)) + top)
+    y = xp.where(none, -math.inf, xp.log1p(xp.where(none, 0.0, more)) + top).astype(kind, copy=False)
     return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
 
 

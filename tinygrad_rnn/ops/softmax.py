@@ -23,7 +23,7 @@ def _softmax(xp: Any, x: Array, *, axis: int) -> Array:
     y = _below_top(xp, x, axis)
     xp.exp(y, out=y)
     y /= sums_along(y, (axis,))
-    return y
+    return y.astype(x.dtype, copy=False)
 
 
 def _log_softmax_gradient(g: Array, y: Array, axis: int) -> Array:
@@ -35,7 +35,7 @@ def _log_softmax_gradient(g: Array, y: Array, axis: int) -> Array:
 def _log_softmax(xp: Any, x: Array, *, axis: int) -> Array:
     y = _below_top(xp, x, axis)  # exactly, however large x is
     y -= xp.log1p(powers_but_one(xp, y, (axis,)))
-    return y
+    return y.astype(x.dtype, copy=False)
 
 
 def _below_top(xp: Any, x: Array, axis: int) -> Array:
