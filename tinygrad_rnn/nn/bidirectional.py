@@ -82,7 +82,7 @@ class Bidirectional(Module):
 
 def _paired(a: Tensor, b: Tensor) -> Tensor:
     """The states of two directions: layer 0 forward, layer 0 backward, layer 1 forward, ..."""
-    paired: Tensor = ops.reshape(stack([a, b], axis=1), (-1, *a.shape[1:]))
+    paired: Tensor = ops.reshape(stack([a, b], axis=1), (2 * a.shape[0], *a.shape[1:]))
     return paired
 
 

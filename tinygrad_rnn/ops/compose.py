@@ -7,9 +7,9 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine.errors import describe
-from .arguments import axis_of, both_dialects, plain
+from .arguments import axis_of, both_dialects, plain, primitive, scalars_too
 from .elementwise import abs as abs_
-from .elementwise import clip, exp, log, maximum, minimum, softplus, where
+from .elementwise import clip, exp, log, log1p, maximum, minimum, softplus, where
 from .index import getitem, pick
 from .reduce import logsumexp, mean, norm, standardize
 from .reduce import sum as sum_
@@ -17,6 +17,7 @@ from .shape import reshape
 
 
 @both_dialects
+@scalars_too
 def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
     """x - logsumexp(x) along `axis`: logarithms of probabilities that add to 1."""
     if dtype is not None:
@@ -25,6 +26,7 @@ def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
 
 
 @both_dialects
+@scalars_too
 def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
     """exp(x) over its sum along `axis`, computed without overflow."""
     return exp(log_softmax(x, axis_of("softmax", axis, x.ndim), dtype=dtype))
@@ -220,9 +222,10 @@ def cross_entropy(
         return reduced(losses, reduction, name)
     settings: dict[str, Any] = {"ignore_index": ignore_index, "reduction": "none"}
     hard = nll_loss(logs, target, weight, **settings)
-    counts = (plain(target) != ignore_index).astype(plain(input).dtype)
+    real = plain(target) != ignore_index
+    counts = real.astype(plain(input).dtype)
     spread = logs if weight is None else logs * _along_classes(weight, input, class_axis)
-    soft = -sum_(spread, class_axis) * counts * (label_smoothing / n_classes)
+    soft = where(real, -sum_(spread, class_axis) * (label_smoothing / n_classes), 0.0)
     losses = hard * (1 - label_smoothing) + soft
     if reduction == "mean":
         total = counts if weight is None else getitem(weight, plain(target) * (counts > 0)) * counts
@@ -245,13 +248,30 @@ def binary_cross_entropy(
             "binary_cross_entropy: input must be probabilities between 0 and 1; for logits there is "
             "binary_cross_entropy_with_logits"
         )
-    loss = -(target * _held_log(input) + (1 - target) * _held_log(1 - input))
+    loss = _binary_cross_entropy(input, target)
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
 
-def _held_log(p: Array) -> Array:
-    zero = p == 0
-    return where(zero, -100.0, clip(log(where(zero, 1.0, p)), min=-100.0))
+def _held_logs(p: Array) -> tuple[Array, Array]:
+    """The logarithms of p and 1 - p, held above -100."""
+    zero, one = p == 0, p == 1
+    of_p, of_rest = log(where(zero, 1.0, p)), log1p(-where(one, 0.0, p))
+    return where(zero, -100.0, clip(of_p, min=-100.0)), where(one, -100.0, clip(of_rest, min=-100.0))
+
+
+def _to_probability(g: Array, input: Array, target: Array) -> Array:
+    return g * (input - target) / clip(input * (1 - input), min=1e-12)  # held as PyTorch holds it
+
+
+def _to_target(g: Array, input: Array) -> Array:
+    of_one, of_zero = _held_logs(input)
+    return g * (of_zero - of_one)
+
+
+@primitive(vjp=(_to_probability, _to_target))
+def _binary_cross_entropy(xp: Any, input: Array, target: Array) -> Array:
+    of_one, of_zero = _held_logs(input)
+    return (target - 1) * of_zero - target * of_one
 
 
 @both_dialects

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..backend import Array, array_module, dtypes
 from ..engine import Value, primitive
-from .arguments import axes_of, axis_of, both_dialects, plain
+from .arguments import axes_of, axis_of, both_dialects, plain, reduced_axes, scalars_too
 from .elementwise import abs as abs_
-from .elementwise import exp, maximum, minimum, sqrt, where
+from .elementwise import exp, maximum, minimum, sign, sqrt, where
 from .index import ADDED_IN, Extremes, take_along_axis
 from .shape import broadcast_to, flip, reshape
 
@@ -41,7 +41,7 @@ def sum(x: Array, axis: Any = None, keepdims: bool = False, *, dtype: Any = None
     """The sum."""
     if dtype is not None:
         x = x.astype(dtype)
-    return _sum(x, axes=axes_of("sum", axis, x.ndim), keepdims=bool(keepdims))
+    return _sum(x, axes=reduced_axes("sum", axis, x.ndim), keepdims=bool(keepdims))
 
 
 def _count(x: Array, axes: tuple[int, ...]) -> int:
@@ -51,7 +51,7 @@ def _count(x: Array, axes: tuple[int, ...]) -> int:
 @both_dialects
 def mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """The arithmetic mean; NaN of no elements."""
-    axes = axes_of("mean", axis, x.ndim)
+    axes = reduced_axes("mean", axis, x.ndim)
     count = _count(x, axes)
     if x.dtype == dtypes.float16:  # whose range many a sum leaves
         return mean(x.astype(dtypes.float32), axes, keepdims).astype(dtypes.float16)
@@ -73,10 +73,25 @@ def var(
     """
     if correction is None:
         correction = 1 if unbiased else 0
-    axes = axes_of("var", axis, x.ndim)
+    axes = reduced_axes("var", axis, x.ndim)
+    x = x - _amid(plain(x), axes)  # a variance is the same wherever it is counted from
     apart = x - mean(x, axes, keepdims=True)
     left = _count(x, axes) - correction
     return sum(apart * apart, axes, keepdims=keepdims) * (1.0 / left if left > 0 else math.nan)
+
+
+def _amid(x: Array, axes: tuple[int, ...]) -> Array:
+    """The mean as a constant, no further out than the extremes: so equal elements lie nowhere but on it."""
+    if x.dtype.kind != "f" or 0 in x.shape:
+        return 0
+    middle = mean(x, axes, keepdims=True)
+    return array_module(x).clip(middle, amin(x, axes, keepdims=True), amax(x, axes, keepdims=True))
+
+
+def _root(x: Array) -> Array:
+    """sqrt(x) for the sum of squares x, without a slope at 0: where it is least."""
+    zero = x == 0
+    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
 
 
 @both_dialects
@@ -88,8 +103,8 @@ def std(
     *,
     correction: int | None = None,
 ) -> Array:
-    """The square root of the variance."""
-    return sqrt(var(x, axis, unbiased, keepdims, correction=correction))
+    """The square root of the variance; the gradient is 0 where all elements are equal."""
+    return _root(var(x, axis, unbiased, keepdims, correction=correction))
 
 
 def _to_extremes(g: Array, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
@@ -126,7 +141,7 @@ def amin(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 
 def _not_empty(name: str, x: Array, axis: Any) -> tuple[int, ...]:
-    axes = axes_of(name, axis, x.ndim)
+    axes = reduced_axes(name, axis, x.ndim)
     if 0 in [x.shape[i] for i in axes]:
         raise ValueError(f"{name}: no elements along axis {axis} of shape {tuple(x.shape)}")
     return axes
@@ -135,8 +150,11 @@ def _not_empty(name: str, x: Array, axis: Any) -> tuple[int, ...]:
 def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
     if hasattr(axis, "shape"):
         return (maximum if name == "max" else minimum)(x, axis)
+    if axis is not None and not x.ndim:  # a number counts as a row of one
+        found = _extremes(name, reshape(x, (1,)), axis, False)
+        return Extremes(*[reshape(part, ()) for part in found])
     axes = _not_empty(name, x, axis)
-    if axis is None:
+    if axis is None or axis == ():
         return (amax if name == "max" else amin)(x, None, keepdims)
     if len(axes) > 1:
         raise ValueError(f"{name}: one axis, or none for all; amax and amin take several")
@@ -184,12 +202,14 @@ def _arg(op: Any, name: str, x: Array, axis: int | None, keepdims: bool) -> Arra
 
 
 @both_dialects
+@scalars_too
 def argmax(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
     """Where the largest element stands, the first of equal ones; without an axis, in the flat tensor."""
     return _arg(_argmax, "argmax", x, axis, keepdims)
 
 
 @both_dialects
+@scalars_too
 def argmin(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
     """Where the smallest element stands, the first of equal ones; without an axis, in the flat tensor."""
     return _arg(_argmin, "argmin", x, axis, keepdims)
@@ -217,7 +237,7 @@ def _prod(xp: Any, x: Array, *, axis: int) -> Array:
 @both_dialects
 def prod(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """The product; the gradient is right also where factors are zero."""
-    axes = axes_of("prod", axis, x.ndim)
+    axes = reduced_axes("prod", axis, x.ndim)
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     for i in axes:
         x = _prod(x, axis=i)
@@ -230,6 +250,7 @@ def _cumsum(xp: Any, x: Array, *, axis: int) -> Array:
 
 
 @both_dialects
+@scalars_too
 def cumsum(x: Array, axis: int) -> Array:
     """Running sums along `axis`."""
     return _cumsum(x, axis=axis_of("cumsum", axis, x.ndim))
@@ -239,6 +260,8 @@ def cumsum(x: Array, axis: int) -> Array:
     lambda g, x, y, axes: _kept_axes(g, x.shape, axes) * exp(x - _finite(_kept_axes(y, x.shape, axes))),
 ))  # fmt: skip
 def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if 0 in [x.shape[i] for i in axes]:  # of nothing the sum is 0
+        return x.sum(axis=axes, keepdims=keepdims) - math.inf
     top = x.max(axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0.0)
     total = xp.exp(x - top).sum(axis=axes, keepdims=True)
@@ -254,8 +277,8 @@ def _finite(y: Array) -> Array:
 
 @both_dialects
 def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    """log(sum(exp(x))), computed without overflow."""
-    return _logsumexp(x, axes=_not_empty("logsumexp", x, axis), keepdims=bool(keepdims))
+    """log(sum(exp(x))), computed without overflow; -inf of no elements."""
+    return _logsumexp(x, axes=reduced_axes("logsumexp", axis, x.ndim), keepdims=bool(keepdims))
 
 
 def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...], out: Any = None) -> tuple[Any]:
@@ -298,7 +321,9 @@ def _standardize(
     kind = x.dtype
     x = x.astype(dtypes.float32) if kind == dtypes.float16 else x  # whose range a sum of squares leaves
     with xp.broadcasting_in(x):
-        apart = xp.subtract(x, _sums(x, axes) * per_element, out=out)
+        first = tuple([slice(0, 1) if i in axes else slice(None) for i in range(x.ndim)])
+        apart = xp.subtract(x, x[first], out=out)  # so that equal elements are 0, however large
+        apart -= _sums(apart, axes) * per_element
         scale = (_sums(apart, axes, apart) * per_element + eps) ** -0.5
         apart *= scale
     return (apart, scale) if apart.dtype == kind else (apart.astype(kind), scale.astype(kind))
@@ -334,14 +359,23 @@ def any(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 @both_dialects
 def norm(x: Array, p: float = 2, axis: Any = None, keepdims: bool = False) -> Array:
-    """The p-norm of the elements: (sum |x|^p)^(1/p); p > 0 may be math.inf. The gradient at zero is zero."""
-    if not p > 0:
-        raise ValueError(f"norm: p must be positive, got {p}")
-    if p == math.inf:
-        return amax(abs_(x), axis, keepdims)
+    """The p-norm of the elements: (sum |x|^p)^(1/p). p may be any number: math.inf is the largest |x|,
+    -math.inf the least, 0 how many are not 0. An element that is 0 has no gradient, whatever p.
+    """
+    if math.isnan(p):
+        raise ValueError(f"norm: p must be a number, got {p}")
+    if math.isinf(p):
+        return (amax if p > 0 else amin)(abs_(x), axis, keepdims)
+    axes = reduced_axes("norm", axis, x.ndim)
+    if p == 0:
+        return sum(abs_(sign(x)), axes, keepdims)
     if p == 1:
-        return sum(abs_(x), axis, keepdims)
-    total = sum(x * x if p == 2 else abs_(x) ** p, axis, keepdims)
-    zero = total == 0  # where the root has no slope
-    safe = where(zero, 1.0, total)
-    return where(zero, 0.0, sqrt(safe) if p == 2 else safe ** (1.0 / p))
+        return sum(abs_(x), axes, keepdims)
+    if p == 2:
+        return _root(sum(x * x, axes, keepdims))
+    size = abs_(x)
+    absent = size == 0  # whose power has no slope, or an infinite one
+    powers = where(absent, 0.0 if p > 0 else math.inf, where(absent, 1.0, size) ** p)
+    total = sum(powers, axes, keepdims)
+    zero = total == 0
+    return where(zero, 0.0 if p > 0 else math.inf, where(zero, 1.0, total) ** (1.0 / p))
