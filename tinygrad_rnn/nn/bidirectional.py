@@ -52,6 +52,8 @@ class Bidirectional(Module):
                     cell.reset_parameters(rng)
         elif len(backward.cells) != len(layer.cells) or backward.batch_first != layer.batch_first:
             raise ValueError("Bidirectional: the two layers differ in depth or batch_first")
+        elif rng is not None:
+            raise ValueError("Bidirectional: rng is for the twin of one layer; two layers begin as they are")
         backward.reverse = True
         self.forward_layer, self.backward_layer = layer, backward
         self.batch_first, self.input_size, self.hidden_size = (

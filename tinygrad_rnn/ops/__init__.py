@@ -15,7 +15,7 @@ from .compose import (
     smooth_l1_loss,
     softmax,
 )  # fmt: skip
-from .convert import as_array, cast, clone, contiguous, transfer
+from .convert import as_array, cast, clone, contiguous, transfer, warn_of_constant
 from .elementwise import (
     abs,
     add,

@@ -204,6 +204,8 @@ def cross_entropy(
         )
     if weight is not None:
         _check_weight(name, weight, input.shape[class_axis])
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing}")
     by_class = target.dtype.kind in "iu"
     if by_class and label_smoothing == 0.0:
         return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
@@ -214,6 +216,8 @@ def cross_entropy(
                 f"{name}: a floating target holds probabilities in the shape of the input, "
                 f"{tuple(input.shape)}, got {tuple(target.shape)}; classes are integers: target.long()"
             )
+        if ignore_index >= 0:
+            raise ValueError(f"{name}: ignore_index is for classes; the target holds probabilities")
         soft = target * (1 - label_smoothing) + label_smoothing / n_classes
         row = -(soft * logs if weight is None else soft * logs * _along_classes(weight, input, class_axis))
         losses = sum_(row, class_axis)

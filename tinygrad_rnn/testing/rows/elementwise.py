@@ -29,7 +29,9 @@ def between_steps(draw: s.Draw) -> Case:
     """Dividends and divisors whose quotients are away from integers."""
     shape, other = draw(s.broadcast_shapes(2, max_dims=2))
     b = draw(s.arrays(other, s.Domain(0.5, 2.0)))
-    quotients = draw(s.arrays(np.broadcast_shapes(shape, other), s.Domain(-2.9, 2.9, kinks=(-2.0, -1.0, 0.0, 1.0, 2.0))))
+    quotients = draw(
+        s.arrays(np.broadcast_shapes(shape, other), s.Domain(-2.9, 2.9, kinks=(-2.0, -1.0, 0.0, 1.0, 2.0)))
+    )
     b = -b if draw(s.booleans()) else b
     return Case((quotients * b, b))
 
