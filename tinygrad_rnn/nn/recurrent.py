@@ -81,8 +81,8 @@ class Recurrent(Module):
         F.check_probability(type(self).__name__, dropout, "dropout")
         if dropout and self.num_layers == 1:
             warnings.warn(
-                f"{name}: dropout={dropout} drops what goes from one layer to the next; of one layer it drops "
-                "nothing: give more layers, or an nn.Dropout behind it",
+                f"{name}: dropout={dropout} is for what goes from one layer to the next, and with one layer "
+                "drops nothing: give more layers, or an nn.Dropout behind it",
                 UserWarning,
                 stacklevel=2 if type(self) is Recurrent else 3,
             )
