@@ -151,6 +151,17 @@ def test_attention(score, n_steps, n_rows, lengths):
         assert not query.grad.numpy().any()
 
 
+@pytest.mark.parametrize(("n_steps", "n_rows", "lengths"), SIZES)
+def test_a_decoder_with_attention(n_steps, n_rows, lengths):
+    attention = nn.Attention(6, 5)
+    decoder = nn.AttentionDecoder(nn.Embedding(7, 4), nn.GRUCell(4 + 5, 6), attention, nn.Linear(6 + 5, 7))
+    tokens = tg.zeros(3, n_rows, dtype="int64")
+    logits, weights = decoder(tokens, tg.randn(n_steps, n_rows, 5), lengths=lengths)
+    assert (logits.shape, weights.shape) == ((3, n_rows, 7), (3, n_rows, n_steps))
+    assert_no_gradient(attention, logits.sum() + weights.sum())
+    assert all(p.grad is not None for p in decoder.parameters())
+
+
 LOSSES = {
     "mse": lambda y, r: F.mse_loss(y, tg.zeros_like(y), reduction=r),
     "l1": lambda y, r: F.l1_loss(y, tg.zeros_like(y), reduction=r),

@@ -274,3 +274,28 @@ def test_steps_have_the_gradient_zero(op):
     x = tg.tensor([0.3, -1.7, 2.4], requires_grad=True)
     op(x).backward(tg.tensor([1.0, float("inf"), float("nan")]))
     assert x.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+@tg.pointwise
+def stepping(a, b):
+    return (
+        a % b
+        + 7.0 % a
+        + tg.floor(a) * b
+        + tg.sign(a) * a
+        + (a // b) * b
+        + (5.0 // b) * a
+        + a**b
+        + tg.round(a)
+    )
+
+
+def test_steps_inside_a_fused_function():
+    found = []
+    for mode in (tg.enable_grad, tg.unfused):
+        a, b = (tg.tensor(v, requires_grad=True) for v in ([1.3, 2.7, 0.4], [0.7, 1.9, -1.6]))
+        with mode():
+            first = tg.grad(stepping(a, b).sum(), (a, b), create_graph=True)
+            second = tg.grad((first[0] * first[1]).sum(), (a, b))
+        found.append([g.detach().numpy() for g in (*first, *second)])
+    np.testing.assert_allclose(*found, rtol=1e-5)
