@@ -9,12 +9,15 @@ import numpy as np
 from . import backend
 from .backend import default_rng, dtypes
 from .engine import Value
-from .ops import as_array, ints
+from .ops import as_array, ints, warn_of_constant
 from .tensor import Tensor
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor with a copy of `data`: numbers, nested lists, arrays or tensors."""
+    """A tensor with a copy of `data`: numbers, nested lists, arrays or tensors, whose gradients it leaves
+    behind, with a warning where there are any.
+    """
+    warn_of_constant("tensor", data)
     return _made(as_array(data, dtype, device), requires_grad)
 
 
@@ -24,6 +27,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
+    warn_of_constant("as_tensor", data)
     return _made(as_array(data, dtype, device, copy=False))
 
 
@@ -68,6 +72,8 @@ def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """One value in every place; without `dtype`, that of the value."""
+    warn_of_constant("full", fill_value)
+    fill_value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     if dtype is None:
         dtype = (
             bool if isinstance(fill_value, bool) else dtypes.int64 if isinstance(fill_value, int) else None
@@ -84,6 +90,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) 
 
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
     """start, start + step, ... up to but without `end`; `arange(n)` starts at 0. Integers give int64."""
+    warn_of_constant("arange", [start, end, step])
     if end is None:
         start, end = 0, start
     if dtype is None and all(isinstance(v, (int, np.integer)) for v in (start, end, step)):
@@ -94,6 +101,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
 
 def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> Tensor:
     """`steps` numbers at equal distances, from `start` to `end`, both among them."""
+    warn_of_constant("linspace", [start, end])
     xp, kind = _place(dtype, device)
     return _made(xp.from_numpy(np.linspace(start, end, steps).astype(kind)))
 
@@ -179,6 +187,7 @@ def normal(
     mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, device: Any = None, rng: Any = None
 ) -> Tensor:
     """Normally distributed numbers: of a shape, or one for each element of `mean` or `std`, if tensors."""
+    warn_of_constant("normal", [mean, std])
     tensors = [v for v in (mean, std) if isinstance(v, Tensor)]
     if not tensors and size is None:
         raise TypeError("normal: give a size, as in normal(0.0, 1.0, (2, 3)), or a tensor as mean or std")

@@ -40,6 +40,8 @@ class Tensor(Value):
             raise TypeError(
                 f"Tensor({data!r}, {dtype!r}, ...): it takes data, not sizes; empty(...) takes sizes"
             )
+        if type(self) is Tensor:  # a Parameter is a leaf, which says so
+            ops.warn_of_constant("Tensor", data)
         self.array = ops.as_array(data, dtype, device)
         self.vertex = None
         if requires_grad:
@@ -509,13 +511,17 @@ class Tensor(Value):
     __imul__: Any = lambda self, other: self._augment(ops.mul, "*=", "multiply", other)
     __itruediv__: Any = lambda self, other: self._augment(ops.div, "/=", "true_divide", other)
 
+    def _scaled(self, name: str, other: Any, alpha: Any) -> Any:
+        alpha = self._constant(name, alpha)
+        return other if isinstance(alpha, int) and alpha == 1 else self._constant(name, other) * alpha
+
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Adds alpha * other in place."""
-        return self._apply("add_", "add", other if alpha == 1 else self._constant("add_", other) * alpha)
+        return self._apply("add_", "add", self._scaled("add_", other, alpha))
 
     def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Subtracts alpha * other in place."""
-        return self._apply("sub_", "subtract", other if alpha == 1 else self._constant("sub_", other) * alpha)
+        return self._apply("sub_", "subtract", self._scaled("sub_", other, alpha))
 
     def mul_(self, other: Any) -> Tensor:
         """Multiplies in place."""
@@ -528,7 +534,8 @@ class Tensor(Value):
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """Holds the elements between min and max, in place."""
         array = self._changeable("clamp_")
-        array[...] = ops.clip(array, min, max)
+        low, high = (b if b is None else self._constant("clamp_", b) for b in (min, max))
+        array[...] = ops.clip(array, low, high)
         return self._changed()
 
     def fill_(self, value: Any) -> Tensor:
@@ -548,7 +555,8 @@ class Tensor(Value):
     def masked_fill_(self, mask: Any, value: Any) -> Tensor:
         """Sets the elements where the mask, which may broadcast, holds to a number."""
         array = self._changeable("masked_fill_")
-        array[...] = ops.masked_fill(array, mask.array if isinstance(mask, Tensor) else mask, value)
+        mask, value = self._constant("masked_fill_", mask), self._constant("masked_fill_", value)
+        array[...] = ops.masked_fill(array, mask, value)
         return self._changed()
 
     def scatter_(self, dim: Any, index: Tensor, src: Any) -> Tensor:
@@ -651,6 +659,8 @@ class Tensor(Value):
         self, size: Sequence[Any], fill_value: Any, *, dtype: Any = None, device: Any = None
     ) -> Tensor:
         """One value in another shape; without `dtype` or `device` in this tensor's type and on its device."""
+        ops.warn_of_constant("new_full", fill_value)
+        fill_value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
         kind = self.dtype if dtype is None else dtypes.as_dtype(dtype)
         xp = array_module(self.array) if device is None else backend.find(device)
         result: Tensor = Tensor._of(xp.full(tuple(size), fill_value, kind))

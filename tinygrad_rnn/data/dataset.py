@@ -115,8 +115,10 @@ def random_split(
     (or `generator`): a numpy.random.Generator, a seed, or None for the package's. Raises ValueError where
     lengths do not sum to the number of samples.
     """
+    if generator is not None and rng is not None:
+        raise ValueError("random_split: generator and rng are one setting; give one of them")
     n = len(dataset)
-    if all(0 <= part <= 1 for part in lengths) and abs(sum(lengths) - 1) < 1e-9 and n != sum(lengths):
+    if all(0 <= part <= 1 for part in lengths) and abs(sum(lengths) - 1) < 1e-9:
         sizes = [floor(n * part) for part in lengths]
         for k in range(n - sum(sizes)):
             sizes[k % len(sizes)] += 1

@@ -49,6 +49,8 @@ class SeededSampler(Sampler):
     """
 
     def __init__(self, generator: Any = None, rng: Any = None) -> None:
+        if generator is not None and rng is not None:
+            raise ValueError(f"{type(self).__name__}: generator and rng are one setting; give one of them")
         given = generator if rng is None else rng
         self.rng = None if given is None else default_rng(given)
         self.seed: int | None = None

@@ -229,7 +229,8 @@ class Module:
         found = {}
         for name, target in mine.items():
             if name in state_dict:
-                value = Tensor(state_dict[name], device=target.device)
+                value = state_dict[name]
+                value = Tensor(value.detach() if isinstance(value, Tensor) else value, device=target.device)
                 if value.shape != target.shape:
                     raise ValueError(
                         f"{owner}.load_state_dict: {name} has shape {target.shape} here, "

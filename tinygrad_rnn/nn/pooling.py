@@ -182,15 +182,13 @@ class AttentionPool(_Pool):
         start.zeros_(self.b)
 
     def pool(self, x: Tensor, lengths: list[int] | None) -> Tensor:
-        if not x.shape[0]:
-            return x.sum(0)
         x, weights = self._weigh(x, lengths)
         return _weighted_sum(x, weights)
 
     def weights(self, output: Any, lengths: Any = None) -> Tensor:
         """How much each step counts: (T, B), or (B, T) with `batch_first`, or (T,)."""
         x, lengths, one = self._read(output, lengths)
-        found = self._weigh(x, lengths)[1].squeeze(-1) if x.shape[0] else x.new_zeros(0, x.shape[1])
+        found = self._weigh(x, lengths)[1].squeeze(-1)
         return found.squeeze(1) if one else found.swapaxes(0, 1) if self.batch_first else found
 
     def _weigh(self, x: Tensor, lengths: list[int] | None) -> tuple[Tensor, Tensor]:
@@ -206,7 +204,7 @@ class AttentionPool(_Pool):
         x = where(real, x, 0.0)
         scores = self._scores(x)
         # A row without a real step has a softmax of nothing: it is given all its steps, then none.
-        visible = real | ~real[0]
+        visible = real | ~real.any(0)
         return x, where(real, softmax(where(visible, scores, -math.inf), 0), 0.0)
 
     def _scores(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -78,6 +79,13 @@ class Recurrent(Module):
         self.num_layers = len(cells) // self.num_directions
         self.input_size, self.hidden_size = cells[0].input_size, cells[0].hidden_size
         F.check_probability(type(self).__name__, dropout, "dropout")
+        if dropout and self.num_layers == 1:
+            warnings.warn(
+                f"{name}: dropout={dropout} is for what goes from one layer to the next, and with one layer "
+                "drops nothing: give more layers, or an nn.Dropout behind it",
+                UserWarning,
+                stacklevel=2 if type(self) is Recurrent else 3,
+            )
         self.dropout = dropout
         self.initial_state: ParameterList | None = None
         if learn_initial_state:

@@ -13,7 +13,7 @@ from .compose import (
     normalize,
     smooth_l1_loss,
 )  # fmt: skip
-from .convert import as_array, cast, clone, contiguous, transfer
+from .convert import as_array, cast, clone, contiguous, transfer, warn_of_constant
 from .elementwise import (
     abs,
     add,

@@ -86,17 +86,40 @@ def wide(*, integers: bool) -> Callable[[F], F]:
 
 
 def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    """`axis` (an integer, several, or None for all) as non-negative integers.
+    """`axis` (an integer, several, or None for all) as non-negative integers. A number without axes counts
+    as one in a row, as in PyTorch: it may be named by axis 0 or -1, and there is nothing to do along it.
 
     Raises IndexError where the array has no such axis.
     """
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-    found = tuple(axis_of(name, a, ndim) for a in axes)
+    found = tuple(axis_of(name, a, ndim or 1) for a in axes)
     if len(set(found)) != len(found):
         raise ValueError(f"{name}: axis {axis} names an axis twice")
-    return found
+    return found if ndim else ()
+
+
+def reduced_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """`axes_of` for what is summed over: no axes named are all of them, as in PyTorch."""
+    return axes_of(name, axis if axis or axis == 0 else None, ndim)
+
+
+def scalars_too(function: F) -> F:
+    """Lets a tensor without axes count as a row of one element, as PyTorch does, for a function along an
+    axis; results have no axes either.
+    """
+
+    @functools.wraps(function)
+    def op(x: Any, *args: Any, **settings: Any) -> Any:
+        if getattr(x, "ndim", 1):
+            return function(x, *args, **settings)
+        results = function(x.reshape(1), *args, **settings)
+        if isinstance(results, tuple):
+            return type(results)(*[r.reshape(()) for r in results])  # a named tuple
+        return results.reshape(())
+
+    return op  # type: ignore[return-value]
 
 
 def axis_of(name: str, axis: Any, ndim: int) -> int:

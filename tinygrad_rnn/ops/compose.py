@@ -7,9 +7,9 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine.errors import describe
-from .arguments import axis_of, both_dialects, plain, wide
+from .arguments import axis_of, both_dialects, plain, primitive, wide
 from .elementwise import abs as abs_
-from .elementwise import clip, log, maximum, minimum, softplus, where
+from .elementwise import clip, log, log1p, maximum, minimum, softplus, where
 from .index import getitem, pick
 from .reduce import mean, norm, standardize
 from .reduce import sum as sum_
@@ -196,6 +196,8 @@ def cross_entropy(
         )
     if weight is not None:
         _check_weight(name, weight, input.shape[class_axis])
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing}")
     by_class = target.dtype.kind in "iu"
     if by_class and label_smoothing == 0.0:
         return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
@@ -206,6 +208,8 @@ def cross_entropy(
                 f"{name}: a floating target holds probabilities in the shape of the input, "
                 f"{tuple(input.shape)}, got {tuple(target.shape)}; classes are integers: target.long()"
             )
+        if ignore_index >= 0:
+            raise ValueError(f"{name}: ignore_index is for classes; the target holds probabilities")
         soft = target * (1 - label_smoothing) + label_smoothing / n_classes
         row = -(soft * logs if weight is None else soft * logs * _along_classes(weight, input, class_axis))
         losses = sum_(row, class_axis)
@@ -214,9 +218,10 @@ def cross_entropy(
         return reduced(losses, reduction, name)
     settings: dict[str, Any] = {"ignore_index": ignore_index, "reduction": "none"}
     hard = nll_loss(logs, target, weight, **settings)
-    counts = (plain(target) != ignore_index).astype(plain(input).dtype)
+    real = plain(target) != ignore_index
+    counts = real.astype(plain(input).dtype)
     spread = logs if weight is None else logs * _along_classes(weight, input, class_axis)
-    soft = -sum_(spread, class_axis) * counts * (label_smoothing / n_classes)
+    soft = where(real, -sum_(spread, class_axis) * (label_smoothing / n_classes), 0.0)
     losses = hard * (1 - label_smoothing) + soft
     if reduction == "mean":
         total = counts if weight is None else getitem(weight, plain(target) * (counts > 0)) * counts
@@ -240,13 +245,30 @@ def binary_cross_entropy(
             "binary_cross_entropy: input must be probabilities between 0 and 1; for logits there is "
             "binary_cross_entropy_with_logits"
         )
-    loss = -(target * _held_log(input) + (1.0 - target) * _held_log(1 - input))
+    loss = _binary_cross_entropy(input, target)
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
 
-def _held_log(p: Array) -> Array:
-    zero = p == 0
-    return where(zero, -100.0, clip(log(where(zero, 1.0, p)), min=-100.0))
+def _held_logs(p: Array) -> tuple[Array, Array]:
+    """The logarithms of p and 1 - p, held above -100."""
+    zero, one = p == 0, p == 1
+    of_p, of_rest = log(where(zero, 1.0, p)), log1p(-where(one, 0.0, p))
+    return where(zero, -100.0, clip(of_p, min=-100.0)), where(one, -100.0, clip(of_rest, min=-100.0))
+
+
+def _to_probability(g: Array, input: Array, target: Array) -> Array:
+    return g * (input - target) / clip(input * (1 - input), min=1e-12)  # held as PyTorch holds it
+
+
+def _to_target(g: Array, input: Array) -> Array:
+    of_one, of_zero = _held_logs(input)
+    return g * (of_zero - of_one)
+
+
+@primitive(vjp=(_to_probability, _to_target))
+def _binary_cross_entropy(xp: Any, input: Array, target: Array) -> Array:
+    of_one, of_zero = _held_logs(input)
+    return (target - 1) * of_zero - target * of_one
 
 
 @both_dialects

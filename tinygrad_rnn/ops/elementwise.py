@@ -17,6 +17,11 @@ from .arguments import widened
 # ---------------------------------------------------------------- arithmetic
 
 
+def _flat(g: Array) -> Array:
+    """The gradient of what changes in steps alone: zero, be g infinite."""
+    return where(False, g, 0.0)
+
+
 @primitive(vjp=(lambda g: g, lambda g: g))
 def add(xp: Any, a: Array, b: Array) -> Array:
     """a + b."""
@@ -50,33 +55,37 @@ def neg(xp: Any, x: Array) -> Array:
 def _pow_base(g: Array, a: Array, b: Array) -> Array:
     a = widened(a)
     if isinstance(b, (int, float)):  # the exponent is a setting of the user's: no 0 * inf at a = 0
-        return g * 0.0 * a if b == 0 else g * (b * a ** (b - 1))
-    exponent = where(logical_and(a == 0, b == 0), 1.0, b)  # 0 ** 0 is flat in a
-    return g * b * a ** (exponent - 1)
+        return _flat(g) if b == 0 else g * (b * a ** (b - 1))
+    flat = b == 0  # where a ** 0 is 1 for every a; its slope in b is not flat in a, so b stays a factor
+    base = where(logical_and(flat, logical_not(abs(a) < math.inf)), 1.0, a)
+    exponent = where(logical_and(base == 0, flat), 1.0, b)
+    return g * b * base ** (exponent - 1)
 
 
-def _pow_exponent(g: Array, y: Array, a: Array) -> Array:
-    safe = where(a == 0, 1.0, a)  # 0 ** b is flat in b for b > 0
+def _pow_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
+    safe = where(logical_and(a == 0, b >= 0), 1.0, a)  # 0 ** b is flat in b for b > 0, and taken so at 0
     return g * y * log(safe)
 
 
 @primitive(vjp=(_pow_base, _pow_exponent))
 def pow(xp: Any, a: Array, b: Array) -> Array:
-    """a to the power b. The gradient to b is defined for a >= 0. Integers to a number below 0 are floats."""
+    """a to the power b. The gradient to b is defined for a >= 0; that of 0 ** 0 is 0 to both. Integers to a
+    number below 0 are floats.
+    """
     if type(b) is int and b < 0 and type(a) is xp.array_type and a.dtype.kind != "f":
         b = float(b)
     return xp.power(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=(_flat, _flat))
 def floor_divide(xp: Any, a: Array, b: Array) -> Array:
-    """a / b rounded down; no gradient."""
+    """a / b rounded down; the gradient is 0."""
     return xp.floor_divide(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=(lambda g: g, lambda g, a, b: -(g * floor_divide(a, b))))
 def remainder(xp: Any, a: Array, b: Array) -> Array:
-    """What is left of a after floor division by b, with b's sign; no gradient."""
+    """What is left of a after floor division by b, with b's sign: a - b * floor(a / b)."""
     return xp.remainder(a, b)
 
 
@@ -206,9 +215,9 @@ def sqrt(xp: Any, x: Array) -> Array:
     return xp.sqrt(x)
 
 
-@primitive(vjp=None)
+@primitive(vjp=(_flat,))
 def sign(xp: Any, x: Array) -> Array:
-    """-1, 0 or 1; flat, so a constant to the graph."""
+    """-1, 0 or 1; the gradient is 0."""
     return xp.sign(x)
 
 
@@ -218,16 +227,16 @@ def abs(xp: Any, x: Array) -> Array:
     return xp.abs(x)
 
 
-@primitive(vjp=None)
+@primitive(vjp=(_flat,))
 def floor(xp: Any, x: Array) -> Array:
-    """The largest integer not above x; flat, so a constant to the graph."""
-    return xp.floor(x)
+    """The largest integer not above x; the gradient is 0."""
+    return xp.floor(x) if x.dtype.kind == "f" else x.copy()  # integers stay what they are, exactly
 
 
-@primitive(vjp=None)
+@primitive(vjp=(_flat,))
 def round(xp: Any, x: Array) -> Array:
-    """The nearest integer, halves to the even one; flat, so a constant to the graph."""
-    return xp.rint(x)
+    """The nearest integer, halves to the even one; the gradient is 0."""
+    return xp.rint(x) if x.dtype.kind == "f" else x.copy()
 
 
 def _sin_gradient(g: Array, x: Array) -> Array:

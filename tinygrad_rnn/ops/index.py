@@ -15,7 +15,7 @@ from ..backend.dtypes import ADDED_IN
 from ..engine import Value, primitive
 from ..engine.accumulate import Summand
 from ..engine.errors import describe, mixed_devices
-from .arguments import axis_of, both_dialects, plain
+from .arguments import axis_of, both_dialects, plain, scalars_too
 from .elementwise import where
 
 
@@ -244,6 +244,7 @@ def _along(name: str, sizes: Sequence[int], chosen: Array, axis: int) -> tuple[A
 
 
 @both_dialects
+@scalars_too
 def index_select(x: Array, dim: int, index: Array) -> Array:
     """The slices of x along `dim` that the 1-D `index` names."""
     axis = axis_of("index_select", dim, x.ndim)
@@ -301,12 +302,14 @@ def _argsort(xp: Any, x: Array, *, axis: int, descending: bool) -> Array:
 
 
 @both_dialects
+@scalars_too
 def argsort(x: Array, axis: int = -1, descending: bool = False) -> Array:
     """The positions of the elements in rising (or falling) order along `axis`; equal ones stay in order."""
     return _argsort(x, axis=axis_of("argsort", axis, x.ndim), descending=bool(descending))
 
 
 @both_dialects
+@scalars_too
 def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
     """`(values, indices)` in rising (or falling) order along `axis`."""
     axis = axis_of("sort", axis, x.ndim)
@@ -315,6 +318,7 @@ def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
 
 
 @both_dialects
+@scalars_too
 def topk(x: Array, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """`(values, indices)` of the k largest (or smallest) elements along `axis`; in order, `sorted` or not."""
     axis = axis_of("topk", axis, x.ndim)

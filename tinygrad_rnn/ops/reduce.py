@@ -12,7 +12,7 @@ from typing import Any
 from ..backend import Array, array_module, dtypes
 from ..backend.dtypes import ADDED_IN
 from ..engine import Value, primitive
-from .arguments import axes_of, axis_of, both_dialects, plain, wide, widened
+from .arguments import axes_of, axis_of, both_dialects, plain, reduced_axes, scalars_too, wide, widened
 from .elementwise import abs as abs_
 from .elementwise import exp, maximum, minimum, sign, where
 from .index import Extremes, take_along_axis
@@ -44,7 +44,7 @@ def _sum(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
 def sum(x: Array, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Array:
     """The sum, of integers and booleans in int64; with `dtype` the sum of the elements in that type."""
     if dtype is None:
-        return _sum(x, axes=axes_of("sum", axis, x.ndim), keepdims=bool(keepdims))
+        return _sum(x, axes=reduced_axes("sum", axis, x.ndim), keepdims=bool(keepdims))
     total = sum(x.astype(dtype), axis, keepdims)
     return total.astype(dtype)
 
@@ -56,7 +56,7 @@ def _count(x: Array, axes: tuple[int, ...]) -> int:
 @both_dialects
 def mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """The arithmetic mean; NaN of no elements."""
-    axes = axes_of("mean", axis, x.ndim)
+    axes = reduced_axes("mean", axis, x.ndim)
     count = _count(x, axes)
     if x.dtype == dtypes.float16:  # whose range many a sum leaves
         return mean(x.astype(dtypes.float32), axes, keepdims).astype(dtypes.float16)
@@ -79,10 +79,19 @@ def var(
     """
     if correction is None:
         correction = 1 if unbiased else 0
-    axes = axes_of("var", axis, x.ndim)
+    axes = reduced_axes("var", axis, x.ndim)
+    x = x - _amid(plain(x), axes)  # a variance is the same wherever it is counted from
     apart = x - mean(x, axes, keepdims=True)
     left = _count(x, axes) - correction
     return sum(apart * apart, axes, keepdims=keepdims) * (1.0 / left if left > 0 else math.nan)
+
+
+def _amid(x: Array, axes: tuple[int, ...]) -> Array:
+    """The mean as a constant, no further out than the extremes: so equal elements lie nowhere but on it."""
+    if x.dtype.kind != "f" or 0 in x.shape:
+        return 0
+    middle = mean(x, axes, keepdims=True)
+    return array_module(x).clip(middle, amin(x, axes, keepdims=True), amax(x, axes, keepdims=True))
 
 
 @both_dialects
@@ -98,10 +107,11 @@ def std(
     """The square root of the variance. Where all are equal the gradient is 0."""
     if correction is None:
         correction = 1 if unbiased else 0
-    axes = axes_of("std", axis, x.ndim)
+    axes = reduced_axes("std", axis, x.ndim)
     left = _count(x, axes) - correction
+    x = x - _amid(plain(x), axes)
     apart = x - mean(x, axes, keepdims=True)
-    return norm(apart, 2, axes, keepdims) * (left**-0.5 if left > 0 else math.nan)
+    return norm(apart, 2, axes, keepdims) / (left**0.5 if left > 0 else math.nan)
 
 
 def _to_extremes(g: Array, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
@@ -138,7 +148,7 @@ def amin(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 
 def _not_empty(name: str, x: Array, axis: Any) -> tuple[int, ...]:
-    axes = axes_of(name, axis, x.ndim)
+    axes = reduced_axes(name, axis, x.ndim)
     if 0 in [x.shape[i] for i in axes]:
         raise ValueError(f"{name}: no elements along axis {axis} of shape {tuple(x.shape)}")
     return axes
@@ -147,8 +157,11 @@ def _not_empty(name: str, x: Array, axis: Any) -> tuple[int, ...]:
 def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
     if hasattr(axis, "shape"):
         return (maximum if name == "max" else minimum)(x, axis)
+    if axis is not None and not x.ndim:  # a number counts as a row of one
+        found = _extremes(name, reshape(x, (1,)), axis, False)
+        return Extremes(*[reshape(part, ()) for part in found])
     axes = _not_empty(name, x, axis)
-    if axis is None:
+    if axis is None or axis == ():
         return (amax if name == "max" else amin)(x, None, keepdims)
     if len(axes) > 1:
         raise ValueError(f"{name}: one axis, or none for all; amax and amin take several")
@@ -196,12 +209,14 @@ def _arg(op: Any, name: str, x: Array, axis: int | None, keepdims: bool) -> Arra
 
 
 @both_dialects
+@scalars_too
 def argmax(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
     """Where the largest element stands, the first of equal ones; without an axis, in the flat tensor."""
     return _arg(_argmax, "argmax", x, axis, keepdims)
 
 
 @both_dialects
+@scalars_too
 def argmin(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
     """Where the smallest element stands, the first of equal ones; without an axis, in the flat tensor."""
     return _arg(_argmin, "argmin", x, axis, keepdims)
@@ -230,7 +245,7 @@ def _prod(xp: Any, x: Array, *, axis: int) -> Array:
 @wide(integers=False)
 def prod(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """The product, of integers and booleans in int64; the gradient is right also where factors are zero."""
-    axes = axes_of("prod", axis, x.ndim)
+    axes = reduced_axes("prod", axis, x.ndim)
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     for i in axes:
         x = _prod(x, axis=i)
@@ -244,6 +259,7 @@ def _cumsum(xp: Any, x: Array, *, axis: int) -> Array:
 
 
 @both_dialects
+@scalars_too
 def cumsum(x: Array, axis: int) -> Array:
     """Running sums along `axis`, of integers and booleans in int64."""
     return _cumsum(x, axis=axis_of("cumsum", axis, x.ndim))
@@ -275,6 +291,8 @@ def _logsumexp_gradient(g: Array, x: Array, axes: tuple[int, ...]) -> Array:
 
 @primitive(vjp=(_logsumexp_gradient,), floating=True)
 def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if 0 in [x.shape[i] for i in axes]:  # of nothing the sum is 0
+        return x.sum(axis=axes, keepdims=keepdims) - math.inf
     kind, x = x.dtype, widened(x)
     top = _top(xp, x, axes)
     more = powers_but_one(xp, x - top, axes)
@@ -285,8 +303,8 @@ def _logsumexp(xp: Any, x: Array, *, axes: tuple[int, ...], keepdims: bool) -> A
 
 @both_dialects
 def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    """log(sum(exp(x))), computed without overflow."""
-    return _logsumexp(x, axes=_not_empty("logsumexp", x, axis), keepdims=bool(keepdims))
+    """log(sum(exp(x))), computed without overflow; -inf of no elements."""
+    return _logsumexp(x, axes=reduced_axes("logsumexp", axis, x.ndim), keepdims=bool(keepdims))
 
 
 def _standardize_gradient(g: Any, y: Any, axes: tuple[int, ...], out: Any = None) -> tuple[Any]:
@@ -329,7 +347,9 @@ def _standardize(
     kind = x.dtype
     x = x.astype(dtypes.float32) if kind == dtypes.float16 else x  # whose range a sum of squares leaves
     with xp.broadcasting_in(x):
-        apart = xp.subtract(x, sums_along(x, axes) * per_element, out=out)
+        first = tuple([slice(0, 1) if i in axes else slice(None) for i in range(x.ndim)])
+        apart = xp.subtract(x, x[first], out=out)  # so that equal elements are 0, however large
+        apart -= sums_along(apart, axes) * per_element
         scale = (sums_along(apart, axes, apart) * per_element + eps) ** -0.5
         apart *= scale
     return (apart, scale) if apart.dtype == kind else (apart.astype(kind), scale.astype(kind))
@@ -389,11 +409,21 @@ def _norm(xp: Any, x: Array, *, p: float, axes: tuple[int, ...], keepdims: bool)
 @both_dialects
 @wide(integers=True)
 def norm(x: Array, p: float = 2, axis: Any = None, keepdims: bool = False) -> Array:
-    """The p-norm of the elements: (sum |x|^p)^(1/p); p > 0 may be math.inf. The gradient at zero is zero."""
-    if not p > 0:
-        raise ValueError(f"norm: p must be positive, got {p}")
-    if p == math.inf:
-        return amax(abs_(x), axis, keepdims)
+    """The p-norm of the elements: (sum |x|^p)^(1/p). p may be any number: math.inf is the largest |x|,
+    -math.inf the least, 0 how many are not 0. An element that is 0 has no gradient, whatever p.
+    """
+    if math.isnan(p):
+        raise ValueError(f"norm: p must be a number, got {p}")
+    if math.isinf(p):
+        return (amax if p > 0 else amin)(abs_(x), axis, keepdims)
+    axes = reduced_axes("norm", axis, x.ndim)
+    if p == 0:
+        return sum(abs_(sign(x)), axes, keepdims)
     if p == 1:
-        return sum(abs_(x), axis, keepdims)
-    return _norm(x, p=float(p), axes=axes_of("norm", axis, x.ndim), keepdims=bool(keepdims))
+        return sum(abs_(x), axes, keepdims)
+    if p < 0:
+        size = abs_(x)
+        absent = size == 0  # whose power is infinite
+        total = sum(where(absent, math.inf, where(absent, 1.0, size) ** p), axes, keepdims)
+        return where(total == math.inf, 0.0, where(total == math.inf, 1.0, total) ** (1.0 / p))
+    return _norm(x, p=float(p), axes=axes, keepdims=bool(keepdims))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine import primitive
-from .arguments import along, axes_of, axis_of, both_dialects, ints, plain
+from .arguments import along, axes_of, axis_of, both_dialects, ints, plain, scalars_too
 
 # ---------------------------------------------------------------- one array
 
@@ -48,6 +48,7 @@ def permute(x: Array, *axes: Any) -> Array:
 
 
 @both_dialects
+@scalars_too
 def swapaxes(x: Array, axis0: int, axis1: int) -> Array:
     """Two axes exchanged."""
     i, j = axis_of("swapaxes", axis0, x.ndim), axis_of("swapaxes", axis1, x.ndim)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import Array
 from ..engine import primitive
-from .arguments import axis_of, both_dialects, widened
+from .arguments import axis_of, both_dialects, scalars_too, widened
 from .elementwise import exp
 from .reduce import powers_but_one, sums_along
 
@@ -45,6 +45,7 @@ def _below_top(xp: Any, x: Array, axis: int) -> Array:
 
 
 @both_dialects
+@scalars_too
 def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
     """exp(x) over its sum along `axis`, computed without overflow."""
     x = x if dtype is None else x.astype(dtype)
@@ -52,6 +53,7 @@ def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
 
 
 @both_dialects
+@scalars_too
 def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
     """The logarithms of `softmax`, right to the last digits also where they are close to 0."""
     x = x if dtype is None else x.astype(dtype)

@@ -63,7 +63,9 @@ class Optimizer:
         for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
             self.add_param_group(group)
         everything = [p for group in self.param_groups for p in group["params"]]
-        if everything and not any(p.requires_grad for p in everything):
+        if not everything:
+            raise ValueError(f"{name}: the parameter groups are all empty; has the model any parameters?")
+        if not any(p.requires_grad for p in everything):
             raise ValueError(f"{name}: none of the parameters requires a gradient; all of them are frozen")
 
     @property
@@ -97,7 +99,13 @@ class Optimizer:
             )
         group = {**self.defaults, **param_group}
         params = group["params"]
+        used_up = isinstance(params, Iterator)
         group["params"] = params = [params] if isinstance(params, Tensor) else self._in_order(params)
+        if used_up and not params:
+            raise ValueError(
+                f"{name}: the generator of a parameter group gave nothing; it is used up after one pass, so "
+                "give list(model.parameters())"
+            )
         for option in self.defaults:
             if option not in group:
                 raise ValueError(f"{name}: the parameter group needs {option!r}")

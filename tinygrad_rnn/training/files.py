@@ -129,7 +129,7 @@ def resume(run: Run) -> None:
     ):
         if state is not None and hasattr(thing, "load_state_dict"):
             thing.load_state_dict(state)
-    if settings.monitor is not None and progress["best"] is not None:
+    if settings.monitor is not None and progress["best_step"] >= 0:
         run.best_weights = saved["model"]
     run.epoch, run.step, run.batch = progress["epoch"], progress["step"], progress["batch"]
     run.mean = Mean.of(progress["mean"])

@@ -285,17 +285,22 @@ class Run:
         return float(row[monitor])
 
     def _note_best(self, row: dict[str, Any], complete: bool) -> bool:
-        """Whether an epoch is the best so far; then its weights are kept."""
+        """Whether an epoch is the best so far; then its weights are kept. NaN is not better than anything."""
         if self.settings.monitor is None:
             self.history.best = row
             return False
         sign = -1 if self.settings.mode == "max" else 1
         value = sign * self._monitored(row)
-        best = math.nan if self.history.best is None else sign * self._monitored(self.history.best)
-        if self.history.best is None or value < best or math.isnan(best) or self.best_step == self.step:
+        best = math.inf
+        if self.best_step >= 0 and self.history.best is not None:
+            best = sign * self._monitored(self.history.best)
+            best = math.inf if math.isnan(best) else best
+        if value < best or (self.best_step == self.step and not math.isnan(value)):
             self.history.best, self.n_worse, self.best_step = row, 0, self.step
             self.best_weights = {name: t.clone() for name, t in self.model.state_dict().items()}
             return True
+        if self.best_step < 0:  # none was: what the model has is the last one's
+            self.history.best = row
         self.n_worse += complete
         return False
 

@@ -183,7 +183,10 @@ ROWS: dict[str, Row] = {
     ),
     "huber_loss": Row(ops.huber_loss, _huber, apart(reduction=REDUCTIONS)),
     "binary_cross_entropy": Row(
-        ops.binary_cross_entropy, _bce, pair(PROBABILITY, PROBABILITY, reduction=REDUCTIONS)
+        ops.binary_cross_entropy,
+        _bce,
+        pair(PROBABILITY, PROBABILITY, reduction=REDUCTIONS),
+        ("binary_cross_entropy",),
     ),
     "binary_cross_entropy_with_logits": Row(
         ops.binary_cross_entropy_with_logits,
