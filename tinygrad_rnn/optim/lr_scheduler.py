@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import cos, inf, pi
-from typing import Any
+from typing import Any, ClassVar
 
 from .optimizer import Optimizer
 
@@ -18,9 +18,11 @@ class LRScheduler:
 
     A schedule of your own defines `get_lr`, which returns the learning rate of each group for
     `self.last_epoch`; it may use `self.base_lrs`, the rates at the start of the training, and those of the
-    moment in `self.optimizer`.
+    moment in `self.optimizer`. `options` names what it sets in the optimiser's groups: saved with the
+    schedule and put back with it, because making a schedule sets them, too.
     """
 
+    options: ClassVar[tuple[str, ...]] = ("lr", "initial_lr")
     _hidden: tuple[str, ...] = ("optimizer",)  # attributes that are no part of the state
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -92,28 +94,70 @@ class LRScheduler:
             group["lr"] = lr
         self._last_lr = self._lrs()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimiser, as plain numbers, strings and lists. Functions given to it are not
-        saved.
-        """
+    def _attributes(self) -> dict[str, Any]:
         return {
-            name: list(value) if isinstance(value, (list, tuple)) else value
+            name: value
             for name, value in vars(self).items()
             if name not in self._hidden and not name.startswith("_is_")
         }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave; the optimiser's learning rates come with the optimiser's own
-        state.
+    def _options(self) -> tuple[str, ...]:
+        """Those of `options` that this schedule sets."""
+        return self.options
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimiser, as plain numbers, strings and lists; of the optimiser under "groups"
+        what the schedule sets in it, as it is now. Functions given to it are not saved.
         """
-        mine = LRScheduler.state_dict(self)
-        missing = [name for name in mine if name not in state_dict]
-        if missing:
-            raise ValueError(
-                f"{self._name}.load_state_dict: {missing[0]!r} is missing; is it the state of another "
-                "schedule?"
+        groups = [
+            {name: _listed(group[name]) for name in self._options() if name in group}
+            for group in self.optimizer.param_groups
+        ]
+        return {**{name: _listed(value) for name, value in self._attributes().items()}, "groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave, and sets the optimiser's learning rates to those of that moment:
+        the order in which optimiser and schedule are made and loaded does not matter.
+
+        Raises ValueError, and changes nothing, for the state of another schedule or of other groups.
+        """
+        self._check_state(state_dict)
+        self._take_state(state_dict)
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        name = f"{self._name}.load_state_dict"
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{name}: expected a dict, as state_dict() gives, got a {type(state_dict).__name__}"
             )
-        vars(self).update({name: state_dict[name] for name in mine})
+        missing = [attribute for attribute in self._attributes() if attribute not in state_dict]
+        if missing:
+            raise ValueError(f"{name}: {missing[0]!r} is missing; is it the state of another schedule?")
+        n, groups = len(self.optimizer.param_groups), _groups(state_dict)
+        if len(groups) != n:
+            raise ValueError(
+                f"{name}: the optimiser has {n} parameter groups, the dict is of one with {len(groups)}"
+            )
+
+    def _take_state(self, state_dict: Mapping[str, Any]) -> None:
+        vars(self).update({name: _copied(state_dict[name]) for name in self._attributes()})
+        for group, saved in zip(self.optimizer.param_groups, _groups(state_dict), strict=True):
+            for name, value in saved.items():
+                group[name] = tuple(value) if isinstance(group.get(name), tuple) else _copied(value)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _copied(value: Any) -> Any:
+    return list(value) if isinstance(value, list) else value
+
+
+def _groups(state_dict: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What a saved schedule set in each group. PyTorch saves only the rates that it set last."""
+    groups: Sequence[Mapping[str, Any]] | None = state_dict.get("groups")
+    return [{"lr": lr} for lr in state_dict["_last_lr"]] if groups is None else groups
 
 
 class LambdaLR(LRScheduler):
@@ -309,6 +353,9 @@ class OneCycleLR(LRScheduler):
     `base_momentum`.
     """
 
+    _momenta = ("momentum", "betas", "max_momentum", "base_momentum")
+    options = ("lr", "initial_lr", "max_lr", "min_lr", *_momenta)
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -362,6 +409,9 @@ class OneCycleLR(LRScheduler):
                 for group, top, bottom in zip(groups, tops, bottoms, strict=True):
                     group["max_momentum"], group["base_momentum"] = top, bottom
         super().__init__(optimizer, last_epoch)
+
+    def _options(self) -> tuple[str, ...]:
+        return tuple(x for x in self.options if self.cycle_momentum or x not in self._momenta)
 
     def _phases(self) -> list[tuple[float, str, str, str, str]]:
         """Of each phase the last step, then the rate at its start and end, and the momentum."""
@@ -464,16 +514,21 @@ class SequentialLR(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "schedulers": [s.state_dict() for s in self.schedulers]}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        theirs = state_dict.get("schedulers", ())
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        theirs = state_dict.get("schedulers", ()) if isinstance(state_dict, Mapping) else self.schedulers
         if len(theirs) != len(self.schedulers):
             raise ValueError(
                 f"{self._name}.load_state_dict: {len(self.schedulers)} schedules here, {len(theirs)} in the "
                 "dict"
             )
-        super().load_state_dict(state_dict)
+        super()._check_state(state_dict)
         for scheduler, state in zip(self.schedulers, theirs, strict=True):
-            scheduler.load_state_dict(state)
+            scheduler._check_state(state)
+
+    def _take_state(self, state_dict: Mapping[str, Any]) -> None:
+        for scheduler, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
+            scheduler._take_state(state)
+        super()._take_state(state_dict)
 
 
 class ReduceLROnPlateau(LRScheduler):

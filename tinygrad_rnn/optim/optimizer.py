@@ -396,7 +396,8 @@ class Optimizer:
                     "in the dict"
                 )
             tuples = {k for k, v in mine.items() if isinstance(v, tuple)}
-            group = {k: tuple(v) if k in tuples else v for k, v in theirs.items()}
+            taken = {k: tuple(v) if k in tuples else v for k, v in theirs.items()}
+            group = {**mine, **taken}  # what a schedule here has noted stays where the dict has nothing for it
             group["params"] = mine["params"]
             self._check_options(group)
             groups.append(group)
