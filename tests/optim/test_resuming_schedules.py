@@ -174,11 +174,11 @@ def test_what_does_not_fit_changes_nothing():
     one = optim.SGD([tg.zeros(1, requires_grad=True)], lr=1.0)
     schedule = s.SequentialLR(o, [s.StepLR(o, 1), s.ExponentialLR(o, 0.5)], [3])
     before = schedule.state_dict(), options_of(o)
-    with pytest.raises(ValueError, match="StepLR.load_state_dict: the optimiser has 2 parameter groups, the d"):
+    with pytest.raises(ValueError, match="the optimiser has 2 parameter groups, the dict is of"):
         s.StepLR(o, 1).load_state_dict(s.StepLR(one, 1).state_dict())
     broken = s.SequentialLR(o, [s.StepLR(o, 2), s.LinearLR(o)], [3]).state_dict()
     o.param_groups[0]["lr"], o.param_groups[1]["lr"] = (group["lr"] for group in before[1])
-    with pytest.raises(ValueError, match="ExponentialLR.load_state_dict: 'gamma' is missing"):
+    with pytest.raises(ValueError, match=r"ExponentialLR\.load_state_dict: 'gamma' is missing"):
         schedule.load_state_dict(broken)
     assert (schedule.state_dict(), options_of(o)) == before
     for wrong in (None, [], "state"):

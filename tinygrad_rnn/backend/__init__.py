@@ -19,6 +19,7 @@ from . import numpy_
 from .base import Array, ArrayModule
 from .capture import CannotCapture
 from .dtypes import default_dtype
+from .naming import no_array
 from .random import default_rng, draw_from_rows, get_rng_state, manual_seed, set_rng_state
 from .switches import allow_tf32, deterministic
 
@@ -157,12 +158,21 @@ def array_module(*arrays: Array) -> ArrayModule:
 
 
 def host_array(data: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
-    """Numbers or nested lists as a NumPy array; Python's floats in the default floating type."""
+    """Numbers, nested lists or another library's array as a NumPy array; Python's floats in the default
+    floating type.
+
+    Raises TypeError where elements are no numbers, ValueError where rows differ in length; each says where.
+    """
+    if hasattr(data, "detach") and hasattr(data, "cpu"):  # of PyTorch
+        data = data.detach().cpu()
+        if str(data.dtype) == "torch.bfloat16":  # which NumPy lacks
+            data = data.float()
     try:
         array = np.array(data, dtype=dtype)
-    except (ValueError, TypeError, OverflowError) as reason:
-        text = str(reason).split("\n")[0]
-        raise ValueError(f"the data are no array of numbers (rows of different lengths?): {text}") from reason
+    except (ValueError, TypeError, OverflowError, RuntimeError) as reason:
+        raise no_array(data, reason) from reason
+    if array.dtype.kind not in "fiub":
+        raise no_array(data)
     if dtype is None and array.dtype == np.float64 and not isinstance(data, np.generic):
         array = array.astype(default_dtype())
     return array

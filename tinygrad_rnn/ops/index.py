@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..backend import Array, array_module, draw_from_rows, dtypes, to_numpy
 from ..engine import Value, primitive
 from ..engine.accumulate import Summand
-from ..engine.errors import describe, mixed_devices
+from ..engine.errors import came, mixed_devices
 from .arguments import axis_of, both_dialects, plain
 from .elementwise import where
 
@@ -258,8 +258,8 @@ def embedding(indices: Array, weight: Array, padding_idx: int | None = None) -> 
     The row `padding_idx` receives no gradient. Raises IndexError for an index outside the table.
     """
     chosen = plain(indices)
-    if getattr(chosen, "dtype", None) is None or chosen.dtype.kind not in "iu":
-        raise TypeError(f"embedding: indices must be a tensor of integers, got {describe(indices)}")
+    if getattr(getattr(chosen, "dtype", None), "kind", "") not in ("i", "u"):
+        raise TypeError(f"embedding: indices must be a tensor of integers, got {came(indices, True)}")
     if weight.ndim != 2:
         raise ValueError(
             f"embedding: weight must be (num_embeddings, embedding_dim), got {tuple(weight.shape)}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import cos, inf, pi
 from typing import Any, ClassVar
 
+from ..engine.errors import describe, kind
 from .optimizer import Optimizer
 
 
@@ -47,8 +48,15 @@ class LRScheduler:
 
     def _checked(self, optimizer: Any) -> Optimizer:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{self._name}: expected an optimiser, got a {type(optimizer).__name__}")
+            raise TypeError(f"{self._name}: expected an optimiser, got {kind(optimizer)}")
         return optimizer
+
+    def _check_whole(self, name: str, value: Any, least: int = 0) -> None:
+        """Raises TypeError for what counts epochs or steps and is no integer, ValueError below `least`."""
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{self._name}: {name} must be an integer, got {describe(value)}")
+        if value < least:
+            raise ValueError(f"{self._name}: {name} must be at least {least}, got {value}")
 
     def _per_group(self, name: str, value: Any) -> list[Any]:
         """One value for each parameter group, from one for all or from a list."""
@@ -127,9 +135,7 @@ class LRScheduler:
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         name = f"{self._name}.load_state_dict"
         if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{name}: expected a dict, as state_dict() gives, got a {type(state_dict).__name__}"
-            )
+            raise TypeError(f"{name}: expected a dict, as state_dict() gives, got {kind(state_dict)}")
         missing = [attribute for attribute in self._attributes() if attribute not in state_dict]
         if missing:
             raise ValueError(f"{name}: {missing[0]!r} is missing; is it the state of another schedule?")
@@ -187,8 +193,7 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        if step_size < 1:
-            raise ValueError(f"{self._name}: step_size must be at least 1, got {step_size}")
+        self._check_whole("step_size", step_size, 1)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
@@ -207,6 +212,9 @@ class MultiStepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
+        milestones = list(milestones)
+        for milestone in milestones:
+            self._check_whole("a milestone", milestone)
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
@@ -224,6 +232,7 @@ class ConstantLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
+        self._check_whole("total_iters", total_iters)
         if not 0 < factor <= 1:
             raise ValueError(f"{self._name}: factor must be above 0 and at most 1, got {factor}")
         self.factor, self.total_iters = factor, total_iters
@@ -254,6 +263,7 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
+        self._check_whole("total_iters", total_iters)
         if not 0 < start_factor <= 1:
             raise ValueError(f"{self._name}: start_factor must be above 0 and at most 1, got {start_factor}")
         if not 0 <= end_factor <= 1:
@@ -295,8 +305,7 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        if T_max < 1:
-            raise ValueError(f"{self._name}: T_max must be at least 1, got {T_max}")
+        self._check_whole("T_max", T_max, 1)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -328,6 +337,8 @@ class WarmupCosineLR(LRScheduler):
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
+        self._check_whole("warmup_steps", warmup_steps)
+        self._check_whole("total_steps", total_steps, 1)
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
                 f"{self._name}: warmup_steps must be from 0 to below total_steps, got {warmup_steps} and "
@@ -378,8 +389,7 @@ class OneCycleLR(LRScheduler):
             if epochs is None or steps_per_epoch is None:
                 raise ValueError(f"{self._name}: give total_steps, or epochs and steps_per_epoch")
             total_steps = epochs * steps_per_epoch
-        if total_steps < 1:
-            raise ValueError(f"{self._name}: total_steps must be at least 1, got {total_steps}")
+        self._check_whole("total_steps", total_steps, 1)
         if not 0 <= pct_start <= 1:
             raise ValueError(f"{self._name}: pct_start must be from 0 to 1, got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
@@ -480,6 +490,8 @@ class SequentialLR(LRScheduler):
                 f"{self._name}: {len(schedulers)} schedules need {len(schedulers) - 1} milestones, got "
                 f"{len(milestones)}"
             )
+        for milestone in milestones:
+            self._check_whole("a milestone", milestone)
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         self.last_epoch = last_epoch + 1
         for group in optimizer.param_groups:
