@@ -1,5 +1,5 @@
-"""The array library under test, `pytest --backend numpy` (the default), `strict` or `cupy`; which tests, in which
-order.
+"""The array library under test, `pytest --backend numpy` (the default), `strict` or `cupy`; and which tests
+run, in which order.
 """
 
 import random
@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests import extras
-from tinygrad_rnn.testing import strict
+from tinygrad_rnn.testing import cpu_kernels, strict
 
 
 def pytest_addoption(parser):
@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="needs a GPU: pytest --backend cupy"))
         if item.get_closest_marker("host") and chosen != "numpy":
             item.add_marker(pytest.mark.skip(reason="is about arrays on the host"))
+        if item.get_closest_marker("compiler") and cpu_kernels.compiler() is None:
+            item.add_marker(pytest.mark.skip(reason="no C++ compiler is installed"))
     if config.getoption("--extras"):
         config.hook.pytest_deselected(items=[item for item in items if not extras.marks_of(item)])
         items[:] = [item for item in items if extras.marks_of(item)]

@@ -10,11 +10,10 @@ import pytest
 import tinygrad_rnn
 from tests.extras import extra
 from tinygrad_rnn.ops.pointwise import Fused
-from tinygrad_rnn.testing import cpu_kernels
 
 ARCHITECTURE = "sm_90"
 
-needs_compiler = pytest.mark.skipif(cpu_kernels.compiler() is None, reason="no C++ compiler is installed")
+needs_compiler = pytest.mark.compiler
 
 
 needs_nvrtc = pytest.mark.extras("nvrtc")

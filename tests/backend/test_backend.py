@@ -126,7 +126,7 @@ def test_without_cupy_one_sentence_says_what_to_install():
     )
     status, text, errors = run(code)
     assert (status, errors) == (0, "")
-    sentence = "the cupy backend needs CuPy, which is not installed: pip install 'tinygrad-rnn[cuda12]'"
+    sentence = "the cupy backend needs CuPy, which is not installed: pip install '.[cuda12]'"
     assert text.count(sentence) == 2
     assert text.endswith("[1.0, 1.0] False")
 

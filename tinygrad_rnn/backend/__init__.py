@@ -85,7 +85,7 @@ def find(name: str | device | ArrayModule) -> ArrayModule:
         except ImportError as error:
             raise RuntimeError(
                 "the cupy backend needs CuPy, which is not installed: "
-                "pip install 'tinygrad-rnn[cuda12]' or 'tinygrad-rnn[cuda13]', after your CUDA driver"
+                "pip install '.[cuda12]' or '.[cuda13]' in this package's folder, after your CUDA driver"
             ) from error
     module = _loaded[name]
     if not module.is_available():
