@@ -158,22 +158,24 @@ def array_module(*arrays: Array) -> ArrayModule:
 
 
 def host_array(data: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
-    """Numbers, nested lists or another library's array as a NumPy array; Python's floats in the default
-    floating type.
+    """Numbers, nested lists or another library's array as a NumPy array: Python's floats in the default
+    floating type, PyTorch's tensors in their own.
 
     Raises TypeError where elements are no numbers, ValueError where rows differ in length; each says where.
     """
-    if hasattr(data, "detach") and hasattr(data, "cpu"):  # of PyTorch
+    is_torch = hasattr(data, "detach") and hasattr(data, "cpu")
+    if is_torch:
         data = data.detach().cpu()
-        if str(data.dtype) == "torch.bfloat16":  # which NumPy lacks
-            data = data.float()
+        data = (
+            data.float() if str(data.dtype) == "torch.bfloat16" else data
+        ).numpy()  # NumPy has no bfloat16
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError, OverflowError, RuntimeError) as reason:
         raise no_array(data, reason) from reason
     if array.dtype.kind not in "fiub":
         raise no_array(data)
-    if dtype is None and array.dtype == np.float64 and not isinstance(data, np.generic):
+    if dtype is None and array.dtype == np.float64 and not (is_torch or isinstance(data, np.generic)):
         array = array.astype(default_dtype())
     return array
 

@@ -100,7 +100,7 @@ def _folder() -> Path:
 
 @functools.cache
 def _header(folder: Path) -> tuple[Path, list[str]]:
-    """What goes before each kernel, compiled once, because that takes longer than a kernel; and the command."""
+    """What goes before each kernel, compiled once, because that takes longer than a kernel; and the call."""
     found = compiler()
     if found is None:
         raise RuntimeError("cpu_kernels: no C++ compiler is installed (g++, or the one named by CXX)")
