@@ -179,7 +179,7 @@ def read_picture(path):
 
         pixels = np.asarray(imread(path), np.float64)
     except ImportError:
-        common.fail("pictures need matplotlib: pip install 'tinygrad-rnn[examples]'")
+        common.fail("pictures need matplotlib: pip install '.[examples]'")
     except FileNotFoundError:
         common.fail(f"there is no file {path}")
     except (OSError, SyntaxError, ValueError):

@@ -89,7 +89,7 @@ def read(quick, rng):
     try:
         say = sampler(language, rng)
     except ImportError:
-        common.fail("templates need hassil: pip install 'tinygrad-rnn[examples]'")
+        common.fail("templates need hassil: pip install '.[examples]'")
     held, learned = [], []
     for intent, found in language["intents"].items():
         templates = [template for block in found["data"] for template in block["sentences"]]

@@ -46,7 +46,7 @@ def read_dates(quick, rng):
     try:
         from babel.dates import format_date
     except ImportError:
-        common.fail("dates need Babel: pip install 'tinygrad-rnn[examples]'")
+        common.fail("dates need Babel: pip install '.[examples]'")
     first, last = datetime.date(1900, 1, 1).toordinal(), datetime.date(2100, 1, 1).toordinal()
     days, languages = rng.sample(range(first, last), last - first), LANGUAGES[:: 14 if quick else 1]
     cut = len(days) // 10

@@ -9,6 +9,7 @@ import numpy as np
 from . import backend
 from .backend import default_rng, dtypes
 from .engine import Value
+from .engine.errors import came
 from .ops import as_array, ints, warn_of_constant
 from .tensor import Tensor
 
@@ -34,7 +35,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over the memory of a NumPy array: a change in one is a change in the other."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
+        raise TypeError(f"from_numpy: expected a NumPy array, got {came(array)}")
     return _made(as_array(array, device="cpu", copy=False))
 
 

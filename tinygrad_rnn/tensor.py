@@ -5,7 +5,7 @@ engine.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import ref
 
@@ -207,7 +207,7 @@ class Tensor(Value):
         if inputs is None:
             engine.backward([self], [seed], **settings)
             return
-        inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        inputs = _tensors("backward", "inputs", inputs)
         gradients = engine.backward([self], [seed], inputs=inputs, **settings)
         for x, g in zip(inputs, gradients, strict=True):
             if g is not None:
@@ -734,6 +734,29 @@ def _seed(name: str, output: Tensor, gradient: Any, create_graph: bool) -> Any:
     return gradient if create_graph else gradient.array
 
 
+def _tensors(name: str, what: str, given: Any) -> list[Tensor]:
+    """A tensor, or those of a sequence, as a list. Raises TypeError for anything else, with what to give."""
+    if isinstance(given, Tensor):
+        return [given]
+    remedy = ""
+    if callable(given) and not hasattr(given, "parameters"):
+        remedy = f"; call it first: tinygrad_rnn.{name}(f(x), x)" if name == "grad" else "; call it first"
+    elif hasattr(given, "parameters"):
+        remedy = "; give list(module.parameters())"
+    elif isinstance(given, Mapping):
+        remedy = "; give list(d.values())"
+    elif isinstance(given, Iterable) and not hasattr(given, "shape") and not isinstance(given, str):
+        found = list(given)
+        wrong = [value for value in found if not isinstance(value, Tensor)]
+        if not wrong:
+            return found
+        given = wrong[0]
+    if not remedy:
+        remedy = "" if given is None else "; a gradient flows between tensors that require one"
+    expected = "a tensor or a list of tensors"
+    raise TypeError(f"{name}: {what} must be {expected}, got {engine.errors.kind(given)}{remedy}")
+
+
 def grad(
     output: Any,
     inputs: Any,
@@ -750,13 +773,17 @@ def grad(
     and `grad_output` may be sequences of several. Raises GraphError for an input that `output` does not
     depend on, unless `allow_unused`, which gives None for it.
     """
-    outputs = [output] if isinstance(output, Tensor) else list(output)
+    outputs = _tensors("grad", "output", output)
     given = (
         [grad_output] * len(outputs)
         if grad_output is None or isinstance(output, Tensor)
         else list(grad_output)
     )
-    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if len(given) != len(outputs):
+        raise ValueError(
+            f"grad: grad_output has {len(given)} entries for {len(outputs)} outputs; give one for each"
+        )
+    wanted = _tensors("grad", "inputs", inputs)
     for tensor in (*outputs, *wanted):
         if tensor.vertex is None and not allow_unused:
             raise GraphError(

@@ -2,18 +2,20 @@
 
 import contextlib
 import gc
+import importlib
 import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.extras import extra
 from tinygrad_rnn.backend import CannotCapture
 
-pytest.importorskip("cupy")
-from tinygrad_rnn.backend import cupy_
+extra("cupy")
+cupy_ = importlib.import_module("tinygrad_rnn.backend.cupy_")
 
-pytestmark = pytest.mark.host
+pytestmark = [pytest.mark.host, pytest.mark.extras("cupy")]
 
 
 class Driver:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.nn.scan import flattened
@@ -364,9 +365,10 @@ def test_learned_initial_states():
     assert not other.h.numpy().any()  # what is given goes before what was learned
 
 
+@pytest.mark.extras("torch")
 @pytest.mark.parametrize("depth", [1, 2])
 def test_projection_is_pytorchs(depth):
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     theirs = torch.nn.LSTM(3, 5, depth, bidirectional=True, proj_size=2, dtype=torch.float64)
     layer = nn.LSTM(3, 5, depth, bidirectional=True, proj_size=2)
     tg.io.load_torch(layer, theirs.state_dict())

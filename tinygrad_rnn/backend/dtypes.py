@@ -46,10 +46,12 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     if dtype is float:
         return _default
     try:
-        found: np.dtype[Any] = np.dtype(dtype)
-        return found
-    except TypeError:
-        raise TypeError(f"{dtype!r} is no dtype; use one such as tinygrad_rnn.float32 or 'int64'") from None
+        found: np.dtype[Any] | None = np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.kind not in "fiub":
+        raise TypeError(f"{dtype!r} is no dtype; use one such as tinygrad_rnn.float32 or 'int64'")
+    return found
 
 
 def result_dtype(arrays: list[Any]) -> np.dtype[Any]:

@@ -9,6 +9,7 @@ from math import floor
 from typing import Any
 
 from ..backend import default_rng
+from ..engine.errors import came
 from ..tensor import Tensor
 
 
@@ -42,8 +43,12 @@ class TensorDataset(Dataset):
 
     def __init__(self, *tensors: Tensor) -> None:
         for i, tensor in enumerate(tensors):
-            if not isinstance(tensor, Tensor) or not tensor.ndim:
-                raise TypeError(f"TensorDataset: argument {i + 1} must be a tensor with at least one axis")
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"TensorDataset: argument {i + 1} must be a tensor, got {came(tensor)}")
+            if not tensor.ndim:
+                raise TypeError(
+                    f"TensorDataset: argument {i + 1} must have at least one axis, that of samples"
+                )
             if len(tensor) != len(tensors[0]):
                 raise ValueError(
                     f"TensorDataset: the tensors must agree in their first axis, got {len(tensors[0])} and "

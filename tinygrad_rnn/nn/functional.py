@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import array_module, current, default_rng, find
-from ..engine.errors import describe
+from ..engine.errors import came, describe
 from ..ops import arguments
 from ..tensor import Tensor
 from .ctc import ctc_loss as ctc_loss
@@ -97,7 +97,7 @@ def dropout(
     if not training or p == 0:
         return input
     if not isinstance(input, Tensor) or not input.is_floating_point():
-        raise TypeError(f"dropout: expected a floating tensor, got {describe(input)}")
+        raise TypeError(f"dropout: expected a floating tensor, got {came(input)}")
     mask = kept_elements(input, p, rng)
     if p < 1:
         mask *= 1 / (1 - p)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..backend import array_module
 from ..creation import empty
-from ..engine.errors import describe
+from ..engine.errors import came
 from ..ops import addmm, concat, softmax, tanh, where
 from ..ops.arguments import wide
 from ..ops.index import place_rows, take_rows
@@ -48,7 +48,7 @@ class _Pool(Module):
                 raise ValueError(f"{name}: a PackedSequence has its lengths already; leave lengths out")
             return output.padded, list(output.lengths), False
         if not isinstance(output, Tensor) or output.dtype.kind != "f":
-            raise TypeError(f"{name}: output must be a floating Tensor, got {describe(output)}")
+            raise TypeError(f"{name}: output must be a floating Tensor, got {came(output)}")
         if output.ndim not in (2, 3):
             wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
             raise ValueError(f"{name}: output has shape {output.shape}, expected {wanted}")

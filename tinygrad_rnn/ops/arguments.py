@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ..backend import Array
 from ..backend.dtypes import float16, float32, float64, result_dtype
 from ..engine import Value, primitive
-from ..engine.errors import wrong_argument
+from ..engine.errors import describe, kind, wrong_argument
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OTHER_NAMES = {
@@ -85,6 +85,20 @@ def wide(*, integers: bool) -> Callable[[F], F]:
     return decorate
 
 
+def several(name: str, tensors: Any) -> tuple[tuple[Any, ...], list[tuple[int, ...]]]:
+    """The tensors of a sequence, or those along the first axis of one: at least one; and their shapes."""
+    if not isinstance(tensors, Iterable):
+        raise TypeError(f"{name}: expected a list of tensors, got {kind(tensors)}; give {name}([a, b])")
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError(f"{name}: got no tensors")
+    try:
+        return tensors, [x.shape for x in tensors]
+    except AttributeError as reason:
+        wrong = next(i for i, x in enumerate(tensors) if not hasattr(x, "shape"))
+        raise wrong_argument(name, wrong, tensors[wrong]) from reason
+
+
 def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """`axis` (an integer, several, or None for all) as non-negative integers. A number without axes counts
     as one in a row, as in PyTorch: it may be named by axis 0 or -1, and there is nothing to do along it.
@@ -141,9 +155,14 @@ def along(axis: int, part: Any) -> tuple[Any, ...]:
 
 def ints(values: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes or axes given one by one or as one sequence: `f(2, 3)` or `f((2, 3))`."""
-    if len(values) == 1 and not hasattr(values[0], "__index__"):
-        values = tuple(values[0])
-    return tuple(v.__index__() for v in values)
+    given = values
+    try:
+        if len(values) == 1 and not hasattr(values[0], "__index__"):
+            values = tuple(values[0])
+        return tuple([v.__index__() for v in values])
+    except (AttributeError, TypeError) as reason:
+        came = ", ".join(map(describe, given))
+        raise TypeError(f"sizes and axes are integers, or one tuple of them; got {came}") from reason
 
 
 def plain(x: Any) -> Array:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..backend import Array, array_module
-from ..engine.errors import describe
+from ..engine.errors import came, describe
 from .arguments import axis_of, both_dialects, plain, primitive, wide
 from .elementwise import abs as abs_
 from .elementwise import clip, log, log1p, maximum, minimum, softplus, where
@@ -30,8 +30,8 @@ def reduced(values: Array, reduction: str, name: str) -> Array:
 
 def same_shape(name: str, x: Array, target: Array) -> None:
     """Losses never broadcast: (B, 1) against (B,) would silently compare everything with everything."""
-    if getattr(x, "shape", None) is None or getattr(target, "shape", None) is None:
-        raise TypeError(f"{name}: expected two tensors, got {describe(x)} and {describe(target)}")
+    if not all(hasattr(getattr(value, "dtype", None), "kind") for value in (x, target)):
+        raise TypeError(f"{name}: expected two tensors, got {came(x, True)} and {came(target, True)}")
     if tuple(x.shape) != tuple(target.shape):
         raise ValueError(
             f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal"
@@ -113,7 +113,7 @@ def nll_loss(
     _check_scores(name, input)
     wanted = plain(target)
     if getattr(getattr(wanted, "dtype", None), "kind", "") not in ("i", "u"):
-        raise TypeError(f"{name}: target must be a tensor of integer classes, got {describe(target)}")
+        raise TypeError(f"{name}: target must be a tensor of integer classes, got {came(target, True)}")
     class_axis = 0 if input.ndim == 1 else 1
     expected = (*input.shape[:class_axis], *input.shape[class_axis + 1 :])
     if tuple(wanted.shape) != expected:
@@ -190,9 +190,9 @@ def cross_entropy(
     _check_scores(name, input)
     class_axis = 0 if input.ndim == 1 else 1
     logs = log_softmax(input, class_axis)
-    if getattr(target, "dtype", None) is None:
+    if not hasattr(getattr(target, "dtype", None), "kind"):
         raise TypeError(
-            f"{name}: target must be a tensor of classes or probabilities, got {describe(target)}"
+            f"{name}: target must be a tensor of classes or probabilities, got {came(target, True)}"
         )
     if weight is not None:
         _check_weight(name, weight, input.shape[class_axis])

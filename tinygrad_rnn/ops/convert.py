@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import backend
 from ..backend import MODULES, Array, ArrayModule, array_module, dtypes
+from ..backend.naming import no_array
 from ..engine import Value, is_grad_enabled, primitive
 
 
@@ -65,7 +66,7 @@ def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = True
     if device is None and not tensor and source.device_type == "cpu":
         device = backend.current()
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: elements must be numbers or booleans, got {array.dtype}")
+        raise no_array(array)
     target = source if device is None else backend.find(device)
     return array if target is source else target.from_numpy(source.to_numpy(array))
 

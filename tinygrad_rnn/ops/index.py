@@ -14,7 +14,7 @@ from ..backend import Array, array_module, draw_from_rows, to_numpy
 from ..backend.dtypes import ADDED_IN
 from ..engine import Value, primitive
 from ..engine.accumulate import Summand
-from ..engine.errors import describe, mixed_devices
+from ..engine.errors import came, mixed_devices
 from .arguments import axis_of, both_dialects, plain, scalars_too
 from .elementwise import where
 
@@ -257,8 +257,8 @@ def embedding(indices: Array, weight: Array, padding_idx: int | None = None) -> 
     The row `padding_idx` receives no gradient. Raises IndexError for an index outside the table.
     """
     chosen = plain(indices)
-    if getattr(chosen, "dtype", None) is None or chosen.dtype.kind not in "iu":
-        raise TypeError(f"embedding: indices must be a tensor of integers, got {describe(indices)}")
+    if getattr(getattr(chosen, "dtype", None), "kind", "") not in ("i", "u"):
+        raise TypeError(f"embedding: indices must be a tensor of integers, got {came(indices, True)}")
     if weight.ndim != 2:
         raise ValueError(
             f"embedding: weight must be (num_embeddings, embedding_dim), got {tuple(weight.shape)}"

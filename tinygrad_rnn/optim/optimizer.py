@@ -16,11 +16,13 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import Any, ClassVar
 
 from ..backend import Array, ArrayModule, array_module, dtypes
 from ..backend.capture import Stale, capturing
 from ..engine import enable_grad, mark_changed
+from ..engine.errors import came, kind
 from ..ops import where
 from ..ops.in_place import InPlace, is_number
 from ..tensor import Tensor
@@ -52,8 +54,8 @@ class Optimizer:
         self._scratch: dict[tuple[str, Any], list[Array]] = {}
         self._equations: dict[Any, InPlace] = {}
         name = self._name
-        if isinstance(params, (Tensor, Mapping, str)):
-            what = "a single tensor" if isinstance(params, Tensor) else f"a {type(params).__name__}"
+        if isinstance(params, Tensor) or (isinstance(params, Mapping) and "params" in params):
+            what = "a single tensor" if isinstance(params, Tensor) else "a dict"
             raise TypeError(
                 f"{name}: params must be a list of tensors or of dicts, got {what}; put it in a list"
             )
@@ -84,8 +86,15 @@ class Optimizer:
     def _in_order(self, params: Any) -> list[Any]:
         if isinstance(params, (set, frozenset)):
             raise TypeError(f"{self._name}: parameters need an order that is the same in each run; got a set")
-        if not isinstance(params, Iterable):
-            raise TypeError(f"{self._name}: params must be a list of tensors, got a {type(params).__name__}")
+        if (
+            not isinstance(params, Iterable)
+            or isinstance(params, (str, Mapping))
+            or hasattr(params, "parameters")
+        ):
+            hint = "; the parameters come first, then lr" if isinstance(params, (int, float)) else ""
+            if callable(params) or isinstance(params, Mapping):
+                hint = "; model.parameters() gives them"
+            raise TypeError(f"{self._name}: params must be a list of tensors, got {kind(params)}{hint}")
         return list(params)
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
@@ -122,7 +131,9 @@ class Optimizer:
         name = self._name
         if not isinstance(p, Tensor):
             hint = "; give model.parameters(), without names" if isinstance(p, tuple) else ""
-            raise TypeError(f"{name}: parameter {i} must be a tensor, got a {type(p).__name__}{hint}")
+            raise TypeError(
+                f"{name}: parameter {i} must be a tensor, got {kind(p) if hint else came(p)}{hint}"
+            )
         if not p.is_leaf:
             raise ValueError(
                 f"{name}: parameter {i}, of shape {p.shape}, was computed by {p.grad_fn} and is no leaf; "
@@ -138,9 +149,15 @@ class Optimizer:
         for option, (low, high) in self._ranges.items():
             value = group[option]
             for number in value if isinstance(value, (tuple, list)) else (value,):
-                if not hasattr(number, "__float__") or not low <= float(number) < high:
+                is_number = hasattr(number, "__float__")
+                if not is_number or not low <= float(number) < high:
                     below = "" if high == math.inf else f" and below {high:g}"
-                    raise ValueError(f"{self._name}: {option} must be at least {low:g}{below}, got {value}")
+                    hint = "" if is_number else f"; {kind(number)} is no number"
+                    if not is_number and hasattr(number, "__iter__") and not isinstance(number, str):
+                        hint += ", and the parameters come first"
+                    raise ValueError(
+                        f"{self._name}: {option} must be at least {low:g}{below}, got {value}{hint}"
+                    )
 
     # ------------------------------------------------------------ a step
 
@@ -384,6 +401,7 @@ class Optimizer:
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise ValueError(
                 f'{name}: expected a dict with "state" and "param_groups", as state_dict() gives'
+                f"{_hint(state_dict)}"
             )
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
@@ -404,7 +422,11 @@ class Optimizer:
                     "in the dict"
                 )
             tuples = {k for k, v in mine.items() if isinstance(v, tuple)}
-            group = {k: tuple(v) if k in tuples else v for k, v in theirs.items()}
+            taken = {k: tuple(v) if k in tuples else v for k, v in theirs.items()}
+            group = {
+                **mine,
+                **taken,
+            }  # what a schedule here has noted stays where the dict has nothing for it
             group["params"] = mine["params"]
             self._check_options(group)
             groups.append(group)
@@ -436,6 +458,17 @@ class Optimizer:
                 f"{p.shape}"
             )
         return Tensor(value, _working_type(p.array), p.device)
+
+
+def _hint(given: Any) -> str:
+    """What was given in place of an optimiser's state, as the end of a sentence."""
+    if isinstance(given, (str, PathLike)):
+        return f', got the name of a file; tinygrad_rnn.load({given!r})["optimizer"] is one'
+    if isinstance(given, Mapping) and isinstance(given.get("optimizer"), Mapping):
+        return ', got all that tinygrad_rnn.save wrote; give its ["optimizer"]'
+    if isinstance(given, Mapping):
+        return f", got one with {', '.join(repr(name) for name in list(given)[:3]) or 'nothing in it'}"
+    return f", got {kind(given)}"
 
 
 def _pattern(numbers: Sequence[Any]) -> tuple[Any, ...]:

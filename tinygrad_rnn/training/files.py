@@ -53,8 +53,9 @@ class Files:
             try:
                 getattr(self, f"write_{what}")()
             except OSError as error:
+                reason = getattr(error.__cause__ or error, "strerror", None) or error
                 warnings.warn(
-                    f"fit: the {what} {os.fspath(path)!r} could not be written ({error.strerror or error}); "
+                    f"fit: the {what} {os.fspath(path)!r} could not be written ({reason}); "
                     "the older file is as it was, and training goes on",
                     RuntimeWarning,
                     stacklevel=2,

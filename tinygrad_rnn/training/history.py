@@ -73,7 +73,7 @@ class History:
             table = csv.DictWriter(text, self.columns(), lineterminator="\n")
             table.writeheader()
             table.writerows(self.rows)
-        with replacing(path) as file:
+        with replacing(path, "History.write") as file:
             file.write(text.getvalue().encode())
 
 
