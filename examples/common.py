@@ -87,7 +87,9 @@ def positive(kind, least=None, most=None):
 
 
 fraction = number(float, lambda value: 0 <= value < 1, "between 0 and 1")
-seed = number(int, lambda value: 0 <= value < 2**63, lambda value: "0 or more" if value < 0 else "below 2**63")
+seed = number(
+    int, lambda value: 0 <= value < 2**63, lambda value: "0 or more" if value < 0 else "below 2**63"
+)
 size = positive(int, most=4096)  # units of a layer, rows of a batch
 rate = positive(float, most=100)  # learning rates
 temperature = positive(float, 1e-3, 1e3)
@@ -120,7 +122,7 @@ def parse(parser, shape, free=(), task=None, quick=None, defaults=None):
     shape: the options that make the net, and so the names of files; task: a function of the options that
     returns what else does. free: those that another run on the same files may choose otherwise. Beside the
     options the result has `given`, the names of those that were given, `kept`, what a checkpoint keeps of
-    them, and `base` and `stem`, what names of files begin with: of all nets for the task, of this one.
+    them, `shape`, and `base` and `stem`, what names of files begin with: of all nets for the task, of this one.
     """
     args = parser.parse_args()
     for values in (defaults, quick if args.quick else None):
@@ -130,7 +132,7 @@ def parse(parser, shape, free=(), task=None, quick=None, defaults=None):
     marked = parser.parse_args(namespace=argparse.Namespace(**dict.fromkeys(names, unset)))
     args.given = {option for option in names if getattr(marked, option) is not unset}
     free = {"backend", "out", "resume", *free}
-    args.kept = [option for option in names if option not in free]
+    args.shape, args.kept = shape, [option for option in names if option not in free]
     args.base = "_".join([name().removesuffix(".py"), *(task(args) if task else ())])
     words = ["quick"] if args.quick else []
     for option in shape:
@@ -199,10 +201,10 @@ def runs(args, suffix=".npz"):
     return [(file, run) for _, file, run in sorted(found, key=lambda row: row[0], reverse=True)]
 
 
-def differing(args, run):
-    """The first option that was given and is another in a checkpoint, or None."""
+def differing(args, run, among):
+    """The first option among some that was given and is another in a checkpoint, or None."""
     options = run["options"]
-    return next((o for o in args.kept if o in args.given and options.get(o) != getattr(args, o)), None)
+    return next((o for o in among if o in args.given and options.get(o) != getattr(args, o)), None)
 
 
 def find(args, *parts):
@@ -213,8 +215,11 @@ def find(args, *parts):
     if exact.exists():
         return exact
     wanted = [str(p) for p in parts]
-    agree = (file for file, run in runs(args) if run["parts"] == wanted and differing(args, run) is None)
-    return next(agree, exact)
+    among = ["quick", *args.shape]
+    alike = (
+        file for file, run in runs(args) if run["parts"] == wanted and differing(args, run, among) is None
+    )
+    return next(alike, exact)
 
 
 def take_over(args, suffix):
@@ -225,11 +230,13 @@ def take_over(args, suffix):
             load(file)
             fail(f"{file} does not say of which options it is; learn anew without --resume")
         fail(f"there is no file {args.out / args.base}*{suffix} of this task to go on from")
-    found.sort(key=lambda row: (differing(args, row[1]) is not None, row[1]["stem"] != args.stem))
+    found.sort(key=lambda row: (differing(args, row[1], args.kept) is not None, row[1]["stem"] != args.stem))
     file, run = found[0]
-    option = differing(args, run)
+    option = differing(args, run, args.kept)
     if option is not None:
-        said, value = (f"--{option.replace('_', '-')} {v}" for v in (run["options"].get(option), getattr(args, option)))
+        said, value = (
+            f"--{option.replace('_', '-')} {v}" for v in (run["options"].get(option), getattr(args, option))
+        )
         fail(f"{file} is of {said}, not of {value}; leave that out, or learn anew without --resume")
     for option, value in run["options"].items():
         if option in args.kept:

@@ -40,7 +40,9 @@ def patterns(decimal, group):
 
 def tidy(text):
     """A field with the usual minus sign, space and apostrophe."""
-    return re.sub(r"[\u00a0\u2007\u2009\u202f]", " ", text).replace("\u2212", "-").replace("\u2019", "'").strip()
+    return (
+        re.sub(r"[\u00a0\u2007\u2009\u202f]", " ", text).replace("\u2212", "-").replace("\u2019", "'").strip()
+    )
 
 
 def numbers(fields, lines, delimiter, called, decimal=None):

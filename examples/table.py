@@ -15,6 +15,7 @@ import numpy as np
 from numerals import NOT_FINITE, Wrong, numbers, numeric, patterns, short
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+FIELDS = re.compile(r"[\t;|,]")  # whatever parts them
 NAMES = {mark: name for name, mark in DELIMITERS.items()}
 HEADERS = set(
     """date day days time times timestamp datetime year years month months week weeks quarter hour hours
@@ -122,7 +123,9 @@ def quoted(lines, first, delimiter, called):
         while (match := re.match(r'((?:[^"]|"")*)"', rest)) is None:
             k += 1
             if k == len(lines):
-                raise Wrong(f'line {first + 1} of {called} opens a quote (") that is never closed; take it out')
+                raise Wrong(
+                    f'line {first + 1} of {called} opens a quote (") that is never closed; take it out'
+                )
             if (delimiter and delimiter in lines[k]) or re.fullmatch(r'\s*[-+]?[\d.,]+"?\s*', lines[k]):
                 raise Wrong(
                     f'line {first + 1} of {called} opens a quote (") that is not closed before the next row; '
@@ -303,7 +306,9 @@ def column_number(column, rows, n, called):
             return names.index(column.strip().lower())
     if column.isascii() and column.isdigit() and 1 <= int(column[:9]) <= n:
         return int(column) - 1
-    raise Wrong(f"{called} has no column {short(column)}: there are {n}; give one's name, or its number from 1 on")
+    raise Wrong(
+        f"{called} has no column {short(column)}: there are {n}; give one's name, or its number from 1 on"
+    )
 
 
 def first_row(rows, k, n, called, delimiter):
@@ -362,21 +367,24 @@ def alike(rows, k, called):
 # ---------------------------------------------------------------- many columns
 
 
-def matrix(path, n):
+def matrix(path, called, n=12):
     """All of a file as numbers (rows, n). Raises Wrong."""
     with open(path, "rb") as file:
-        text, _ = decoded(file.read(), path)
+        text, _ = decoded(file.read(), called)
     reasons = []
-    for delimiter in "\t;|,":
+    for delimiter in (*(mark for mark in "\t;|" if mark in text), ","):
+        rows, _ = split(text, delimiter, called)
+        if rows and not any(map(numeric, rows[0][1])):
+            rows = rows[1:]  # names
+        line, n_fields = next(((line, len(row)) for line, row in rows if len(row) != n), (0, n))
         try:
-            rows, _ = split(text, delimiter, path)
-            if rows and not any(map(numeric, rows[0][1])):
-                rows = rows[1:]  # names
-            if not rows or {len(row) for _, row in rows} != {n}:
-                continue
+            if not rows:
+                raise Wrong(f"{called} has no rows")
+            if n_fields != n:
+                raise Wrong(f"line {line} of {called} has {n_fields} field{'s' * (n_fields != 1)}, not {n}")
             fields = [field for _, row in rows for field in row]
             lines = [line for line, row in rows for _ in row]
-            return numbers(fields, lines, delimiter, path)[0].reshape(-1, n)
+            return numbers(fields, lines, delimiter, called)[0].reshape(-1, n)
         except Wrong as reason:
             reasons.append(reason)
-    raise reasons[0] if reasons else Wrong("")
+    raise reasons[0]
