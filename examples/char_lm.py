@@ -149,7 +149,7 @@ def options():
     add("--length", type=positive(int), default=400, help="characters to sample")
     add("--temperature", type=common.temperature, default=0.8)
     return common.parse(
-        parser, SHAPE, free=("graph", "sample", "length", "temperature"), quick=QUICK,
+        parser, SHAPE, free=("text", "graph", "sample", "length", "temperature"), quick=QUICK,
         task=text_label,
         defaults=lambda args: dict(
             zip(("hidden", "lr", "epochs"), DEFAULTS.get(args.text, (256, 4e-3, 7)), strict=True)

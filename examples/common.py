@@ -116,13 +116,14 @@ def parser(doc, out="runs", cell="lstm"):
 
 
 def parse(parser, shape, free=(), task=None, quick=None, defaults=None):
-    """The options: as given; else, with --quick, as `quick` has them; else as `defaults` has them; else as the
-    parser has them. quick and defaults are dictionaries, or functions of the options that return one.
+    """The options: as given; else, with --quick, as `quick` has them; else as `defaults` has them; else as
+    the parser has them. quick and defaults are dictionaries, or functions of the options that return one.
 
     shape: the options that make the net, and so the names of files; task: a function of the options that
     returns what else does. free: those that another run on the same files may choose otherwise. Beside the
-    options the result has `given`, the names of those that were given, `kept`, what a checkpoint keeps of
-    them, `shape`, and `base` and `stem`, what names of files begin with: of all nets for the task, of this one.
+    options the result has `given`, the names of those that were given; `kept`, the names of those that a
+    checkpoint keeps; `shape`; and what names of files begin with: `base` for all nets of the task, `stem`
+    for this one.
     """
     args = parser.parse_args()
     for values in (defaults, quick if args.quick else None):
@@ -189,6 +190,13 @@ def files(args, *parts, suffix=".npz", **extras):
     }  # fmt: skip
 
 
+def same(files, what, digest):
+    """Ends a run that would go on from a checkpoint of other data."""
+    file = files["checkpoint"]
+    if files["resume"] and file.exists() and load(file).get(what) != digest:
+        fail(f"{file} is of another {what}; learn anew without --resume")
+
+
 def runs(args, suffix=".npz"):
     """The checkpoints in --out of this task, the latest first: (path, what it keeps of its run)."""
     found = []
@@ -208,18 +216,16 @@ def differing(args, run, among):
 
 
 def find(args, *parts):
-    """The checkpoint that the options ask for; where there is none, the latest one that agrees with those that
-    were given.
+    """The checkpoint that the options ask for; where there is none, the latest one that agrees with those
+    that were given.
     """
     exact = path(args, *parts)
     if exact.exists():
         return exact
     wanted = [str(p) for p in parts]
     among = ["quick", *args.shape]
-    alike = (
-        file for file, run in runs(args) if run["parts"] == wanted and differing(args, run, among) is None
-    )
-    return next(alike, exact)
+    found = [file for file, run in runs(args) if run["parts"] == wanted and not differing(args, run, among)]
+    return found[0] if found else exact
 
 
 def take_over(args, suffix):
@@ -234,10 +240,8 @@ def take_over(args, suffix):
     file, run = found[0]
     option = differing(args, run, args.kept)
     if option is not None:
-        said, value = (
-            f"--{option.replace('_', '-')} {v}" for v in (run["options"].get(option), getattr(args, option))
-        )
-        fail(f"{file} is of {said}, not of {value}; leave that out, or learn anew without --resume")
+        flag, said, value = option.replace("_", "-"), run["options"].get(option), getattr(args, option)
+        fail(f"{file} is of --{flag} {said}, not {value}; leave --{flag} out, or learn anew without --resume")
     for option, value in run["options"].items():
         if option in args.kept:
             setattr(args, option, value)

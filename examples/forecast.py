@@ -86,12 +86,7 @@ def train(args, z, n):
 
         optimizer = optim.Adam(net.parameters(), lr=args.lr)
         files = common.files(args, m, suffix=PART, series=digest)
-        if (
-            args.resume
-            and files["checkpoint"].exists()
-            and common.load(files["checkpoint"])["series"] != digest
-        ):
-            common.fail(f"{files['checkpoint']} is of another series; learn anew without --resume")
+        common.same(files, "series", digest)
         held = (whole, following, tg.tensor(left_out).reshape(-1, 1, 1))
         history = common.fit(
             net, loss, batches, optimizer, epochs=args.epochs, validate=[held], clip=1.0, progress=False,
@@ -149,8 +144,8 @@ def linear(base, n, order):
 def forecasts(x, s, scale, nets, errors, origins, horizon, rng, plain):
     """name -> (horizon, origins) for the nets and what they are held against; and the band's edges.
 
-    x[o] is the last value known at an origin. `plain` is the scale of the series that the autoregression reads,
-    and what that says.
+    x[o] is the last value known at an origin. `plain` is the scale of the series that the autoregression
+    reads, and what that says.
     """
     season, steps = s["season"], np.arange(1, horizon + 1)[:, None]
     history = x[origins - scale.lag + 1 + np.arange(scale.lag)[:, None]]
@@ -256,8 +251,8 @@ def predict(args):
     check(x, args.predict)
     if len(x) < WARM + scale.lag:
         common.fail(
-            f"{args.predict} has {len(x)} value{'s' * (len(x) != 1)}; at least {WARM + scale.lag} are needed to "
-            "go on from"
+            f"{args.predict} has {len(x)} value{'s' * (len(x) != 1)}; at least {WARM + scale.lag} are needed "
+            "to go on from"
         )
     rng, z, horizon = np.random.default_rng(args.seed), scale.z(x), args.horizon or saved["horizon"]
     paths = several_steps(nets, z, [len(z) - 1], horizon, saved["errors"], 100, rng)[:, 0]
@@ -290,7 +285,10 @@ def values_of(lines, form, learned):
             begun = True
             yield called, one_value(text, called, form, learned)
         except Wrong as reason:
-            common.fail(reason)
+            said = str(reason).replace("line 1 of line", "line").replace(", in line 1", "")
+            common.fail(
+                said.replace(" in line 1,", ",").replace(" in line 1;", ";").replace(" in line 1 ", " ")
+            )
 
 
 def one_value(text, called, form, learned):
@@ -346,7 +344,7 @@ def options():
     add("--noise", type=common.fraction, default=0.3, help="added to what the nets read in training")
     add("--predict", metavar="FILE", help="only go on with this CSV file, or with - as values come in")
     args = common.parse(
-        parser, SHAPE, free=("horizon", "predict", "delimiter", "decimal", "header"), quick=QUICK,
+        parser, SHAPE, free=("data", "horizon", "predict", "delimiter", "decimal", "header"), quick=QUICK,
         task=lambda args: (args.data if args.data in SETS else common.label(args.data),),
     )  # fmt: skip
     args.name = args.data if args.data in SETS else "series"

@@ -1,7 +1,7 @@
 """Numbers as people and spreadsheets write them: 1500.25, 1,500.25, 1.500,25, 1 500,25, 1'500.25.
 
-How a single one is meant may not be told, but all of a column together mostly tell it: `numbers` finds the one
-way in which all of them can be read, or says what is in doubt.
+How a single one is meant may not be told, but all of a column together mostly tell it: `numbers` finds the
+one way in which all of them can be read, or says what is in doubt.
 """
 
 import re

@@ -97,8 +97,8 @@ class Scale:
         return base[self.lag :] - (base[: len(base) - self.lag] if self.lag else 0.0), base
 
     def learn(self, x, n):
-        """Takes mean and variance from x[:n]. Where these only repeat, what is left is rounding: then the unit is
-        so small that what nets say changes nothing in the repeat.
+        """Takes mean and variance from x[:n]. Where these only repeat, what is left is rounding: then the unit
+        is so small that what nets say changes nothing in the repeat.
         """
         differences, base = self.differences(x)
         known = differences[: n - self.lag]
@@ -140,5 +140,7 @@ def figure(value, decimals):
 
 def digits(value, spread):
     """A value to seven digits of what a series varies by."""
-    more = math.ceil(math.log10(abs(value) / spread)) if value and spread and abs(value) > spread else 0
+    if abs(value) < 1e-9 * spread:
+        return "0"
+    more = math.ceil(math.log10(abs(value) / spread)) if spread and abs(value) > spread else 0
     return f"{value:.{min(17, 7 + more)}g}"

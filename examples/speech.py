@@ -133,8 +133,8 @@ def read_utterance(path):
         common.fail(f"{path} cannot be read: {error.strerror}")
     except Wrong as reason:
         common.fail(
-            f"{path} is no table of numbers: it must have 12 numbers in each line, one line for each step, and "
-            f"none may be NaN ({reason})"
+            f"{path} is no table of numbers: it must have 12 numbers in each line, one line for each step, "
+            f"and none may be NaN ({reason})"
         )
     if np.abs(x).max() > 1e6:
         common.fail(f"{path} has numbers beyond a million, which no frame of speech has")

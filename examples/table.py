@@ -8,6 +8,7 @@ where it cannot be read at all, the example ends with one sentence that names th
 
 import collections
 import dataclasses
+import itertools
 import re
 
 import common
@@ -17,12 +18,12 @@ from numerals import NOT_FINITE, Wrong, numbers, numeric, patterns, short
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 FIELDS = re.compile(r"[\t;|,]")  # whatever parts them
 NAMES = {mark: name for name, mark in DELIMITERS.items()}
-HEADERS = set(
-    """date day days time times timestamp datetime year years month months week weeks quarter hour hours
-    minute minutes second seconds period step t x i n id no nr index row key name label datum tag jahr monat
-    woche zeit uhrzeit stunde fecha hora mes año dia día jour mois année annee heure semaine data giorno mese
-    anno ano""".split()
-)  # what a first column is called
+HEADERS = """
+    date day days time times timestamp datetime year years month months week weeks quarter hour hours minute
+    minutes second seconds period step t x i n id no nr index row key name label datum tag jahr monat woche
+    zeit uhrzeit stunde fecha hora mes año dia día jour mois année annee heure semaine data giorno mese anno
+    ano
+""".split()  # noqa: SIM905 (what a first column is called)
 MISSING = {"nan", "na", "n/a", "#n/a", "null", "none", "-", "--", "?", ""}
 
 
@@ -67,7 +68,7 @@ def read_text(path):
 
 
 def decoded(content, called):
-    """Bytes as text, by their byte order mark, else as UTF-8, else as Windows-1252, where only names matter."""
+    """Bytes as text, by their byte order mark, else as UTF-8, else as Windows-1252: only names differ then."""
     marks = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
     mark, encoding = next(((m, e) for m, e in marks.items() if content.startswith(m)), (b"", "utf-8"))
     try:
@@ -199,7 +200,7 @@ def column_of(text, called, form):
     for delimiter in (mark for mark in "\t;|" if mark in text):
         try:
             return read_column(text, delimiter, called, form)
-        except Wrong as reason:
+        except Wrong as reason:  # noqa: PERF203
             reasons[delimiter] = reason
             if parts_all(text, delimiter, called):
                 raise
@@ -241,8 +242,8 @@ def has_columns(text, called):
     if any(len(row) == 1 for row in body):
         return False
     raise Wrong(
-        f"{called} has {short(alone[0])} in line {rows[0][0]}, which may be {len(body[0])} columns or one number: "
-        'say --delimiter comma, or --delimiter none and --decimal "," or "."'
+        f"{called} has {short(alone[0])} in line {rows[0][0]}, which may be {len(body[0])} columns or one "
+        'number: say --delimiter comma, or --delimiter none and --decimal "," or "."'
     )
 
 
@@ -250,7 +251,7 @@ def counts(fields):
     """Whether a column numbers the rows: whole numbers with the same step between all."""
     if len(fields) < 3 or not all(re.fullmatch("-?[0-9]{1,15}", field) for field in fields):
         return False
-    steps = {int(b) - int(a) for a, b in zip(fields, fields[1:], strict=False)}
+    steps = {int(b) - int(a) for a, b in itertools.pairwise(fields)}
     return len(steps) == 1 and steps != {0}
 
 
@@ -274,8 +275,8 @@ def read_column(text, delimiter, called, form):
     for line, row in rows:
         if len(row) != n:
             raise Wrong(
-                f"line {line} of {called} has {len(row)} field{'s' * (len(row) != 1)} where the others have {n}; "
-                "mend it, or put quotes around a field with a delimiter in it"
+                f"line {line} of {called} has {len(row)} field{'s' * (len(row) != 1)} where the others have "
+                f"{n}; mend it, or put quotes around a field with a delimiter in it"
             )
     alike(rows, k, called)
     lines, fields = [line for line, _ in rows], [row[k] for _, row in rows]
@@ -359,8 +360,8 @@ def alike(rows, k, called):
         if odd and len(odd) <= len(rows) // 10 and all(re.search(r"\d", row[j]) for _, row in rows[:3]):
             line, field = odd[0]
             raise Wrong(
-                f"line {line} of {called} has {short(field)} where the others have a number or a date; if it is "
-                "a sum or a note, take the line out"
+                f"line {line} of {called} has {short(field)} where the others have a number or a date; if it "
+                "is a sum or a note, take the line out"
             )
 
 

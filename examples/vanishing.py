@@ -186,8 +186,9 @@ def options():
     add("--long", action="store_true", help="the adding problem over 600 steps, for a GRU or --cell")
     add("--predict", metavar="NUMBERS", help='only add: "0.3 0.9* 0.1 0.4*"')
     return common.parse(
-        parser, ("steps_back", "pause", "hidden"), free=("cell", "predict"), task=lambda args: ("long",) if args.long else (),
-        quick=QUICK, defaults=lambda args: {"steps_back": 600 if args.long else 100},
+        parser, ("steps_back", "pause", "hidden"), free=("cell", "predict"), quick=QUICK,
+        task=lambda args: ("long",) if args.long else (),
+        defaults=lambda args: {"steps_back": 600 if args.long else 100},
     )  # fmt: skip
 
 
@@ -241,7 +242,8 @@ def main():
     with common.picture(f"pictures and checkpoints are in {args.out}"):
         for when, values in (("start", at_start), ("trained", trained)):
             viz.gradient_through_time(
-                common.path(args, *chosen, when, suffix=".png"), values, first=1, ylabel="norm of d loss / d state, over that at 1",
+                common.path(args, *chosen, when, suffix=".png"), values, first=1,
+                ylabel="norm of d loss / d state, over that at 1",
                 title="Before training" if when == "start" else "After training",
             )  # fmt: skip
         viz.curves(
