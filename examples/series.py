@@ -97,8 +97,8 @@ class Scale:
         return base[self.lag :] - (base[: len(base) - self.lag] if self.lag else 0.0), base
 
     def learn(self, x, n):
-        """Takes mean and variance from x[:n]. Where these only repeat, what is left is rounding: then the unit
-        is so small that what nets say changes nothing in the repeat.
+        """Takes mean and variance from x[:n]. Where these only repeat, what is left is rounding: then the
+        unit is so small that nets add nothing to the repeat.
         """
         differences, base = self.differences(x)
         known = differences[: n - self.lag]

@@ -68,7 +68,7 @@ def read_text(path):
 
 
 def decoded(content, called):
-    """Bytes as text, by their byte order mark, else as UTF-8, else as Windows-1252: only names differ then."""
+    """Bytes as text, by their byte order mark, else as UTF-8, else as Windows-1252: names alone differ."""
     marks = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
     mark, encoding = next(((m, e) for m, e in marks.items() if content.startswith(m)), (b"", "utf-8"))
     try:
@@ -237,7 +237,8 @@ def has_columns(text, called):
         return True
     if any(re.match("0[0-9]", field) for row in body for field in row[1:]):
         return False  # digits behind a decimal mark
-    if counts([row[0] for row in body]):
+    first = [row[0] for row in body]
+    if counts(first[1:] if not first[0] else first):  # an index has no name
         return True
     if any(len(row) == 1 for row in body):
         return False
@@ -302,11 +303,13 @@ def column_number(column, rows, n, called):
     """Which column is meant, from 0 on."""
     if column is None:
         return n - 1
-    for _, row in rows[:20]:
-        if not all(map(numeric, row)) and column.strip().lower() in (names := [f.lower() for f in row]):
-            return names.index(column.strip().lower())
     if column.isascii() and column.isdigit() and 1 <= int(column[:9]) <= n:
         return int(column) - 1
+    begin = next((i for i, (_, row) in enumerate(rows) if any(map(numeric, row))), len(rows))
+    for _, row in rows[: begin + 1]:
+        names = [field.lower() for field in row]
+        if column.strip().lower() in names:
+            return names.index(column.strip().lower())
     raise Wrong(
         f"{called} has no column {short(column)}: there are {n}; give one's name, or its number from 1 on"
     )

@@ -42,9 +42,9 @@ def test_quick_run_writes_what_it_promises(tmp_path):
     assert re.search(r"bzip2 \d\.\d\d, xz \d\.\d\d", done.stdout)
     assert float(re.search(r"held out: (\d\.\d+) bits per character", done.stdout).group(1)) < 6
     assert {p.name for p in tmp_path.iterdir()} == {
-        "char_lm.npz", "learning_curve.png", "gradient_through_time.png"
+        "char_lm_quick.npz", "char_lm_quick_learning_curve.png", "char_lm_quick_gradient_through_time.png"
     }  # fmt: skip
-    assert (tmp_path / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "char_lm_quick_learning_curve.png").read_bytes()[:4] == b"\x89PNG"
     again = run("--sample", "The ", "--length", 30, "--out", tmp_path)
     assert again.stdout.startswith("The ")
     assert again.stdout == run("--sample", "The ", "--length", 30, "--out", tmp_path).stdout
@@ -57,7 +57,7 @@ def test_the_king_james_bible(tmp_path):
     """Its words alone: no numbers of verses, no brackets."""
     said = run_example("char_lm.py", "--text", "kjv", "--quick", "--out", tmp_path).stdout
     assert float(re.search(r"held out: (\d\.\d+) bits per character", said).group(1)) < 6
-    characters = set(tg.load(tmp_path / "char_lm.npz")["vocab"]["tokens"])
+    characters = set(tg.load(tmp_path / "char_lm_kjv_quick.npz")["vocab"]["tokens"])
     assert characters > set("abcdefghijklmnopqrstuvwxyz ,.:;")
     assert not characters & set("0123456789[]")
 
@@ -84,10 +84,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, text):
     assert process.returncode == 130, err
     assert "stopped and saved at step" in out
     assert "Traceback" not in err
-    cut = tg.load(tmp_path / "cut" / "char_lm.npz")
+    (path,) = (tmp_path / "cut").glob("char_lm_text-*_hidden-16.npz")
+    cut = tg.load(path)
     assert 0 < cut["step"] < cut["total"]
     run("--text", text, "--resume", "--out", tmp_path / "cut")
-    whole, resumed = (tg.load(tmp_path / name / "char_lm.npz") for name in ("whole", "cut"))
+    whole, resumed = (tg.load(tmp_path / name / path.name) for name in ("whole", "cut"))
     assert whole["history"] == resumed["history"]
     assert whole["step"] == resumed["step"] == whole["total"]
     for name, weight in whole["model"].items():

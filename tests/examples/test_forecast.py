@@ -46,8 +46,8 @@ def test_quick_run_forecasts_and_writes_what_it_promises(quick):
     assert row(said, "linear AR")[:2] == pytest.approx([0.126, 0.358], abs=0.002)  # Weigend et al. 1990
     assert "published: linear AR(12) 0.126" in said
     assert 60 <= row(said, "in the band, of 90 %")[0] <= 100
-    assert {p.name for p in out.iterdir()} == {"forecast_sunspots.npz", "forecast_sunspots.png"}
-    assert (out / "forecast_sunspots.png").read_bytes()[:4] == b"\x89PNG"
+    assert {p.name for p in out.iterdir()} == {"forecast_sunspots_quick.npz", "forecast_sunspots_quick.png"}
+    assert (out / "forecast_sunspots_quick.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_every_net_leaves_something_out(tmp_path):

@@ -67,7 +67,7 @@ def test_speakers_are_told_apart(speakers):
     assert float(re.search(r"held out: (\d+\.\d+)% right", said).group(1)) > 80  # most frequent: 23.8 %
     assert "logistic regression 96.8 %" in said
     assert len(re.findall(r"^ +[1-9] +\d+ +\d+ ", said, re.M)) == 9
-    assert {p.name for p in out.iterdir()} == {"speech_speakers.npz"}
+    assert {p.name for p in out.iterdir()} == {"speech_speakers_quick.npz"}
 
 
 def test_who_speaks_in_a_users_file(speakers, tmp_path):
@@ -108,8 +108,8 @@ def test_digits_are_read(digits):
     at_20_db = float(re.search(r"20 dB +\d+\.\d+% +(\d+\.\d+)%", said).group(1))
     assert at_20_db < 40  # one digit in ten by chance, at the right places
     assert len(re.findall(r"^ +\d+ dB ", said, re.M)) == 5
-    assert {p.name for p in out.iterdir()} == {"speech_digits.npz", "speech_digits.png"}
-    assert (out / "speech_digits.png").read_bytes()[:4] == b"\x89PNG"
+    assert {p.name for p in out.iterdir()} == {"speech_digits_quick.npz", "speech_digits_quick.png"}
+    assert (out / "speech_digits_quick.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_demo_can_be_read_again(digits):
