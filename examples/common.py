@@ -101,6 +101,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         fail(f"{message}; --help shows the options")
 
+    def print_help(self, file=None):
+        print(self.format_help(), end="", file=file)  # argparse's own says nothing where that fails
+
 
 def parser(doc, out="runs", cell="lstm"):
     """The options that all examples have; the text above an example's code is its help."""

@@ -61,9 +61,10 @@ def train(args, z, n):
         tg.tensor(z[1:n]).float().reshape(-1, 1, 1),
     )
     window = min(WINDOW, n - 1)
-    begin = 0 if (n - 1) // args.nets > WARM else WARM  # no stretch may have only steps that make the state
-    stretches = begin + (n - 1 - begin) * np.arange(args.nets + 1) // args.nets
-    if (n - 1 - begin) < args.nets:
+    n_stretches = args.nets if args.nets > 1 else 5  # a single net leaves out the first of five
+    begin = 0 if (n - 1) // n_stretches > WARM else WARM  # no stretch may have only steps that make the state
+    stretches = begin + (n - 1 - begin) * np.arange(n_stretches + 1) // n_stretches
+    if (n - 1 - begin) < n_stretches:
         common.fail(f"{n - 1} steps are too few for {args.nets} nets, each of which leaves some out")
     begins = np.arange(0, n - window, max(1, (n - window) // 200))
     picked = tg.tensor(begins + np.arange(window)[:, None])  # (window, windows)
@@ -246,7 +247,6 @@ def predict(args):
         return stream(scale, nets, saved.get("spread"), form, learned)
     form.column = form.column or learned.get("column")
     reading, said = table.series(args.predict, form)
-    print(said, file=sys.stderr)
     x = reading.values
     check(x, args.predict)
     if len(x) < WARM + scale.lag:
@@ -255,6 +255,7 @@ def predict(args):
             "to go on from"
         )
     rng, z, horizon = np.random.default_rng(args.seed), scale.z(x), args.horizon or saved["horizon"]
+    print(said, file=sys.stderr)
     paths = several_steps(nets, z, [len(z) - 1], horizon, saved["errors"], 100, rng)[:, 0]
     paths = scale.path(paths, x[len(x) - scale.lag :, None])
     if not np.isfinite(paths).all():
@@ -343,16 +344,15 @@ def options():
     add("--lr", type=common.rate, default=5e-3)
     add("--noise", type=common.fraction, default=0.3, help="added to what the nets read in training")
     add("--predict", metavar="FILE", help="only go on with this CSV file, or with - as values come in")
-    args = common.parse(
+    return common.parse(
         parser, SHAPE, free=("data", "horizon", "predict", "delimiter", "decimal", "header"), quick=QUICK,
         task=lambda args: (args.data if args.data in SETS else common.label(args.data),),
     )  # fmt: skip
-    args.name = args.data if args.data in SETS else "series"
-    return args
 
 
 def main():
     args = options()
+    args.name = args.data if args.data in SETS else "series"
     common.start(args, PART)
     if args.predict is not None:
         return predict(args)

@@ -43,7 +43,7 @@ def add_options(add):
         help="between columns: comma, semicolon, tab, pipe or none (found from the file)")  # fmt: skip
     add("--decimal", choices=[".", ","], help="the decimal mark (found from the file)")
     add("--column", metavar="NAME", help="name or number of the column to read (the last one)")
-    add("--header", type=common.number(int, lambda n: n >= 0, "0 or more"), metavar="LINES",
+    add("--header", type=common.number(int, lambda n: 0 <= n < 1000, "between 0 and 999"), metavar="LINES",
         help="how many lines at the top are names, comments not counted (found from the file)")  # fmt: skip
 
 
@@ -78,9 +78,8 @@ def decoded(content, called):
             raise Wrong(f"{called} is no text in UTF-8 or UTF-16, though it begins like one") from None
         encoding = "cp1252"
         text = content.decode("cp1252", errors="replace")
-    control = re.search(r"[\0-\x08\x0e-\x1f\x7f]", text)
-    if control is not None:
-        what = "zero bytes" if control[0] == "\0" else "control characters"
+    if re.search(r"[\0-\x08\x0e-\x1f\x7f]", text):
+        what = "zero bytes" if "\0" in text else "control characters"
         raise Wrong(f"{called} is no text in UTF-8 or UTF-16: it holds {what}")
     return text.removeprefix("\ufeff"), encoding
 

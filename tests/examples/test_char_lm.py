@@ -77,7 +77,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, text):
     command = [sys.executable, str(SCRIPT), *map(str, settings), "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
-        if line.startswith("step"):  # in the second epoch
+        if line.startswith("step"):  # in the second epoch; what is said of the first is saved already
+            assert len(list((tmp_path / "cut").glob("*.npz"))) == 1
             process.send_signal(signal.SIGINT)
             break
     out, err = process.communicate(timeout=60)
@@ -93,6 +94,54 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, text):
     assert whole["step"] == resumed["step"] == whole["total"]
     for name, weight in whole["model"].items():
         np.testing.assert_array_equal(weight.numpy(), resumed["model"][name].numpy())
+
+
+SMALL = ("--hidden", 8, "--embedding", 4, "--window", 16, "--batch", 8, "--epochs", 1)
+
+
+def test_a_mark_at_the_beginning_and_a_console_that_shows_little(tmp_path):
+    """The byte order mark is no character; snowmen are learned where the console has none."""
+    path = tmp_path / "text.txt"
+    path.write_text("\N{SNOWMAN} caf\u00e9. " * 300, encoding="utf-8-sig")
+    command = [sys.executable, str(SCRIPT), "--text", path, *SMALL, "--out", tmp_path]
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+    assert b"\\u2603" in done.stdout
+    (saved,) = tmp_path.glob("*.npz")
+    assert "".join(tg.load(saved)["vocab"]["tokens"]) == " .acf\u00e9\N{SNOWMAN}"
+
+
+def test_an_output_that_is_gone_leaves_what_was_learned(tmp_path, text):
+    text.write_text(text.read_text()[:4000])
+    command = [sys.executable, str(SCRIPT), "--text", text, *SMALL[:-1], 9, "--out", tmp_path / "run"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not process.stdout.readline().startswith(b"step"):
+            pass
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+    (path,) = (tmp_path / "run").iterdir()
+    assert 0 < tg.load(path)["step"] < tg.load(path)["total"]
+    run("--text", text, "--resume", "--out", tmp_path / "run")
+    assert tg.load(path)["step"] == tg.load(path)["total"]
+    text.write_text(text.read_text() + "!")
+    said = run("--text", text, "--resume", "--out", tmp_path / "run", check=2).stderr
+    assert "is complete; there is nothing to resume" in said
+
+
+def test_the_colder_the_surer(example):
+    """At a temperature of next to nothing the likeliest character, always."""
+    char_lm = example("char_lm")
+    vocab = tg.data.CharVocab.build("abc\n")
+    tg.manual_seed(1)
+    model = char_lm.CharLM(len(vocab), "gru", 1, 8, 4)
+    cold = char_lm.sample(model, vocab, "a", 20, 1e-3, tg.default_rng(0))
+    assert char_lm.sample(model, vocab, "a", 20, 1e-300, tg.default_rng(5)) == cold
+    assert len(set(char_lm.sample(model, vocab, "a", 50, 1e3, tg.default_rng(0)))) == 4
 
 
 @pytest.mark.parametrize(

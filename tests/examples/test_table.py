@@ -209,7 +209,7 @@ REFUSED = {  # content, a part of the sentence
     "names once more": (with_row("day,sold"), "line 8 of a.csv has 'day'"),
     "commas between what": (
         lines(f"{t * t % 17},{v}" for t, v in enumerate(SMALL)),
-        "has '0,0' in line 1, which may be 2 columns or one number: say --delimiter comma, or --delimiter none",
+        "has '0,0' in line 1, which may be 2 columns or one number: say --delimiter comma, or",
     ),
     "thousands or decimals": (
         lines((f"{v + 1},{v + 100}" for v in SMALL), "sold\n"),
