@@ -140,7 +140,7 @@ def figure(value, decimals):
 
 def digits(value, spread):
     """A value to seven digits of what a series varies by."""
-    if abs(value) < 1e-9 * spread:
+    if abs(value) < 1e-14 * spread:  # what rounding leaves of nothing
         return "0"
     more = math.ceil(math.log10(abs(value) / spread)) if spread and abs(value) > spread else 0
     return f"{value:.{min(17, 7 + more)}g}"

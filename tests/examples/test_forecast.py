@@ -190,7 +190,7 @@ def test_lines_that_are_no_values(quick):
     done = feed(out, "\ufeffspots\n\n# of 1700\n5\n   \n11\r\n\n16\n")
     assert len(done.stdout.split()) == 3
     assert done.stderr == b"forecast.py: line 1 of the input is taken for names\n"
-    assert done.stdout.split() == feed(out, "1700,5\n1701,11.0\n1702;16\n").stdout.split()
+    assert done.stdout.split() == feed(out, "1700;5\n1701,11.0\n1702\t16\n").stdout.split()
     for text, message in [
         ("5\n100,37\n", "line 2 of the input has '100,37', which may be 2 columns or one number"),
         ("5\nsix\n", "line 2 of the input has 'six' where a number should stand"),
