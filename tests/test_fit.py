@@ -668,3 +668,43 @@ def test_wrong_things_in_the_first_places():
         fit(model, lambda model, batch: model(batch[0]), batches, optimizer, epochs=1)
     with pytest.raises(TypeError, match="loss returned 3 values"):
         fit(model, lambda model, batch: (1, 2, 3), batches, optimizer, epochs=1)
+
+
+def test_files_are_written_before_anything_is_said(tmp_path, monkeypatch):
+    """Where the output is gone (`| head -1`), what was learned is not."""
+    path, seen = tmp_path / "run.npz", []
+
+    def line(self, text, *, always):
+        seen.append((text, tg.load(path)["fit"]["epoch"]))
+        if len(seen) == 3:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("tinygrad_rnn.training.progress.Progress.line", line)
+    monkeypatch.setattr("time.perf_counter", lambda: 1.0)  # so that every epoch is written
+    model = nn.Linear(1, 1)
+
+    def train(epochs):
+        tg.fit(
+            model, lambda model, x: model(x).square().mean(), [tg.ones(2, 1)],
+            optim.SGD(model.parameters(), lr=0.1), epochs=epochs, checkpoint=path,
+        )  # fmt: skip
+
+    with pytest.raises(BrokenPipeError):
+        train(5)
+    assert [epoch for _, epoch in seen] == [1, 2, 3]
+    seen.clear()
+    train(2)
+    assert [epoch for _, epoch in seen] == [1, 2]  # the last line, too
+
+
+def test_a_name_that_the_console_does_not_have(tmp_path, monkeypatch):
+    path = tmp_path / "console"
+    with open(path, "w", encoding="ascii") as console:
+        monkeypatch.setattr("sys.stdout", console)
+        model = nn.Linear(1, 1)
+        tg.fit(
+            model, lambda model, x: model(x).square().mean(), [tg.ones(2, 1)],
+            optim.SGD(model.parameters(), lr=0.1), epochs=1, validate=lambda model: {"pr\u00e9cision": 1.0},
+            monitor="loss",
+        )  # fmt: skip
+    assert "pr\\xe9cision 1" in path.read_text()

@@ -50,7 +50,7 @@ class Run:
         held = [value for module in model.modules() for value in vars(module).values()]
         self.generators = [value for value in held if hasattr(value, "bit_generator")]
         self._files, self._bar = Files(self), Progress(False, None, 0)
-        self._signalled = False
+        self._signalled, self._last_line = False, ""
 
     @property
     def row(self) -> dict[str, Any] | None:
@@ -92,6 +92,8 @@ class Run:
                     self._one_epoch()
                 if ahead:
                     self._files.write(always=True)
+                if self._last_line:
+                    self._bar.line(self._last_line, always=True)
                 self._call("on_end")
         except BaseException:
             with contextlib.suppress(OSError):
@@ -177,10 +179,12 @@ class Run:
         if complete:
             self.position = snapshot(self)
         self._stop_if_done()
-        ends = self.history.stopped is not None
-        self._bar.line(self._sentence(row, is_best), always=row["epoch"] == 1 or ends)
-        if not ends:
-            self._files.write()
+        sentence = self._sentence(row, is_best)
+        if self.history.stopped is not None:
+            self._last_line = sentence  # said when everything is written
+        else:
+            self._files.write()  # before anything is said: where the output goes may be gone
+            self._bar.line(sentence, always=row["epoch"] == 1)
 
     def _stop_if_done(self) -> None:
         settings = self.settings
