@@ -122,6 +122,18 @@ class ArrayModule:
         """
         return now
 
+    def at_once(self) -> AbstractContextManager[None]:
+        """In this block work is done here and now, in memory of the usual kind, also where a step is being
+        captured: for what is made once and outlives the step, such as the state of an optimiser. Made in the
+        graph, it would be made anew at each replay, and hold nothing before the first.
+        """
+        return nullcontext()
+
+    def keeps(self, kept: Any) -> None:
+        """Says that a step uses arrays that others may let go, as a cache does. Where it is being captured,
+        its graph holds them: it will read and write their memory for as long as it lives.
+        """
+
     def scalar(self, array: Array) -> Any:
         """An array without axes as a factor for arrays: a Python number where reading it costs nothing."""
         return array

@@ -50,7 +50,9 @@ def turning(module: object) -> None:
 class Capture:
     """A step while it is captured, and afterwards what is written into its memory before each replay.
 
-    `static(array)` makes the memory, `write(memory, array)` fills it.
+    `static(array)` makes the memory, `write(memory, array)` fills it. That memory must not be any that the
+    captured step frees and takes again: at each replay it is filled first, and what the step computes before
+    it reads it would be written over it.
     """
 
     def __init__(self, static: Callable[[Any], Any], write: Callable[[Any, Any], None]) -> None:
@@ -59,6 +61,7 @@ class Capture:
         self._first: list[np.ndarray[Any, Any]] | None = []
         self._undo: list[Callable[[], None]] = []
         self._checks: list[Callable[[], None]] = []
+        self._kept: list[Any] = []
         self._gradients: dict[Any, Any] = {}  # by leaf: what its gradient was when it was first touched
 
     def feed(self, make: Callable[[], Any], constant: bool = False) -> Any:
@@ -83,6 +86,10 @@ class Capture:
         for k, i in enumerate(places):
             numbers[i] = memory[k]
         return numbers
+
+    def keep(self, kept: Any) -> None:
+        """Holds arrays that the step uses for as long as its graph lives."""
+        self._kept.append(kept)
 
     def check(self, still_valid: Callable[[], None]) -> None:
         """What is called before each replay, and raises Stale where the step must be captured again."""

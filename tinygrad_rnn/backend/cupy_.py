@@ -5,10 +5,12 @@ Each method here is a difference between the two libraries; the comment says whi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import cupy
@@ -18,6 +20,10 @@ from . import cublas, segments
 from .base import Array, ArrayModule
 from .capture import CannotCapture, Capture, capturing
 from .switches import allow_tf32, deterministic
+
+
+# The stream and the allocator of whoever called the step that is being captured.
+_outside: ContextVar[tuple[Any, Any]] = ContextVar("tinygrad_rnn_outside")
 
 
 class CuPyModule(ArrayModule):
@@ -110,6 +116,25 @@ class CuPyModule(ArrayModule):
         # In a graph the arguments of a kernel are what they were at the capture, so there they are memory.
         return now if self.capturing is None else self.capturing.feed_numbers(now, again)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        # On the stream from which the step is called: what is replayed there comes later. A capture of CuPy's
+        # is a relaxed one, in which other streams may do anything.
+        if self.capturing is None:
+            yield
+            return
+        stream, allocator = _outside.get()
+        token = capturing.set(None)
+        try:
+            with stream, cupy.cuda.using_allocator(allocator):
+                yield
+        finally:
+            capturing.reset(token)
+
+    def keeps(self, kept: Any) -> None:
+        if self.capturing is not None:
+            self.capturing.keep(kept)
+
     def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         if self._products is None:
             raise CannotCapture("cuBLAS was not found, and CuPy's own calls of it cannot be captured")
@@ -117,10 +142,12 @@ class CuPyModule(ArrayModule):
         device = cupy.cuda.runtime.getDevice()
         idle = self._idle[device]
         stream = idle.pop() if idle else cupy.cuda.Stream(non_blocking=True)
-        pool, capture = cupy.cuda.MemoryPool(), Capture(_static, _write)
+        pool, feeds = cupy.cuda.MemoryPool(), cupy.cuda.MemoryPool()
+        capture = Capture(functools.partial(_static, feeds), _write)
         self._products.handle((device, stream.ptr), stream.ptr)
+        outside = cupy.cuda.get_current_stream(), cupy.cuda.get_allocator()
         with stream, cupy.cuda.using_allocator(pool.malloc):
-            token = capturing.set(capture)
+            token, usual = capturing.set(capture), _outside.set(outside)
             try:
                 stream.begin_capture()
                 result = run()
@@ -133,8 +160,9 @@ class CuPyModule(ArrayModule):
                 raise
             finally:
                 capturing.reset(token)
+                _outside.reset(usual)
 
-        def replay(_kept_alive: Any = (stream, pool, result)) -> None:
+        def replay(_kept_alive: Any = (stream, pool, feeds, result)) -> None:
             capture.refill()
             graph.launch()
 
@@ -163,8 +191,9 @@ def _workspace() -> tuple[int, int, Any]:
     return memory.ptr, n_bytes, memory
 
 
-def _static(value: np.ndarray[Any, Any]) -> Array:
-    return cupy.empty(value.shape, value.dtype)
+def _static(feeds: Any, value: np.ndarray[Any, Any]) -> Array:
+    with cupy.cuda.using_allocator(feeds.malloc):
+        return cupy.empty(value.shape, value.dtype)
 
 
 def _write(memory: Array, value: np.ndarray[Any, Any]) -> None:

@@ -416,9 +416,23 @@ class StrictModule(ArrayModule):
     def numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> Sequence[Any]:
         return now if self.capturing is None else self.capturing.feed_numbers(now, again)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        token, before = capturing.set(None), (_here.pool, _here.recording)
+        _here.pool, _here.recording = POOL, None
+        try:
+            yield
+        finally:
+            capturing.reset(token)
+            _here.pool, _here.recording = before
+
+    def keeps(self, kept: Any) -> None:
+        if self.capturing is not None:
+            self.capturing.keep(kept)
+
     def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        pool = Pool()
-        recording, capture = Recording(pool), Capture(_static, _write)
+        pool, feeds = Pool(), Pool()
+        recording, capture = Recording(pool, [feeds]), Capture(functools.partial(_static, feeds), _write)
         token, before = capturing.set(capture), _here.pool
         _here.pool, _here.recording = pool, recording
         try:
@@ -431,15 +445,15 @@ class StrictModule(ArrayModule):
             _here.pool, _here.recording = before, None
             recording.undo()
 
-        def replay(_kept_alive: Any = (pool, result)) -> None:
+        def replay(_kept_alive: Any = (pool, feeds, result)) -> None:
             capture.refill()
             recording.replay()
 
         return result, replay
 
 
-def _static(value: np.ndarray[Any, Any]) -> StrictArray:
-    loan = _here.pool.lend(value.nbytes)
+def _static(feeds: Pool, value: np.ndarray[Any, Any]) -> StrictArray:
+    loan = feeds.lend(value.nbytes)
     return StrictArray(loan.array(value.shape, value.dtype), loan)
 
 
