@@ -129,10 +129,17 @@ class ArrayModule:
         """
         return nullcontext()
 
-    def keeps(self, kept: Any) -> None:
-        """Says that a step uses arrays that others may let go, as a cache does. Where it is being captured,
-        its graph holds them: it will read and write their memory for as long as it lives.
+    def kept(self, make: Callable[[], Sequence[Array]], before: Sequence[Array] | None = None) -> Sequence[Array]:
+        """Arrays that are kept from step to step and may be let go: `before`, or where there are none those
+        that `make` gives. A graph that is being captured holds them, as it will go on using their memory.
         """
+        if before is None:
+            with self.at_once():
+                before = make()
+        current = capturing.get()
+        if current is not None:
+            current.keep(before)
+        return before
 
     def scalar(self, array: Array) -> Any:
         """An array without axes as a factor for arrays: a Python number where reading it costs nothing."""

@@ -263,6 +263,8 @@ def primitive(
                 for part in y if several else (y,):
                     if part.dtype.kind == "f" and not bool(xp.isfinite(part).all()):
                         raise errors.not_finite(spec.name, arrays, xp)
+            if now.reads is not None:
+                now.reads([*arrays, *settings.values()])
             if not wrapped:
                 return y
             node = None
@@ -596,6 +598,9 @@ def mark_changed(array: Any) -> None:
     owner = array_module(array).owner(array)
     key = id(owner)
     _latest_change = next(clock)
+    current = capturing.get()
+    if current is not None:
+        current.keep((owner,))
     _changes[key] = (_latest_change, ref(owner, lambda _: _changes.pop(key, None)))
 
 

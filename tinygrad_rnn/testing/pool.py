@@ -26,17 +26,20 @@ def rounded(n_bytes: int) -> int:
     return -(-n_bytes // UNIT) * UNIT
 
 
+Arena = dict[int, "list[Block]"]  # free blocks by size
+
+
 class Block:
     """A stretch of a segment, which is what was asked of the device at once."""
 
     __slots__ = ("free", "generation", "marks", "pool", "segment", "size", "start", "words")
 
-    def __init__(self, pool: Pool, segment: Host, start: int, size: int) -> None:
+    def __init__(self, pool: Pool, arena: Arena, segment: Host, start: int, size: int) -> None:
         self.pool, self.segment, self.start, self.size = pool, segment, start, size
         self.words = segment[start : start + size].view(np.uint16)
-        self.free = pool.free.setdefault(size, [])  # where it goes when it is free
+        self.free = arena.setdefault(size, [])  # where it goes when it is free
         self.generation = 0  # how often it was freed
-        self.marks: Any = None  # streams.py: who used it, and when
+        self.marks = pool.marks  # streams.py: who used it, and when
 
 
 class Loan:
@@ -61,27 +64,33 @@ class Loan:
 
 class Pool:
     """Blocks of memory, those in use and those to be used again. Threads may share it: what it does with its
-    lists is atomic.
+    lists is atomic. With `marks` its blocks are one as to who uses them.
     """
 
-    def __init__(self) -> None:
-        self.free: dict[int, list[Block]] = {}  # by size
+    def __init__(self, marks: Any = None) -> None:
+        self.arenas: dict[int, Arena] = {}  # by the number of the stream on which a block is asked for
+        self.marks = marks
         self._segments: list[Host] = []
 
-    def lend(self, n_bytes: int) -> Loan:
+    def lend(self, n_bytes: int, stream: int = 0) -> Loan:
         """A block for so many bytes, with any values in it."""
         size = -(-n_bytes // UNIT) * UNIT
-        waiting = self.free.get(size)
+        arena = self.arenas.get(stream)
+        if arena is None:
+            arena = self.arenas.setdefault(stream, {})
+        waiting = arena.get(size)
         if waiting:
             try:
                 return Loan(waiting.pop())
             except IndexError:  # another thread was faster
                 pass
-        return Loan(self._split(size) or self._new(size))
+        return Loan(self._split(arena, size) or self._new(arena, size))
 
     def used_bytes(self) -> int:
         """Bytes of the blocks that are in use."""
-        return self.total_bytes() - sum(size * len(blocks) for size, blocks in [*self.free.items()])
+        arenas = [*self.arenas.values()]
+        free = sum(size * len(blocks) for arena in arenas for size, blocks in [*arena.items()])
+        return self.total_bytes() - free
 
     def total_bytes(self) -> int:
         """Bytes of all blocks."""
@@ -92,19 +101,19 @@ class Pool:
         for segment in self._segments:
             segment.view(np.uint16).fill(POISON)
 
-    def _new(self, size: int) -> Block:
+    def _new(self, arena: Arena, size: int) -> Block:
         segment = np.full(size // 2, POISON, np.uint16).view(np.uint8)
         self._segments.append(segment)
-        return Block(self, segment, 0, size)
+        return Block(self, arena, segment, 0, size)
 
-    def _split(self, size: int) -> Block | None:
-        for larger in sorted([n for n, blocks in [*self.free.items()] if n > size and blocks]):
+    def _split(self, arena: Arena, size: int) -> Block | None:
+        for larger in sorted([n for n, blocks in [*arena.items()] if n > size and blocks]):
             try:
-                block = self.free[larger].pop()
+                block = arena[larger].pop()
             except IndexError:
                 continue
             first, rest = (
-                Block(self, block.segment, start, n)
+                Block(self, arena, block.segment, start, n)
                 for start, n in ((block.start, size), (block.start + size, larger - size))
             )
             first.marks = rest.marks = block.marks

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import streams
 from .pool import Block, Host, Loan, Pool
 
 
@@ -22,24 +23,30 @@ class Freed(RuntimeError):
 class Recording:
     """Operations in order, each as a function, its arguments, and the arrays to which its results go.
 
-    `pool` is the memory of what is made while recording; `own` are pools that belong to the recording, too.
+    `pool` is the memory of what is made while recording, `feeds` that of what the host writes before a replay.
     """
 
-    def __init__(self, pool: Pool, own: Iterable[Pool] = ()) -> None:
-        self.pool, self._own = pool, {pool, *own}
+    def __init__(self) -> None:
+        self.pool, self.feeds = Pool(streams.Marks()), Pool(streams.Marks())
+        self._own = {self.pool, self.feeds}
+        self._last: dict[int, int] = {}  # the event of the last replay
         self._done: list[tuple[Callable[..., Any], Sequence[Any], dict[str, Any], list[Host]]] = []
         self._before: dict[Block, tuple[Loan, Host]] = {}  # others' blocks that were changed: what they held
         self.reads: dict[Block, int] = {}  # others' blocks, and how often they had been freed
         self.writes: dict[Block, int] = {}
 
+    def owns(self, loan: Loan | None) -> bool:
+        """Whether memory is the recording's own, and not some that there was before."""
+        return loan is None or loan.block.pool in self._own
+
     def uses(self, loans: Iterable[Loan], changed: Iterable[Loan]) -> None:
         """Says that memory is about to be read, and some of it changed."""
         for loan in loans:
-            if loan.block.pool not in self._own:
+            if not self.owns(loan):
                 self.reads[loan.block] = loan.block.generation
         for loan in changed:
             block = loan.block
-            if block.pool not in self._own:
+            if not self.owns(loan):
                 self.writes[block] = block.generation
                 if block not in self._before:
                     self._before[block] = loan, block.words.copy()
@@ -65,8 +72,14 @@ class Recording:
                     raise Freed("strict: a graph uses memory that was freed after the capture")
 
     def replay(self) -> None:
-        """Does everything again."""
+        """Does everything again, after the last time: CUDA sees to that itself."""
         self.check()
+        if streams.n_streams:
+            stream = streams.current()
+            stream.wait_event(self._last)
+            read, written = streams.marks_of(self.reads), streams.marks_of(self.writes)
+            stream.uses([*read, self.feeds.marks], [*written, self.pool.marks])
+            self._last = stream.record()
         with np.errstate(all="ignore"):
             for function, args, keywords, hosts in self._done:
                 found = function(*args, **keywords)

@@ -27,9 +27,11 @@ from .. import backend
 from ..backend import segments
 from ..backend.base import ArrayModule
 from ..backend.capture import CannotCapture, Capture, capturing
+from . import streams
 from .cpu_kernels import CpuKernel
-from .pool import Host, Loan, Pool
+from .pool import Block, Host, Loan, Pool
 from .recording import Recording
+from .streams import Stream
 
 # Keywords that NumPy takes and CuPy does not.
 REFUSED_KEYWORDS = {"where", "order", "initial", "mode", "correction", "min", "max", "subok", "like"}
@@ -96,11 +98,14 @@ POOL = Pool()  # of everything outside of captures
 _here = _Here()
 
 
-def _wait(what: str) -> None:
+def _wait(what: str, array: StrictArray | None = None) -> None:
     if _here.recording is not None:
         raise CannotCapture(f"{what} makes the host wait for the GPU")
     if not _waiting_allowed:
         raise RuntimeError(f"strict: {what} makes the host wait for the GPU")
+    if streams.n_streams:
+        streams.current().uses(streams.marks_of(_blocks([] if array is None else [array])), [])
+        streams.current().synchronize()
 
 
 def _refuse_in_a_graph(name: str) -> None:
@@ -152,15 +157,15 @@ class StrictArray:
         return self.item().__index__()
 
     def __bool__(self) -> bool:
-        _wait("a truth value")
+        _wait("a truth value", self)
         return bool(self._host)
 
     def item(self) -> Any:
-        _wait("item()")
+        _wait("item()", self)
         return self._host.item()
 
     def tolist(self) -> Any:
-        _wait("tolist()")
+        _wait("tolist()", self)
         return self._host.tolist()
 
     def __getitem__(self, index: Any) -> StrictArray:
@@ -253,6 +258,8 @@ def _perform(
     recording = _here.recording
     if recording is not None:
         recording.uses(_loans(inputs), _loans(changed or ()))
+    elif streams.n_streams:
+        streams.current().uses(*(streams.marks_of(_blocks(part)) for part in (inputs, changed or ())))
     result = function(*hosts, **keywords)
     if changed is not None:
         if recording is not None:
@@ -265,11 +272,19 @@ def _perform(
     return result
 
 
+def _blocks(arrays: Iterable[StrictArray]) -> list[Block]:
+    return [loan.block for loan in _loans(arrays)]
+
+
 def _loans(arrays: Iterable[StrictArray]) -> Iterator[Loan]:
     for x in arrays:
-        loan = x._loan if x.base is None else x.base._loan
+        loan = _loan_of(x)
         if loan is not None:
             yield loan
+
+
+def _loan_of(x: StrictArray) -> Loan | None:
+    return x._loan if x.base is None else x.base._loan
 
 
 def _wrapped(result: Any, inputs: Sequence[StrictArray], made: list[Host]) -> Any:
@@ -304,7 +319,10 @@ def _placed(host: Host) -> StrictArray:
     flags = host.flags
     if not (flags.c_contiguous or (flags.f_contiguous and flags.owndata)):
         host = host.copy(order="K")
-    loan = _here.pool.lend(host.nbytes)
+    stream = streams.current() if streams.n_streams else None
+    loan = _here.pool.lend(host.nbytes, 0 if stream is None else stream.number)
+    if stream is not None and _here.recording is None:
+        stream.uses([], streams.marks_of([loan.block]))
     own = loan.array(host.shape, host.dtype, None if host.flags.c_contiguous else host.strides)
     own[...] = host
     return StrictArray(own, loan)
@@ -395,7 +413,7 @@ class StrictModule(ArrayModule):
     library = StrictLibrary()
 
     def to_numpy(self, array: Any) -> np.ndarray[Any, Any]:
-        _wait("a copy to the host")
+        _wait("a copy to the host", array)
         return array._host.copy()
 
     def from_numpy(self, array: np.ndarray[Any, Any]) -> Any:
@@ -426,30 +444,54 @@ class StrictModule(ArrayModule):
             capturing.reset(token)
             _here.pool, _here.recording = before
 
-    def keeps(self, kept: Any) -> None:
-        if self.capturing is not None:
-            self.capturing.keep(kept)
-
     def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        pool, feeds = Pool(), Pool()
-        recording, capture = Recording(pool, [feeds]), Capture(functools.partial(_static, feeds), _write)
+        recording = Recording()
+
+        def owns(x: Any) -> bool:
+            return type(x) is not StrictArray or recording.owns(_loan_of(x))
+
+        capture = Capture(functools.partial(_static, recording.feeds), _write, owns)
         token, before = capturing.set(capture), _here.pool
-        _here.pool, _here.recording = pool, recording
+        _here.pool, _here.recording = recording.pool, recording
         try:
             result = run()
         except Exception as error:
-            capture.fail()
-            raise CannotCapture(str(error).split("\n")[0]) from error
+            raise capture.failed(error, recording.pool.used_bytes) from error
         finally:
             capturing.reset(token)
             _here.pool, _here.recording = before, None
-            recording.undo()
+            recording.undo()  # and with it, what was made holds NaN
 
-        def replay(_kept_alive: Any = (pool, feeds, result)) -> None:
-            capture.refill()
-            recording.replay()
+        turn = _Turn()
+
+        def replay(fill: Callable[[], None] = _nothing, read: Callable[[], Any] = _nothing) -> Any:
+            with turn:
+                fill()
+                capture.refill()
+                recording.replay()
+                return read()
 
         return result, replay
+
+
+def _nothing() -> None:
+    """What there is to do before or after a replay that is called for its own sake."""
+
+
+class _Turn:
+    """What uses the memory of a graph goes on in turn, from whichever threads and streams."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._event = streams.current().record()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        streams.current().wait_event(self._event)
+
+    def __exit__(self, *_: object) -> None:
+        self._event = streams.current().record()
+        self._lock.release()
 
 
 def _static(feeds: Pool, value: np.ndarray[Any, Any]) -> StrictArray:
@@ -458,6 +500,8 @@ def _static(feeds: Pool, value: np.ndarray[Any, Any]) -> StrictArray:
 
 
 def _write(memory: StrictArray, value: np.ndarray[Any, Any]) -> None:
+    if streams.n_streams:
+        streams.current().uses([], streams.marks_of(_blocks([memory])))
     memory._host[...] = value
 
 
@@ -484,6 +528,13 @@ class KernelModule(StrictModule):
             segments.scatter_add(self, target, index, values)
         else:
             super().scatter_add(target, index, values)
+
+
+def new_streams(n: int) -> list[Stream]:
+    """Streams as `with` blocks (streams.py); what was begun before is done."""
+    made = [Stream() for _ in range(n)]
+    streams.current().synchronize()
+    return made
 
 
 module = StrictModule()
