@@ -467,11 +467,12 @@ class Tensor(Value):
                     "tensor with where, stack or concat; or detach() the value"
                 )
             value = value.array
-            if array_module(value) is not array_module(self.array):
-                raise engine.errors.mixed_devices(
-                    name, 1, array_module(self.array).name, array_module(value).name
-                )
-            return value
+            source, target = array_module(value), array_module(self.array)
+            if source is target:
+                return value
+            if source.device_type == "cpu" and not value.ndim:  # as good as a number
+                return target.number(value)
+            raise engine.errors.mixed_devices(name, 1, target.name, source.name)
         return value if isinstance(value, (float, int, bool)) else Tensor(value, device=self.device).array
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -511,11 +512,16 @@ class Tensor(Value):
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Adds alpha * other in place."""
-        return self._apply("add_", "add", other if alpha == 1 else self._constant("add_", other) * alpha)
+        return self._apply("add_", "add", self._times("add_", other, alpha))
 
     def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Subtracts alpha * other in place."""
-        return self._apply("sub_", "subtract", other if alpha == 1 else self._constant("sub_", other) * alpha)
+        return self._apply("sub_", "subtract", self._times("sub_", other, alpha))
+
+    def _times(self, name: str, other: Any, alpha: Any) -> Any:
+        if type(alpha) is int and alpha == 1:
+            return other
+        return self._constant(name, other) * self._constant(name, alpha)
 
     def mul_(self, other: Any) -> Tensor:
         """Multiplies in place."""
@@ -528,7 +534,7 @@ class Tensor(Value):
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """Holds the elements between min and max, in place."""
         array = self._changeable("clamp_")
-        array[...] = ops.clip(array, min, max)
+        array[...] = ops.plain(ops.clip(array, min, max))
         return self._changed()
 
     def fill_(self, value: Any) -> Tensor:
@@ -548,7 +554,7 @@ class Tensor(Value):
     def masked_fill_(self, mask: Any, value: Any) -> Tensor:
         """Sets the elements where the mask, which may broadcast, holds to a number."""
         array = self._changeable("masked_fill_")
-        array[...] = ops.masked_fill(array, mask.array if isinstance(mask, Tensor) else mask, value)
+        array[...] = ops.plain(ops.masked_fill(array, ops.plain(mask), value))
         return self._changed()
 
     def scatter_(self, dim: Any, index: Tensor, src: Any) -> Tensor:
@@ -653,7 +659,11 @@ class Tensor(Value):
         """One value in another shape; without `dtype` or `device` in this tensor's type and on its device."""
         kind = self.dtype if dtype is None else dtypes.as_dtype(dtype)
         xp = array_module(self.array) if device is None else backend.find(device)
-        result: Tensor = Tensor._of(xp.full(tuple(size), fill_value, kind))
+        result: Tensor
+        if isinstance(fill_value, Value):
+            result = Tensor._of(xp.empty(tuple(size), kind)).fill_(Tensor._of(fill_value.array))
+        else:
+            result = Tensor._of(xp.full(tuple(size), fill_value, kind))
         return result
 
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:

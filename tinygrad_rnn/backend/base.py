@@ -116,6 +116,13 @@ class ArrayModule:
         """
         return self.from_numpy(make())
 
+    def number(self, array: np.ndarray[Any, Any]) -> Array:
+        """An array without axes on the host as one of the library. Where a step is being captured, it is read
+        anew at each replay.
+        """
+        current = capturing.get()
+        return self.from_numpy(array) if current is None else current.feed_number(array)
+
     def numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> Sequence[Any]:
         """The numbers of a step: themselves. In a step that is captured, arrays without axes for the floats
         among them, which at each replay have the values that `again` gives then.

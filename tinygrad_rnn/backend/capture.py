@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -69,6 +70,7 @@ class Capture:
         self._undo: list[Callable[[], None]] = []
         self._checks: list[Callable[[], None]] = []
         self._kept: dict[int, Any] = {}  # by id
+        self._numbers: list[ref[Any]] = []
         self._gradients: dict[Any, Any] = {}  # by leaf: what its gradient was when it was first touched
 
     def feed(self, make: Callable[[], Any], constant: bool = False) -> Any:
@@ -79,6 +81,28 @@ class Capture:
         if self._first is not None:
             self._first.append(value)
         return memory
+
+    def feed_number(self, array: np.ndarray[Any, Any]) -> Any:
+        """The memory for an array without axes on the host, which whoever has it may change in place. The graph
+        has no part in it: where it is gone, another has taken its place.
+        """
+        reference = ref(array)
+
+        def now() -> np.ndarray[Any, Any]:
+            found = reference()
+            if found is None:
+                raise Stale
+            return found.copy()
+
+        self._numbers.append(reference)
+        return self.feed(now)
+
+    def end(self) -> None:
+        """Called when the step has been gone through. Raises CannotCapture where it made tensors on the host
+        that a graph would not make anew.
+        """
+        if any(reference() is None for reference in self._numbers):
+            raise CannotCapture("a tensor on the host is made in the step; make it before, or on the GPU")
 
     def feed_numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> list[Any]:
         """These, with an array without axes for each float: at replays, what `again` gives at its place."""

@@ -133,6 +133,7 @@ class _Graph:
                 current.on_failure(draws.undo)
                 with mode.reading(current.keep):
                     result = step(*own_args, **own_kwargs)
+            current.end()
             self._gradients = current.gradients()
             self._made = [pair for pair in self._gradients if current.made(*pair)]
             return result

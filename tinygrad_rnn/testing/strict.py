@@ -27,6 +27,7 @@ from .. import backend
 from ..backend import segments
 from ..backend.base import ArrayModule
 from ..backend.capture import CannotCapture, Capture, capturing
+from ..engine import Value
 from . import streams
 from .cpu_kernels import CpuKernel
 from .pool import Block, Host, Loan, Pool
@@ -243,6 +244,8 @@ def _refuse_host(where: str, *values: Any) -> None:
     for value in values:
         if isinstance(value, np.ndarray):
             raise TypeError(f"strict: {where} is given a NumPy array")
+        if isinstance(value, Value):  # NumPy would ask it for its values, and CuPy does not know it
+            raise TypeError(f"strict: {where} is given a tensor")
 
 
 def _perform(
