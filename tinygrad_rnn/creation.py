@@ -72,14 +72,16 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """One value in every place; without `dtype`, that of the value."""
+    """One value, a number or a tensor of one element, in every place; without `dtype`, that of the value."""
     warn_of_constant("full", fill_value)
-    fill_value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    tensor = isinstance(fill_value, Tensor)
     if dtype is None:
-        dtype = (
-            bool if isinstance(fill_value, bool) else dtypes.int64 if isinstance(fill_value, int) else None
-        )
+        whole = dtypes.int64 if isinstance(fill_value, int) else None
+        dtype = fill_value.dtype if tensor else bool if isinstance(fill_value, bool) else whole
     xp, kind = _place(dtype, device)
+    if tensor:
+        made = Tensor._of(xp.empty(ints((size,)), kind)).fill_(fill_value.detach())
+        return _made(made.array, requires_grad)
     return _made(xp.full(ints((size,)), fill_value, kind), requires_grad)
 
 

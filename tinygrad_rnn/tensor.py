@@ -469,11 +469,12 @@ class Tensor(Value):
                     "tensor with where, stack or concat; or detach() the value"
                 )
             value = value.array
-            if array_module(value) is not array_module(self.array):
-                raise engine.errors.mixed_devices(
-                    name, 1, array_module(self.array).name, array_module(value).name
-                )
-            return value
+            source, target = array_module(value), array_module(self.array)
+            if source is target:
+                return value
+            if source.device_type == "cpu" and not value.ndim:  # as good as a number
+                return target.number(value)
+            raise engine.errors.mixed_devices(name, 1, target.name, source.name)
         return value if isinstance(value, (float, int, bool)) else Tensor(value, device=self.device).array
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -660,10 +661,13 @@ class Tensor(Value):
     ) -> Tensor:
         """One value in another shape; without `dtype` or `device` in this tensor's type and on its device."""
         ops.warn_of_constant("new_full", fill_value)
-        fill_value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
         kind = self.dtype if dtype is None else dtypes.as_dtype(dtype)
         xp = array_module(self.array) if device is None else backend.find(device)
-        result: Tensor = Tensor._of(xp.full(tuple(size), fill_value, kind))
+        result: Tensor
+        if isinstance(fill_value, Value):
+            result = Tensor._of(xp.empty(tuple(size), kind)).fill_(Tensor._of(fill_value.array))
+        else:
+            result = Tensor._of(xp.full(tuple(size), fill_value, kind))
         return result
 
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:

@@ -71,7 +71,7 @@ def signature(function):
         text = re.search(r"\((.*?)\)( ->|$)", line)
         if text is None:
             return None
-        types = r"\b(Py_ssize_t|size_t|intptr_t|int|bint|bool|str|tuple) (?=\w)"
+        types = r"\b(Py_ssize_t|size_t|ptrdiff_t|intptr_t|int|bint|bool|str|tuple|BaseMemory) (?=\w)"
         return inspect.signature(eval(f"lambda {re.sub(types, '', text.group(1))}: 0"))
 
 

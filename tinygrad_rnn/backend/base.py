@@ -119,11 +119,39 @@ class ArrayModule:
         """
         return self.from_numpy(make())
 
+    def number(self, array: np.ndarray[Any, Any]) -> Array:
+        """An array without axes on the host as one of the library. Where a step is being captured, it is read
+        anew at each replay.
+        """
+        current = capturing.get()
+        return self.from_numpy(array) if current is None else current.feed_number(array)
+
     def numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> Sequence[Any]:
         """The numbers of a step: themselves. In a step that is captured, arrays without axes for the floats
         among them, which at each replay have the values that `again` gives then.
         """
         return now
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """In this block work is done here and now, in memory of the usual kind, also where a step is being
+        captured: for what is made once and outlives the step, such as the state of an optimiser. Made in the
+        graph, it would be made anew at each replay, and hold nothing before the first.
+        """
+        return nullcontext()
+
+    def kept(
+        self, make: Callable[[], Sequence[Array]], before: Sequence[Array] | None = None
+    ) -> Sequence[Array]:
+        """Arrays that are kept from step to step and may be let go: `before`, or where there are none those
+        that `make` gives. A graph that is being captured holds them, as it will go on using their memory.
+        """
+        if before is None:
+            with self.at_once():
+                before = make()
+        current = capturing.get()
+        if current is not None:
+            current.keep(before)
+        return before
 
     def scalar(self, array: Array) -> Any:
         """An array without axes as a factor for arrays: a Python number where reading it costs nothing."""

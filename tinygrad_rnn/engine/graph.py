@@ -223,7 +223,10 @@ def primitive(
                         dtype = kind if dtype is None else False  # False: several
                     if module is not xp:
                         if xp is not None:
-                            raise errors.mixed_devices(spec.name, len(arrays), xp.name, module.name)
+                            moved = _beside(spec, args)
+                            if moved is None:
+                                raise errors.mixed_devices(spec.name, len(arrays), xp.name, module.name)
+                            return general(*moved, **settings)
                         xp = module
                 elif type(a) not in NUMBERS:
                     if hasattr(a, "record"):  # a symbol: pointwise.py is reading a function
@@ -274,6 +277,8 @@ def primitive(
                 for part in y if several else (y,):
                     if part.dtype.kind == "f" and not bool(xp.isfinite(part).all()):
                         raise errors.not_finite(spec.name, arrays, xp)
+            if now.reads is not None:
+                now.reads([*arrays, *settings.values()])
             if not wrapped:
                 return y
             node = None
@@ -322,6 +327,26 @@ def _wrap(array: Any, vertex: Vertex | None) -> Any:
     out.array = array
     out.vertex = vertex
     return out
+
+
+def _beside(spec: Primitive, args: Sequence[Any]) -> list[Any] | None:
+    """Arguments on two devices, with those of the host moved to the other where they have no axes: PyTorch's
+    rule, by which such a tensor is as good as a number. None where that does not help. What joins tensors
+    takes them from one device alone.
+    """
+    arrays = [a.array if isinstance(a, Value) else a for a in args]
+    modules = [MODULES.get(type(a)) for a in arrays]
+    targets = {m for m in modules if m is not None and m.device_type != "cpu"}
+    from_host = [m is not None and m.device_type == "cpu" for m in modules]
+    with_axes = any(host and a.ndim for host, a in zip(from_host, arrays, strict=True))
+    if spec.variadic or len(targets) != 1 or with_axes:
+        return None
+    (target,) = targets
+    transfer = REGISTRY["transfer"].call
+    return [
+        transfer(a, source=m, target=target) if host else a
+        for a, m, host in zip(args, modules, from_host, strict=True)
+    ]
 
 
 def _number_or_array(name: str, position: int, a: Any, args: tuple[Any, ...]) -> Any:
@@ -585,7 +610,7 @@ def _own(g: Any, owned: bool, create_graph: bool) -> Any:
     """A gradient as it is given away: an array, or under create_graph a tensor, of its own memory."""
     if create_graph:
         return _wrap(g.array.copy(), g.vertex)
-    array = array_module(g).asarray(g)  # g may be the scalar that NumPy makes of arrays without axes
+    array = g if type(g) in MODULES else host_array(g)  # the scalar that NumPy makes of arrays without axes
     return array if owned and array is g else array.copy()
 
 
@@ -616,6 +641,9 @@ def mark_changed(array: Any) -> None:
     owner = array_module(array).owner(array)
     key = id(owner)
     _latest_change = next(clock)
+    current = capturing.get()
+    if current is not None:
+        current.keep((owner,))
     _changes[key] = (_latest_change, ref(owner, lambda _: _changes.pop(key, None)))
 
 

@@ -17,6 +17,7 @@ class Mode(NamedTuple):
     fused: bool = True  # pointwise functions run as one node, and so do loops
     record: Callable[..., None] | None = None  # is told of every op that is given tensors
     frees: bool = False  # a backward is under way that frees each node after its rules have run
+    reads: Callable[..., None] | None = None  # is told of the arrays that every op is given
 
 
 USUAL = Mode()
@@ -38,6 +39,19 @@ def start_recording(record: Callable[..., None]) -> Token[Mode]:
 def stop_recording(token: Token[Mode]) -> None:
     """Back to what was before."""
     _mode.reset(token)
+
+
+class reading:
+    """In this block `reads(arrays)` is called with what every op is given: its arrays, and numbers."""
+
+    def __init__(self, reads: Callable[..., None]) -> None:
+        self._reads = reads
+
+    def __enter__(self) -> None:
+        self._token = _mode.set(_changed(reads=self._reads))
+
+    def __exit__(self, *_: object) -> None:
+        _mode.reset(self._token)
 
 
 class going_back:

@@ -43,6 +43,8 @@ def _back(g: Array, source: ArrayModule, target: ArrayModule) -> Array:
 @primitive(vjp=(_back,))
 def transfer(xp: Any, x: Array, *, source: ArrayModule, target: ArrayModule) -> Array:
     """x moved from one array library to another; the gradient goes the way back."""
+    if source.device_type == "cpu" and not x.ndim:  # a number, that a graph reads anew at each replay
+        return target.number(x)
     return target.from_numpy(source.to_numpy(x))
 
 

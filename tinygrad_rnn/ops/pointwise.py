@@ -226,6 +226,8 @@ class Fused:
         plan = self.plan(mask, rows, xp)
         if not plan.fits:
             return self.function(*args)
+        if now.reads is not None:
+            now.reads(arrays)
         try:
             values = tuple(plan.run(xp, arrays))
         except MemoryError as reason:

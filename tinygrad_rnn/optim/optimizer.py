@@ -235,7 +235,8 @@ class Optimizer:
             if self._keeps_master(array):
                 arrays.append(self._buffer(xp, p, state, kind, None, "master"))
             if xp.capturing is not None:
-                xp.capturing.check(functools.partial(self._check_arrays, i, p, arrays))
+                xp.capturing.keep([*arrays, *(self.scaling or ())])
+                xp.capturing.check(functools.partial(self._check_arrays, i, p, arrays[:1] + arrays[2:]))
             if xp.language == "cuda":
                 together.setdefault((xp, numbers, *[a.dtype for a in arrays]), []).append((p, arrays))
             elif self.scaling is not None or xp.capturing is not None:
@@ -280,7 +281,7 @@ class Optimizer:
         """Raises Stale where a captured step works on arrays that are no longer the parameter's."""
         names = [*self._buffers(self.param_groups[i]), "master"]
         kept = [self.state[p][name].array for name in names if name in self.state[p]]
-        if p.array is not arrays[0] or [*map(id, kept)] != [*map(id, arrays[2:])]:
+        if [id(p.array), *map(id, kept)] != [*map(id, arrays)]:
             raise Stale
 
     def _keeps_master(self, array: Array) -> bool:
@@ -349,10 +350,13 @@ class Optimizer:
         cast when the parameter has been.
         """
         if name not in state:
-            state[name] = Tensor._of(p.array.astype(kind) if start is None else xp.full(p.shape, start, kind))
+            with xp.at_once():
+                new = p.array.astype(kind) if start is None else xp.full(p.shape, start, kind)
+            state[name] = Tensor._of(new)
         array = state[name].array
         if array_module(array) is not xp or array.dtype != kind:
-            state[name] = Tensor(array, kind, p.device)
+            with xp.at_once():
+                state[name] = Tensor(array, kind, p.device)
             array = state[name].array
         if array.shape != p.shape:
             raise ValueError(
@@ -362,11 +366,15 @@ class Optimizer:
 
     def _scratch_like(self, xp: ArrayModule, kind: Any, part: Array, n: int) -> list[Array]:
         """`n` arrays of a piece's shape over memory that is kept from step to step."""
-        memory = self._scratch.setdefault((xp.name, kind), [])
-        if memory and memory[0].size < part.size:
-            memory.clear()
-        while len(memory) < n:
-            memory.append(xp.empty(memory[0].size if memory else part.size, kind))
+        memory = self._scratch.get((xp.name, kind), [])
+        size = max([part.size, *(m.size for m in memory[:1])])
+        if len(memory) < n or memory[0].size < size or xp.device_type != "cpu":
+
+            def make() -> list[Array]:
+                return [xp.empty(size, kind) for _ in range(max(n, len(memory)))]
+
+            fits = len(memory) >= n and memory[0].size == size
+            memory = self._scratch[xp.name, kind] = [*xp.kept(make, memory if fits else None)]
         return [m[: part.size].reshape(part.shape) for m in memory[:n]]
 
     # ------------------------------------------------------------ saving and loading
