@@ -203,7 +203,11 @@ def test_a_step_of_mixed_types_is_in_a_loop_what_it_is_alone(kind):
 
     def step(x, states):
         (h,) = states
-        new = tg.tanh(h * w + tg.exp(x) * 1e-3 + x / 7) + tg.sqrt(x) * tg.softmax(x, 1) + x.sum(1, keepdims=True)
+        new = (
+            tg.tanh(h * w + tg.exp(x) * 1e-3 + x / 7)
+            + tg.sqrt(x) * tg.softmax(x, 1)
+            + x.sum(1, keepdims=True)
+        )
         new = new.float()
         return new, [new]
 
