@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..backend import dtypes
 from ..backend.capture import turning
+from ..deprecation import warn_once
 from ..tensor import Tensor, place_and_type
 
 M = TypeVar("M", bound="Module")
-_PYTORCH_RECURRENT = re.compile(r"(^|\.)(weight|bias)_(ih|hh)(_l\d+(_reverse)?)?$")
+_OF_PYTORCH_ALONE = re.compile(r"(^|\.)((weight|bias)_(ih|hh|hr)_l\d+(_reverse)?|bias_ih)$")
+_LIES_OTHERWISE_THERE = re.compile(r"(^|\.)weight_(ih|hh|hr)$")
 
 
 class Parameter(Tensor):
@@ -56,6 +58,7 @@ class Module:
     """
 
     training = True
+    former_names: Mapping[str, str] = {}  # parts that were renamed: the name before, and the one now
     _buffers: Mapping[str, bool] = {}  # names of the buffers: whether they are part of the state dict
 
     def __init__(self) -> None:
@@ -68,10 +71,30 @@ class Module:
         """What calling the module computes; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
+    if not TYPE_CHECKING:  # or a type checker would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Asked for what is not there: a part by its former name is."""
+            return object.__getattribute__(self, self.present_name(name))
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, self.present_name(name))
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.former_names:
+            name = self.present_name(name)
         if isinstance(value, (Tensor, Module)) or name in self._buffers:
             self._check_replacement(name, value)
         object.__setattr__(self, name, value)
+
+    def present_name(self, name: str) -> str:
+        """What the part is called now that was called so before (`former_names`); any other name as it is."""
+        new = self.former_names.get(name)
+        if new is None or new not in vars(self) or name in vars(self):
+            return name
+        message = f"{type(self).__name__}: {name} is called {new} now; former names work for the time being"
+        warn_once("former names", message, stacklevel=3)
+        return new
 
     def _check_replacement(self, name: str, value: Any) -> None:
         """A parameter that is overwritten by a computed tensor would silently no longer be trained."""
@@ -204,20 +227,22 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
         """Copies values (tensors or arrays) into the parameters and buffers of these names.
 
-        Types and devices stay the module's. Raises ValueError, and changes nothing, where names are missing
-        or unknown (unless `strict=False`: then they are returned) or a shape differs.
+        Types and devices stay the module's. A part that was renamed is found by its former name, too. Raises
+        ValueError, and changes nothing, where names are missing or unknown (unless `strict=False`: then they
+        are returned) or a shape differs.
         """
         owner, mine = type(self).__name__, self._state()
         if not isinstance(state_dict, Mapping):
             raise TypeError(
                 f"{owner}.load_state_dict: expected names and tensors in a dict, got {_kind(state_dict)}"
             )
+        state_dict = self._with_present_names(state_dict)
         missing = [name for name in mine if name not in state_dict]
         unexpected = [name for name in state_dict if name not in mine]
-        foreign = [name for name in unexpected if _PYTORCH_RECURRENT.search(str(name))]
+        foreign = [name for name, value in state_dict.items() if _is_pytorchs(name, value, mine.get(name))]
         if foreign:
             raise ValueError(
-                f"{owner}.load_state_dict: {foreign[0]} is a name of PyTorch's recurrent layers; "
+                f"{owner}.load_state_dict: {foreign[0]} is of PyTorch's recurrent layers; "
                 "tinygrad_rnn.io.load_torch(module, state_dict) reads such a dict"
             )
         if strict and (missing or unexpected):
@@ -243,6 +268,17 @@ class Module:
         for name, value in found.items():
             mine[name].data.copy_(value)
         return LoadResult(missing, unexpected)
+
+    def _with_present_names(self, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The dict with parts under the names they have now. A name that is a part's as it stands, or whose
+        new name is there too, is left alone.
+        """
+        new_names = {}
+        for path, module in self._walk("", set()):
+            for before, now in module.former_names.items():
+                if now in vars(module) and before not in vars(module) and _join(path, now) not in state_dict:
+                    new_names[_join(path, before)] = _join(path, now)
+        return {new_names.get(name, name): value for name, value in state_dict.items()}
 
     def train(self: M, mode: bool = True) -> M:
         """Sets `training` here and below, which dropout asks for. Returns the module."""
@@ -450,6 +486,16 @@ def _join(path: str, name: str) -> str:
 
 def _kind(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _is_pytorchs(name: Any, value: Any, target: Tensor | None) -> bool:
+    """Whether an entry of a state dict is PyTorch's: by its name, or a weight that is ours transposed."""
+    if target is None:
+        return bool(_OF_PYTORCH_ALONE.search(str(name)))
+    if not _LIES_OTHERWISE_THERE.search(name):
+        return False
+    shape = tuple(getattr(value, "shape", ()))
+    return type(value).__module__.startswith("torch") or shape == target.shape[::-1] != target.shape
 
 
 def _few(names: Iterable[Any]) -> str:

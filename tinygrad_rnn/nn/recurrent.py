@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend import default_rng
+from ..deprecation import warn_once
 from ..engine.errors import out_of_memory
 from ..ops import concat, split, stack
 from ..tensor import Tensor
@@ -16,7 +15,7 @@ from .containers import ParameterList
 from .module import Module, ModuleList, Parameter
 from .scan import Packing, flattened, scan, unflattened
 from .utils.rnn import PackedSequence, read_lengths
-from .wrappers import Showing
+from .wrappers import StateAsOutput
 
 
 def _stacked(states: list[State]) -> State:
@@ -43,9 +42,7 @@ class Recurrent(Module):
     state: the cell's state with (layers * directions, B, hidden_size), after each row's last step; that of a
     row of length 0 is its initial one. The same shapes go in; zeros if not given, or, with
     `learn_initial_state`, parameters, which begin as what the cell begins with.
-    With `return_states=True` a third result has the states after every step: what the state has, with
-    (layers * directions, T, B, hidden_size), or (.., B, T, ..) with `batch_first`.
-    x may be a PackedSequence; then output is one too.
+    x may be a PackedSequence; then output is one too. `states` gives the states after every step.
     """
 
     def __init__(
@@ -88,22 +85,33 @@ class Recurrent(Module):
         self._rng = None if rng is None else default_rng(rng)
 
     def forward(
-        self,
-        x: Any,
-        state: State = None,
-        lengths: Any = None,
-        *,
-        hx: State = None,
-        return_states: bool = False,
+        self, x: Any, state: State = None, lengths: Any = None, *, hx: State = None, return_states: bool = False
     ) -> Any:
         state = hx if state is None else state  # PyTorch's name for it
+        output, state, *states = self._over_time(x, state, lengths, return_states)
+        if not return_states:
+            return output, state
+        warn_of_return_states(self)
+        return output, state, *states
+
+    def states(self, x: Any, state: State = None, lengths: Any = None) -> State:
+        """The states after every step, of every layer and direction: called as the layer is, it returns what
+        the state has, with (layers * directions, T, B, hidden_size), or (.., B, T, ..) with `batch_first`, or
+        (.., T, ..) for one sequence. Of an LSTM, `layer.states(x).c` are all its memories.
+
+        Zeros past each row's end. Of a PackedSequence they come as if it were padded.
+        """
+        return self._over_time(x, state, lengths, True)[2]
+
+    def _over_time(self, x: Any, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
+        """Output and state, and with `all_states` those of every step, for any of the forms that x may have."""
         if isinstance(x, PackedSequence):
-            return self._run_packed(x, state, lengths, return_states)
+            return self._run_packed(x, state, lengths, all_states)
         name = type(self).__name__
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: x must be a Tensor or a PackedSequence, got a {type(x).__name__}")
         if x.ndim == 2:
-            return self._run_unbatched(x, state, lengths, return_states)
+            return self._run_unbatched(x, state, lengths, all_states)
         if x.ndim != 3:
             wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
             raise ValueError(
@@ -115,13 +123,13 @@ class Recurrent(Module):
         if lengths is not None:
             lengths = read_lengths(name, lengths, x.shape[0], x.shape[1])
         packing = Packing(x.shape[0], x.shape[1], lengths)
-        output, state, *states = self._run(x, state, packing, return_states)
+        output, state, *states = self._run(x, state, packing, all_states)
         if self.batch_first:
             output = output.swapaxes(0, 1)
-            states = [map_state(lambda s: s.swapaxes(1, 2), all_) for all_ in states]
+            states = [map_state(lambda s: s.swapaxes(1, 2), each) for each in states]
         return output, state, *states
 
-    def _run(self, x: Tensor, state: State, packing: Packing, return_states: bool) -> tuple[Any, ...]:
+    def _run(self, x: Tensor, state: State, packing: Packing, all_states: bool) -> tuple[Any, ...]:
         """x (T, B, input_size) -> output (T, B, directions * hidden_size) and the state; and those of all
         steps.
         """
@@ -137,11 +145,11 @@ class Recurrent(Module):
                 try:
                     start = packing.sort(starts[k])
                     cell = self.cells[k].for_sequence(packing.batch_size, x)
-                    run = Showing(cell) if return_states else cell
+                    run = StateAsOutput(cell) if all_states else cell
                     output, final = scan(run, packed, start, packing.rows, reverse, self.checkpoint_every)
                 except MemoryError as reason:
                     raise out_of_memory(f"{type(self).__name__}, layer {layer}", [packed], reason) from reason
-                if return_states:
+                if all_states:
                     widths = [part.shape[-1] for part in flattened(start)]
                     shown = unflattened(start, split(output, widths, axis=-1))
                     states.append(map_state(packing.unpack, shown))
@@ -162,21 +170,17 @@ class Recurrent(Module):
         state = match_state(type(self).__name__, state, shapes)
         return [map_state(lambda s, k=k: s[k], state) for k in range(len(zeros))]
 
-    def _run_unbatched(self, x: Tensor, state: State, lengths: Any, return_states: bool) -> tuple[Any, ...]:
+    def _run_unbatched(self, x: Tensor, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
         if lengths is not None and getattr(lengths, "ndim", 1) == 0:
             lengths = [lengths]
         batch_axis = 0 if self.batch_first else 1
         self._check_features(x)
         state = None if state is None else map_state(lambda s: s.unsqueeze(1), state)
-        output, state, *states = self.forward(
-            x.unsqueeze(batch_axis), state, lengths, return_states=return_states
-        )
-        states = [map_state(lambda s: s.squeeze(1 + batch_axis), all_) for all_ in states]
+        output, state, *states = self._over_time(x.unsqueeze(batch_axis), state, lengths, all_states)
+        states = [map_state(lambda s: s.squeeze(1 + batch_axis), each) for each in states]
         return output.squeeze(batch_axis), map_state(lambda s: s.squeeze(1), state), *states
 
-    def _run_packed(
-        self, x: PackedSequence, state: State, lengths: Any, return_states: bool
-    ) -> tuple[Any, ...]:
+    def _run_packed(self, x: PackedSequence, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
         if lengths is not None:
             raise ValueError(
                 f"{type(self).__name__}: a PackedSequence has its lengths already; leave lengths out"
@@ -184,7 +188,7 @@ class Recurrent(Module):
         padded: Tensor = x.padded
         self._check_features(padded)
         packing = Packing(padded.shape[0], padded.shape[1], list(x.lengths))
-        output, *states = self._run(padded, state, packing, return_states)
+        output, *states = self._run(padded, state, packing, all_states)
         return x.with_padded(output), *states
 
     def _check_features(self, x: Tensor) -> None:
@@ -213,34 +217,65 @@ class Recurrent(Module):
         return ", ".join(f"{name}={value}" for name, value in settings.items() if value)
 
 
+def warn_of_return_states(layer: Module) -> None:
+    """`return_states=True` was how one asked for what `states` gives."""
+    name = type(layer).__name__
+    message = f"{name}: return_states=True still works; layer.states(x) gives the states of all steps"
+    warn_once("return_states", message, stacklevel=4)  # at the line that calls the layer
+
+
 # ---------------------------------------------------------------- the layers people know
 
 
-def _cells(
-    make: Callable[..., Cell],
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    rng: Any,
-    output_size: int = 0,
-) -> list[Cell]:
-    """The cells of a stack: every layer after the first reads the outputs of all directions of the one
-    below, which are of `output_size`, by default the hidden size.
+class Stack(Recurrent):
+    """Layers of cells of one kind, `cell_type`: the constructor of RNN, LSTM and GRU, whose signatures are
+    PyTorch's. A subclass that says `cell_type = nn.LayerNormLSTMCell` is that layer with other cells.
     """
-    if not isinstance(num_layers, int) or num_layers < 1:
-        raise ValueError(f"num_layers must be a positive integer, got {num_layers!r}")
-    n = 2 if bidirectional else 1
-    below = n * (output_size or hidden_size)
-    sizes = [input_size if layer == 0 else below for layer in range(num_layers) for _ in range(n)]
-    rng = None if rng is None else default_rng(rng)  # one generator for all, so that no two start alike
-    return [make(size, hidden_size, rng=rng) for size in sizes]
+
+    cell_type: ClassVar[type[Cell]]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        checkpoint_every: int | None,
+        learn_initial_state: bool,
+        rng: Any,
+        **settings: Any,
+    ) -> None:
+        """`settings` are the cells'. Every layer after the first reads the outputs of all directions of the
+        one below.
+        """
+        if not isinstance(num_layers, int) or num_layers < 1:
+            raise ValueError(f"num_layers must be a positive integer, got {num_layers!r}")
+        rng = None if rng is None else default_rng(rng)  # one for all cells, so that no two start alike
+        cells: list[Cell] = []
+        n_directions = 2 if bidirectional else 1
+        for k in range(num_layers * n_directions):
+            size = input_size if k < n_directions else n_directions * cells[0].output_size
+            cells.append(self.cell_type(size, hidden_size, rng=rng, **settings))
+        super().__init__(
+            *cells,
+            bidirectional=bidirectional,
+            batch_first=batch_first,
+            dropout=dropout,
+            checkpoint_every=checkpoint_every,
+            learn_initial_state=learn_initial_state,
+            rng=rng,
+        )
 
 
-class RNN(Recurrent):
+class RNN(Stack):
     """Elman's net: `RNNCell` over time, `num_layers` deep. `nonlinearity` is "tanh" or "relu". See
     `Recurrent`.
     """
+
+    cell_type: ClassVar[type[Cell]] = RNNCell
 
     def __init__(
         self,
@@ -260,24 +295,30 @@ class RNN(Recurrent):
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        place = {"device": device, "dtype": dtype}
-        make = partial(RNNCell, bias=bias, nonlinearity=nonlinearity, init=init, **place)
-        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
         super().__init__(
-            *cells,
-            bidirectional=bidirectional,
+            input_size,
+            hidden_size,
+            num_layers,
             batch_first=batch_first,
             dropout=dropout,
+            bidirectional=bidirectional,
             checkpoint_every=checkpoint_every,
             learn_initial_state=learn_initial_state,
+            bias=bias,
+            nonlinearity=nonlinearity,
+            device=device,
+            dtype=dtype,
+            init=init,
             rng=rng,
         )
 
 
-class LSTM(Recurrent):
+class LSTM(Stack):
     """Long short-term memory: `LSTMCell` over time, `num_layers` deep; the state is LSTMState(h, c), h of
     `proj_size` features where that is given. See `Recurrent`.
     """
+
+    cell_type: ClassVar[type[Cell]] = LSTMCell
 
     def __init__(
         self,
@@ -297,24 +338,30 @@ class LSTM(Recurrent):
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        place = {"device": device, "dtype": dtype}
-        make = partial(LSTMCell, bias=bias, proj_size=proj_size, init=init, **place)
-        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng, proj_size)
         super().__init__(
-            *cells,
-            bidirectional=bidirectional,
+            input_size,
+            hidden_size,
+            num_layers,
             batch_first=batch_first,
             dropout=dropout,
+            bidirectional=bidirectional,
             checkpoint_every=checkpoint_every,
             learn_initial_state=learn_initial_state,
+            bias=bias,
+            proj_size=proj_size,
+            device=device,
+            dtype=dtype,
+            init=init,
             rng=rng,
         )
 
 
-class GRU(Recurrent):
+class GRU(Stack):
     """Gated recurrent units: `GRUCell` over time, `num_layers` deep; `reset_after` is PyTorch's form. See
     `Recurrent`.
     """
+
+    cell_type: ClassVar[type[Cell]] = GRUCell
 
     def __init__(
         self,
@@ -334,15 +381,19 @@ class GRU(Recurrent):
         init: str = "default",
         rng: Any = None,
     ) -> None:
-        place = {"device": device, "dtype": dtype}
-        make = partial(GRUCell, bias=bias, reset_after=reset_after, init=init, **place)
-        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
         super().__init__(
-            *cells,
-            bidirectional=bidirectional,
+            input_size,
+            hidden_size,
+            num_layers,
             batch_first=batch_first,
             dropout=dropout,
+            bidirectional=bidirectional,
             checkpoint_every=checkpoint_every,
             learn_initial_state=learn_initial_state,
+            bias=bias,
+            reset_after=reset_after,
+            device=device,
+            dtype=dtype,
+            init=init,
             rng=rng,
         )
