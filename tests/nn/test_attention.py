@@ -251,11 +251,11 @@ def test_scheduled_sampling_draws_each_token_for_itself():
 
     decoder = decoder_of("rnn", rng=3)
     decoder.cell = Spy(6, 3)
-    decoder.cell.w_x.data[2:] = 0.0  # what is read is the embedding alone
+    decoder.cell.weight_ih.data[2:] = 0.0  # what is read is the embedding alone
     tokens = tg.zeros(40, 50, dtype="int64")
     decoder.out.bias.data[4] = 100.0  # it always writes a 4
     decoder(tokens, tg.randn(3, 50, 4), teacher_forcing=0.7)
-    right = (decoder.embedding.weight @ decoder.cell.w_x[:2] + decoder.cell.b).numpy()
+    right = (decoder.embedding.weight @ decoder.cell.weight_ih[:2] + decoder.cell.bias).numpy()
     which = np.array([np.abs(x[:, None] - right).sum(-1).argmin(-1) for x in read])
     assert set(which.reshape(-1).tolist()) == {0, 4}
     assert not which[0].any()

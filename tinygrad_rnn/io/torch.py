@@ -136,8 +136,8 @@ def _cell_to_torch(where: str, cell: Any) -> Arrays:
             f"{where or 'GRUCell: '}a GRU whose reset gate comes before the product has no counterpart "
             "in PyTorch; build it with reset_after=True"
         )
-    weight_ih, weight_hh = (_turned(cell, backend.to_numpy(w.array)).T.copy() for w in (cell.weight_ih, cell.weight_hh))
-    found = {"weight_ih": weight_ih, "weight_hh": weight_hh}
+    weights = {"weight_ih": cell.weight_ih, "weight_hh": cell.weight_hh}
+    found = {name: _turned(cell, backend.to_numpy(w.array)).T.copy() for name, w in weights.items()}
     if getattr(cell, "weight_hr", None) is not None:
         found["weight_hr"] = backend.to_numpy(cell.weight_hr.array).T.copy()
     if cell.bias is not None:

@@ -7,7 +7,7 @@ from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, DecoderState, Memory
 from .bidirectional import Bidirectional
-from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach
+from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell
 from .checkpoint import checkpoint
 from .containers import ModuleDict, ParameterList
 from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
@@ -30,9 +30,9 @@ from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import GRU, LSTM, RNN, Recurrent
 from .search import Found, beam_search, greedy_search
-from .state import reset_rows, tbptt
+from .state import detach, reset_rows, tbptt
 from .variants import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell, PeepholeLSTMCell
-from .wrappers import RecurrentDropout, WeightDrop, Zoneout
+from .wrappers import RecurrentDropout, WeightDrop, Wrapper, Zoneout
 
 if TYPE_CHECKING:
     from . import amp

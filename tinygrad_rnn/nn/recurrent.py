@@ -85,7 +85,13 @@ class Recurrent(Module):
         self._rng = None if rng is None else default_rng(rng)
 
     def forward(
-        self, x: Any, state: State = None, lengths: Any = None, *, hx: State = None, return_states: bool = False
+        self,
+        x: Any,
+        state: State = None,
+        lengths: Any = None,
+        *,
+        hx: State = None,
+        return_states: bool = False,
     ) -> Any:
         state = hx if state is None else state  # PyTorch's name for it
         output, state, *states = self._over_time(x, state, lengths, return_states)
@@ -104,7 +110,7 @@ class Recurrent(Module):
         return self._over_time(x, state, lengths, True)[2]
 
     def _over_time(self, x: Any, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
-        """Output and state, and with `all_states` those of every step, for any of the forms that x may have."""
+        """Output and state, and with `all_states` those of every step, whichever form x has."""
         if isinstance(x, PackedSequence):
             return self._run_packed(x, state, lengths, all_states)
         name = type(self).__name__
@@ -232,7 +238,7 @@ class Stack(Recurrent):
     PyTorch's. A subclass that says `cell_type = nn.LayerNormLSTMCell` is that layer with other cells.
     """
 
-    cell_type: ClassVar[type[Cell]]
+    cell_type: ClassVar[type[Any]]
 
     def __init__(
         self,
@@ -275,7 +281,7 @@ class RNN(Stack):
     `Recurrent`.
     """
 
-    cell_type: ClassVar[type[Cell]] = RNNCell
+    cell_type: ClassVar[type[Any]] = RNNCell
 
     def __init__(
         self,
@@ -318,7 +324,7 @@ class LSTM(Stack):
     `proj_size` features where that is given. See `Recurrent`.
     """
 
-    cell_type: ClassVar[type[Cell]] = LSTMCell
+    cell_type: ClassVar[type[Any]] = LSTMCell
 
     def __init__(
         self,
@@ -361,7 +367,7 @@ class GRU(Stack):
     `Recurrent`.
     """
 
-    cell_type: ClassVar[type[Cell]] = GRUCell
+    cell_type: ClassVar[type[Any]] = GRUCell
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""The models whose checkpoints the first edition wrote, and how each is trained: what write.py and the test share.
-
-Only what both editions have is used here: constructors, calls, losses and optimisers, no names of parameters.
+"""The models whose checkpoints the first edition wrote, and how each is trained: what write.py and the test
+share. Only what both editions have is used here: constructors, calls, losses and optimisers, no names of
+parameters.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Writes the checkpoints of this folder. They are the first edition's, version 0.1.0 of tinygrad_rnn (the last
-one whose cells called their parameters `w_x`, `w_h`, `b`), and are not to be written again: run with that version
-checked out,
+"""Writes the checkpoints of this folder. They are the first edition's, version 0.1.0 of tinygrad_rnn (the
+last whose cells called their parameters `w_x`, `w_h`, `b`), and are not to be written again. With that
+version checked out,
 
     python -m tests.io.first_edition.write
 
-trains every model of cases.py for N_BEFORE steps on NumPy, saves model, optimiser, scheduler and data as any script
-would, and goes on for N_AFTER steps; what it computed in these is stored beside, in `expected.json`: losses, the
-outputs after the last step, and the learning rate. A bare cell and one of the models are also written as safetensors.
+trains every model of cases.py for N_BEFORE steps on NumPy, saves model, optimiser, scheduler and data as any
+script would, and goes on for N_AFTER steps. What it computed in these is in `expected.json`: losses, the
+outputs after the last step, and learning rates. A cell alone and one of the models are safetensors, too.
 """
 
 from __future__ import annotations
