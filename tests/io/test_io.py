@@ -235,7 +235,7 @@ def test_pytorchs_own_dict_of_a_cell_is_not_taken_for_ours():
         with pytest.raises(ValueError, match=r"is of PyTorch's recurrent layers; .*load_torch\(module"):
             module.load_state_dict(state)
     np.testing.assert_array_equal(cell.weight_ih.numpy(), kept)
-    with pytest.raises(ValueError, match="unexpected cells.1.weight_ih, cells.1.weight_hh"):
+    with pytest.raises(ValueError, match=r"unexpected cells\.1\.weight_ih, cells\.1\.weight_hh"):
         nn.LSTM(3, 4).load_state_dict(nn.LSTM(3, 4, 2).state_dict())  # ours, of a deeper layer
 
 

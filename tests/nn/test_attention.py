@@ -283,7 +283,7 @@ def test_beam_search_with_the_decoder_is_exhaustive_when_wide():
     found = decoder.search(memory, start, bos=bos, eos=eos, max_length=4, beam_size=27, n_best=3)
     sequences = [(*body, eos) for n in range(4) for body in itertools.product([0, 1], repeat=n)]
     for row in range(2):
-        one = nn.Memory(*(m[row : row + 1] if m is not None else None for m in memory))
+        one = nn.AttentionMemory(*(m[row : row + 1] if m is not None else None for m in memory))
         scores = {}
         for s in sequences:
             logits, _ = decoder(
@@ -399,9 +399,11 @@ def test_it_learns_to_write_backwards():
             "tokens for 3 rows and 2 steps",
         ),
         (
-            lambda: decoder_of().search(nn.Memory(*[None] * 4), lengths=[1], bos=0, eos=1, max_length=3),
+            lambda: decoder_of().search(
+                nn.AttentionMemory(*[None] * 4), lengths=[1], bos=0, eos=1, max_length=3
+            ),
             ValueError,
-            "a Memory has its lengths already",
+            "an AttentionMemory has its lengths already",
         ),
         (
             lambda: decoder_of()(tg.ones(2, 2, dtype="int64"), tg.ones(3, 2, 4), teacher_forcing=1.5),

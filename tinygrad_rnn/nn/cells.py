@@ -76,19 +76,24 @@ def gru_reset_after(x: Any, u: Any, b: Any, h: Any) -> Any:
 class Cell(Module):
     """One time step of a recurrent net. Subclass it and define `step`; `Recurrent(cell)` runs it over time.
 
-        class Leaky(Cell):
+        class Leaky(nn.Cell):
             def __init__(self, input_size, hidden_size):
                 super().__init__(input_size, hidden_size)
-                self.weight_ih = Parameter(tg.randn(input_size, hidden_size) * 0.1)
+                self.add_weights()
 
-            def project(self, x):            # (..., input_size) -> anything (..., n): every time step in one
-            product
-                return x @ self.weight_ih
+            def weight_shapes(self, bias):
+                return {"weight_ih": (self.input_size, self.hidden_size), "bias": (self.hidden_size,)}
 
-            def step(self, px, h):           # one time step of that, (batch, n), and the state -> the next
-            state
-                return 0.9 * h + 0.1 * tanh(px)
+            def project(self, x):  # of all time steps at once: (..., input_size) -> (..., n)
+                return x @ self.weight_ih + self.bias
 
+            def step(self, px, h):  # of one: that, (batch, n), and the state -> the next state
+                return 0.9 * h + 0.1 * tg.tanh(px)
+
+        output, h = nn.Recurrent(Leaky(8, 16))(tg.randn(20, 4, 8))
+
+    Parameters may also be assigned in `__init__` under names of your own. Those that multiply the state are
+    `recurrent_weights`, if their names are not in the table of weights.py.
     The state is a tensor (batch, hidden_size) or a (named) tuple of such; `output` says what of it the next
     layer sees.
     """

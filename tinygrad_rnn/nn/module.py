@@ -48,13 +48,16 @@ class Module:
     """The base of everything with parameters. Subclass it, assign parameters and modules to `self`, define
     `forward`.
 
-    class Net(Module):
-        def __init__(self):
-            super().__init__()
-            self.hidden, self.out = Linear(4, 8), Linear(8, 1)
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.hidden, self.out = nn.Linear(4, 8), nn.Linear(8, 1)
 
-        def forward(self, x):
-            return self.out(relu(self.hidden(x)))
+            def forward(self, x):
+                return self.out(tg.relu(self.hidden(x)))
+
+    Parts that are renamed go on being found by the names before, in state dicts and as attributes, where a
+    class says so: `former_names = {"readout": "out"}`.
     """
 
     training = True

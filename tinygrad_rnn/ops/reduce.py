@@ -14,7 +14,7 @@ from ..engine import Value, primitive
 from .arguments import axes_of, axis_of, both_dialects, plain
 from .elementwise import abs as abs_
 from .elementwise import exp, maximum, minimum, sqrt, where
-from .index import ADDED_IN, Extremes, take_along_axis
+from .index import ADDED_IN, ValuesAndIndices, take_along_axis
 from .shape import broadcast_to, flip, reshape
 
 
@@ -145,7 +145,7 @@ def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
     if not keepdims:
         shape = (*x.shape[: axes[0]], *x.shape[axes[0] + 1 :])
         values, indices = reshape(values, shape), reshape(indices, shape)
-    return Extremes(values, indices)
+    return ValuesAndIndices(values, indices)
 
 
 @both_dialects

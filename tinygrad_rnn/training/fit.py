@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..engine.errors import describe
-from ..io.checkpoint import _encoded
+from ..io.checkpoint import encoded
 from ..nn import Module
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from . import files
@@ -99,7 +99,7 @@ def fit(
             raise ValueError(f"fit: {name!r} is an entry of the checkpoint already; call the extra otherwise")
     if isinstance(scheduler, ReduceLROnPlateau) and (monitor is None or scheduler_every != "epoch"):
         raise ValueError('fit: ReduceLROnPlateau needs validate, or monitor="loss", and goes by epochs')
-    _encoded(dict(extras or {}), "extras", {})  # a TypeError now, not after the first epoch
+    encoded(dict(extras or {}), "extras", {})  # a TypeError now, not after the first epoch
     settings = Settings(
         loss=loss, batches=batches, epochs=epochs, seconds=math.inf if minutes is None else 60.0 * minutes,
         validate=validate, metrics=dict(metrics or {}), monitor=monitor, mode=mode, patience=patience,
