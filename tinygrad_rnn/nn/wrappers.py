@@ -110,9 +110,10 @@ class WeightDrop(Wrapper):
         names = tuple(cell.present_name(n) for n in names)
         unknown = [n for n in names if n not in own]
         if unknown or not names:
+            missing = ", ".join(unknown or cell.recurrent_weights)
             raise ValueError(
-                f"WeightDrop: {type(cell).__name__} has no parameter {', '.join(unknown) or 'to drop from'}; "
-                f"it has {', '.join(own)}"
+                f"WeightDrop: {type(cell).__name__} has no parameter {missing}; it has {', '.join(own)}: give "
+                "those that multiply the state as names"
             )
         self.p, self.names = p, names
 
