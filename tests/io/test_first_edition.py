@@ -105,21 +105,31 @@ def test_old_names_are_those_of_cells_alone():
     with pytest.raises(ValueError, match="missing bias and unexpected b;"):
         layer.load_state_dict({"weight": layer.weight, "b": layer.bias})
 
-    class Own(nn.Cell):  # its own w_h is meant by that name
+    class Own(nn.Cell):  # a user's names are the user's, whatever the flags beside them are called
         def __init__(self):
             super().__init__(2, 2)
-            self.w_h, self.weight_ih = nn.Parameter(tg.ones(2, 2)), nn.Parameter(tg.ones(2, 2))
-
-        def step(self, px, h):
-            return tg.tanh(px @ self.weight_ih + h @ self.w_h)
+            self.bias = True
+            self.w_h, self.w_x, self.b = (nn.Parameter(tg.ones(*s)) for s in ((2, 2), (2, 2), (2,)))
+            self.weight_hh = nn.Parameter(tg.zeros(2, 2))
 
     cell = Own()
-    assert cell.load_state_dict({"w_h": tg.zeros(2, 2), "w_x": tg.full((2, 2), 3.0)}) == ([], [])
-    assert cell.w_h.tolist() == [[0, 0], [0, 0]]
-    assert cell.weight_ih.tolist() == [[3, 3], [3, 3]]
-    assert nn.WeightDrop(cell).names == ("w_h",)
+    assert cell.bias is True
+    assert cell.weight_hh is not cell.w_h
+    assert [n for n, _ in cell.named_parameters()] == ["w_h", "w_x", "b", "weight_hh"]
+    assert nn.WeightDrop(cell).names == ("w_h", "weight_hh")
+    cell.load_state_dict({**cell.state_dict(), "w_h": tg.full((2, 2), 3.0)})
+    assert cell.w_h.tolist() == [[3, 3], [3, 3]]
+    assert cell.weight_hh.tolist() == [[0, 0], [0, 0]]
+
+    class Gained(nn.LSTMCell):  # no name of its cell is called so
+        def __init__(self):
+            super().__init__(2, 2)
+            self.gain = nn.Parameter(tg.ones(2))
+
+    assert nn.Recurrent(Gained()).load_state_dict(nn.Recurrent(Gained()).state_dict()) == ([], [])
+    assert "gain" in dict(Gained().named_parameters())
     with pytest.raises(AttributeError, match="no attribute 'w_n'"):
-        cell.w_n  # noqa: B018
+        Gained().w_n  # noqa: B018
 
 
 def test_a_name_given_twice_is_not_guessed_at():

@@ -243,3 +243,16 @@ def test_a_tensor_of_pytorch_is_never_taken_for_a_weight_of_ours():
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match="weight_ih is of PyTorch's"):
         nn.RNNCell(4, 4, bias=False).load_state_dict(torch.nn.RNNCell(4, 4, bias=False).state_dict())
+
+
+def test_a_module_that_keeps_pytorchs_layout_reads_pytorchs_tensors():
+    torch = pytest.importorskip("torch")
+
+    class Ported(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight_ih = nn.Parameter(tg.zeros(8, 3))
+
+    net = Ported()
+    net.load_state_dict({"weight_ih": torch.ones(8, 3)})
+    assert (net.weight_ih.numpy() == 1).all()

@@ -104,7 +104,6 @@ class Cell(Module):
     projects_anew = False  # whether project gives memory that nobody else looks at: steps may write there
     init = "default"  # how reset_parameters fills the weights; "torch" is the other way
     dropout_mask: Any = None  # of recurrent dropout, for the sequences at hand
-    former_names = weights.FORMER_NAMES
     recurrent_weights = weights.RECURRENT  # names of parameters that multiply the state: see WeightDrop
     _fitting: Any = None  # batch size and shapes of the last state that was checked
 
@@ -221,7 +220,7 @@ class Cell(Module):
         h = self.hidden_size
         for name, p in self.named_parameters():
             name = name.rpartition(".")[2]
-            name = self.former_names.get(name, name)  # of a cell written for version 0.1
+            name = weights.FORMER_NAMES.get(name, name)  # of a cell written for version 0.1
             how = weights.STARTS.get(name, "zeros" if p.ndim == 1 else "orthogonal")
             if how == "ones":
                 start.ones_(p)
@@ -244,6 +243,8 @@ class Cell(Module):
 class GatedCell(Cell):
     """What RNNCell, LSTMCell and GRUCell have in common: their weights, with the gates side by side."""
 
+    former_names = weights.FORMER_NAMES
+    transposed_in_pytorch = frozenset({"weight_ih", "weight_hh", "weight_hr"})
     n_gates: ClassVar[int]
     weight_ih: Parameter
     weight_hh: Parameter

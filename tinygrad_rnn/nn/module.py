@@ -17,7 +17,6 @@ from ..tensor import Tensor, place_and_type
 
 M = TypeVar("M", bound="Module")
 _OF_PYTORCH_ALONE = re.compile(r"(^|\.)((weight|bias)_(ih|hh|hr)_l\d+(_reverse)?|bias_ih)$")
-_LIES_OTHERWISE_THERE = re.compile(r"(^|\.)weight_(ih|hh|hr)$")
 
 
 class Parameter(Tensor):
@@ -62,6 +61,9 @@ class Module:
 
     training = True
     former_names: Mapping[str, str] = {}  # parts that were renamed: the name before, and the one now
+    transposed_in_pytorch: frozenset[str] = (
+        frozenset()
+    )  # matrices whose names PyTorch has for their transpose
     _buffers: Mapping[str, bool] = {}  # names of the buffers: whether they are part of the state dict
 
     def __init__(self) -> None:
@@ -93,11 +95,15 @@ class Module:
     def present_name(self, name: str) -> str:
         """What the part is called now that was called so before (`former_names`); any other name as it is."""
         new = self.former_names.get(name)
-        if new is None or new not in vars(self) or name in vars(self):
+        if new is None or name in vars(self) or not self._has_part(new):
             return name
         message = f"{type(self).__name__}: {name} is called {new} now; former names work for the time being"
         warn_once("former names", message, stacklevel=3)
         return new
+
+    def _has_part(self, name: str) -> bool:
+        """Whether a tensor, a module, or None in place of one, is assigned under this name."""
+        return isinstance(vars(self).get(name, False), (Tensor, Module, type(None)))
 
     def _check_replacement(self, name: str, value: Any) -> None:
         """A parameter that is overwritten by a computed tensor would silently no longer be trained."""
@@ -242,7 +248,8 @@ class Module:
         state_dict = self._with_present_names(state_dict)
         missing = [name for name in mine if name not in state_dict]
         unexpected = [name for name in state_dict if name not in mine]
-        foreign = [name for name, value in state_dict.items() if _is_pytorchs(name, value, mine.get(name))]
+        foreign = [name for name in unexpected if _OF_PYTORCH_ALONE.search(str(name))]
+        foreign += self._in_pytorchs_layout(state_dict)
         if foreign:
             raise ValueError(
                 f"{owner}.load_state_dict: {foreign[0]} is of PyTorch's recurrent layers; "
@@ -279,9 +286,22 @@ class Module:
         new_names = {}
         for path, module in self._walk("", set()):
             for before, now in module.former_names.items():
-                if now in vars(module) and before not in vars(module) and _join(path, now) not in state_dict:
+                own = before in vars(module) or not module._has_part(now)
+                if not own and _join(path, now) not in state_dict:
                     new_names[_join(path, before)] = _join(path, now)
         return {new_names.get(name, name): value for name, value in state_dict.items()}
+
+    def _in_pytorchs_layout(self, state_dict: Mapping[str, Any]) -> list[str]:
+        """The names of matrices that are PyTorch's: its tensors, or of the transposed shape."""
+        found = []
+        for path, module in self._walk("", set()):
+            for name in module.transposed_in_pytorch:
+                mine, value = vars(module).get(name), state_dict.get(_join(path, name))
+                if mine is not None and value is not None:
+                    turned = tuple(getattr(value, "shape", ())) == mine.shape[::-1] != mine.shape
+                    if turned or type(value).__module__.partition(".")[0] == "torch":
+                        found.append(_join(path, name))
+        return sorted(found)
 
     def train(self: M, mode: bool = True) -> M:
         """Sets `training` here and below, which dropout asks for. Returns the module."""
@@ -489,16 +509,6 @@ def _join(path: str, name: str) -> str:
 
 def _kind(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _is_pytorchs(name: Any, value: Any, target: Tensor | None) -> bool:
-    """Whether an entry of a state dict is PyTorch's: by its name, or a weight that is ours transposed."""
-    if target is None:
-        return bool(_OF_PYTORCH_ALONE.search(str(name)))
-    if not _LIES_OTHERWISE_THERE.search(name):
-        return False
-    shape = tuple(getattr(value, "shape", ()))
-    return type(value).__module__.startswith("torch") or shape == target.shape[::-1] != target.shape
 
 
 def _few(names: Iterable[Any]) -> str:

@@ -100,14 +100,14 @@ class Recurrent(Module):
         warn_of_return_states(self)
         return output, state, *states
 
-    def states(self, x: Any, state: State = None, lengths: Any = None) -> State:
+    def states(self, x: Any, state: State = None, lengths: Any = None, *, hx: State = None) -> State:
         """The states after every step, of every layer and direction: called as the layer is, it returns what
         the state has, with (layers * directions, T, B, hidden_size), or (.., B, T, ..) with `batch_first`, or
         (.., T, ..) for one sequence. Of an LSTM, `layer.states(x).c` are all its memories.
 
         Zeros past each row's end. Of a PackedSequence they come as if it were padded.
         """
-        return self._over_time(x, state, lengths, True)[2]
+        return self._over_time(x, hx if state is None else state, lengths, True)[2]
 
     def _over_time(self, x: Any, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
         """Output and state, and with `all_states` those of every step, whichever form x has."""
@@ -233,7 +233,7 @@ def warn_of_return_states(layer: Module) -> None:
 # ---------------------------------------------------------------- the layers people know
 
 
-class Stack(Recurrent):
+class StackedCells(Recurrent):
     """Layers of cells of one kind, `cell_type`: the constructor of RNN, LSTM and GRU, whose signatures are
     PyTorch's. A subclass that says `cell_type = nn.LayerNormLSTMCell` is that layer with other cells.
     """
@@ -276,7 +276,7 @@ class Stack(Recurrent):
         )
 
 
-class RNN(Stack):
+class RNN(StackedCells):
     """Elman's net: `RNNCell` over time, `num_layers` deep. `nonlinearity` is "tanh" or "relu". See
     `Recurrent`.
     """
@@ -319,7 +319,7 @@ class RNN(Stack):
         )
 
 
-class LSTM(Stack):
+class LSTM(StackedCells):
     """Long short-term memory: `LSTMCell` over time, `num_layers` deep; the state is LSTMState(h, c), h of
     `proj_size` features where that is given. See `Recurrent`.
     """
@@ -362,7 +362,7 @@ class LSTM(Stack):
         )
 
 
-class GRU(Stack):
+class GRU(StackedCells):
     """Gated recurrent units: `GRUCell` over time, `num_layers` deep; `reset_after` is PyTorch's form. See
     `Recurrent`.
     """

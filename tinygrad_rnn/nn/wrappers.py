@@ -11,6 +11,7 @@ from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from . import functional as F
 from .cells import Cell, State, map_state
+from .weights import FORMER_NAMES
 
 
 @pointwise
@@ -106,7 +107,7 @@ class WeightDrop(Wrapper):
         F.check_probability("WeightDrop", p)
         own = dict(cell.named_parameters(recurse=False))
         if names is None:
-            names = tuple(n for n in own if cell.former_names.get(n, n) in cell.recurrent_weights)
+            names = tuple(n for n in own if FORMER_NAMES.get(n, n) in cell.recurrent_weights)
         names = tuple(cell.present_name(n) for n in names)
         unknown = [n for n in names if n not in own]
         if unknown or not names:
