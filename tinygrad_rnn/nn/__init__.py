@@ -8,12 +8,14 @@ from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, AttentionMemory, DecoderState
 from .bidirectional import Bidirectional
-from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell
+from .cell import Cell
+from .cells import GRUCell, LSTMCell, LSTMState, RNNCell
 from .checkpoint import checkpoint
 from .containers import ModuleDict, ParameterList
 from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
 from .dropout import Dropout
 from .embedding import Embedding
+from .layers import GRU, LSTM, RNN
 from .linear import Flatten, Identity, Linear
 from .losses import (
     BCELoss,
@@ -29,7 +31,7 @@ from .losses import (
 from .module import Module, ModuleList, Parameter, Sequential
 from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
-from .recurrent import GRU, LSTM, RNN, Recurrent
+from .recurrent import Recurrent
 from .search import SearchResult, beam_search, greedy_search
 from .state import detach, reset_rows, tbptt
 from .variants import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell, PeepholeLSTMCell

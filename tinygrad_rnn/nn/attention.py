@@ -20,10 +20,11 @@ from ..ops import concat, log_softmax, softmax, stack, tanh, where
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
-from .cells import Cell, State, match_state
+from .cell import Cell
 from .linear import Linear
 from .module import Module, Parameter
 from .search import SearchResult, beam_search
+from .state import State, match_state
 from .utils.rnn import read_lengths
 
 SCORES = ("additive", "dot", "scaled_dot", "general")

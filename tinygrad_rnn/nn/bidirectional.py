@@ -9,9 +9,9 @@ from typing import Any
 from .. import ops
 from ..ops import concat, stack
 from ..tensor import Tensor
-from .cells import State, map_state
 from .module import Module
 from .recurrent import Recurrent, warn_of_return_states
+from .state import State, map_state
 from .utils.rnn import PackedSequence
 
 

@@ -61,9 +61,7 @@ class Module:
 
     training = True
     former_names: Mapping[str, str] = {}  # parts that were renamed: the name before, and the one now
-    transposed_in_pytorch: frozenset[str] = (
-        frozenset()
-    )  # matrices whose names PyTorch has for their transpose
+    transposed_in_pytorch: frozenset[str] = frozenset()  # matrices that PyTorch has the other way round
     _buffers: Mapping[str, bool] = {}  # names of the buffers: whether they are part of the state dict
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from ..engine import no_grad
 from ..engine.errors import describe
 from ..ops import argsort, concat, stack, take_along_axis, topk, where
 from ..tensor import Tensor
-from .cells import State, map_state
+from .state import State, map_state
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 

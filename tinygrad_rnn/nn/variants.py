@@ -7,7 +7,8 @@ from typing import Any
 from ..ops import addmm, chunk, layer_norm, relu, sigmoid, tanh
 from ..ops.pointwise import pointwise
 from ..tensor import Tensor
-from .cells import GRUCell, LSTMCell, LSTMState, RNNCell, Shapes, gru_reset_after
+from .cell import Shapes
+from .cells import GRUCell, LSTMCell, LSTMState, RNNCell, gru_reset_after
 from .module import Parameter
 
 

@@ -10,7 +10,8 @@ from ..ops import concat, split
 from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from . import functional as F
-from .cells import Cell, State, map_state
+from .cell import Cell
+from .state import State, map_state
 from .weights import FORMER_NAMES
 
 
@@ -113,8 +114,8 @@ class WeightDrop(Wrapper):
         if unknown or not names:
             missing = ", ".join(unknown or cell.recurrent_weights)
             raise ValueError(
-                f"WeightDrop: {type(cell).__name__} has no parameter {missing}; it has {', '.join(own)}: give "
-                "those that multiply the state as names"
+                f"WeightDrop: {type(cell).__name__} has no parameter {missing}; it has {', '.join(own)}: "
+                "give those that multiply the state as names"
             )
         self.p, self.names = p, names
 
