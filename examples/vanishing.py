@@ -98,7 +98,7 @@ def starts(hidden):
 
     def forget_bias(value):
         layer = nn.LSTM(2, hidden)
-        layer.cells[0].b.data[hidden : 2 * hidden] = value  # blocks i, f, g, o
+        layer.cells[0].bias.data[hidden : 2 * hidden] = value  # blocks i, f, g, o
         return layer
 
     return {

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from .backend import dtypes, to_numpy
-
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from .backend import Array, dtypes, to_numpy
 
 
-def text_of(x: Tensor) -> str:
-    """`tensor([[1., 2.]], requires_grad=True)`: type and device only where they are unusual."""
+def text_of(x: Array, device: Any, grad_fn: Any, requires_grad: bool) -> str:
+    """`tensor([[1., 2.]], requires_grad=True)`: the text of a tensor around the array x, with type and device
+    only where they are unusual.
+    """
     prefix = "tensor("
-    parts = [np.array2string(to_numpy(x.array), separator=", ", prefix=prefix, precision=4, threshold=1000)]
-    if not x.numel() and x.ndim != 1:
+    parts = [np.array2string(to_numpy(x), separator=", ", prefix=prefix, precision=4, threshold=1000)]
+    if not x.size and x.ndim != 1:
         parts.append(f"shape={x.shape}")
     if x.dtype not in (dtypes.default_dtype(), dtypes.int64, dtypes.bool_):
         parts.append(f"dtype={x.dtype}")
-    if x.device.type != "cpu":
-        parts.append(f"device='{x.device}'")
-    if x.grad_fn is not None:
-        parts.append(f"grad_fn={x.grad_fn}")
-    elif x.requires_grad:
+    if device.type != "cpu":
+        parts.append(f"device='{device}'")
+    if grad_fn is not None:
+        parts.append(f"grad_fn={grad_fn}")
+    elif requires_grad:
         parts.append("requires_grad=True")
     return prefix + ", ".join(parts) + ")"

@@ -311,7 +311,7 @@ class Tensor(Value):
         return format(self.item(), spec) if spec and self.numel() == 1 else repr(self)
 
     def __repr__(self) -> str:
-        return text_of(self)
+        return text_of(self.array, self.device, self.grad_fn, self.requires_grad)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(

@@ -21,41 +21,43 @@ if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
 T, B, D, H = 12, 3, 4, 5  # time steps, batch, features of the input, of the state
 rng = np.random.default_rng(0)
 xs, ys = rng.normal(size=(T, B, D)), rng.normal(size=(T, B, H))
-w_x, w_h, b = rng.normal(size=(D, H)), rng.normal(size=(H, H)) / 2, rng.normal(size=H)
+weight_ih, weight_hh, b = rng.normal(size=(D, H)), rng.normal(size=(H, H)) / 2, rng.normal(size=H)
 
 # ---------------------------------------------------------------- 1. by hand
 
 
-def forward(w_x, w_h, b):
-    """Elman's net: h_t = tanh(x_t w_x + h_{t-1} w_h + b). All states, h_{-1} = 0 in front, and the loss."""
+def forward(weight_ih, weight_hh, b):
+    """Elman's net, h_t = tanh(x_t weight_ih + h_{t-1} weight_hh + b): all states, h_{-1} = 0 in front, and
+    the loss.
+    """
     hs = [np.zeros((B, H))]
     for x in xs:
-        hs.append(np.tanh(x @ w_x + hs[-1] @ w_h + b))
+        hs.append(np.tanh(x @ weight_ih + hs[-1] @ weight_hh + b))
     return hs, sum(((h - y) ** 2).sum() for h, y in zip(hs[1:], ys, strict=True)) / 2
 
 
 def by_hand(hs, every=T):
-    """The gradients of w_x, w_h and b, and that of each state. `every`: see part 3."""
-    d_w_x, d_w_h, d_b = np.zeros((D, H)), np.zeros((H, H)), np.zeros(H)
+    """The gradients of weight_ih, weight_hh and b, and that of each state. `every`: see part 3."""
+    d_ih, d_hh, d_b = np.zeros((D, H)), np.zeros((H, H)), np.zeros(H)
     d_hs, later = [None] * T, np.zeros((B, H))
     for t in reversed(range(T)):
         # A state is read twice: by the loss now, and by the next step. So it receives two gradients.
         d_h = (hs[t + 1] - ys[t]) + later
         d_u = d_h * (1 - hs[t + 1] ** 2)  # through tanh
-        d_w_x += xs[t].T @ d_u  # weights are used at each step, so they receive a sum
-        d_w_h += hs[t].T @ d_u
+        d_ih += xs[t].T @ d_u  # weights are used at each step, so they receive a sum
+        d_hh += hs[t].T @ d_u
         d_b += d_u.sum(axis=0)
-        later = d_u @ w_h.T if t % every else np.zeros((B, H))  # to h_{t-1}
+        later = d_u @ weight_hh.T if t % every else np.zeros((B, H))  # to h_{t-1}
         d_hs[t] = d_h
-    return (d_w_x, d_w_h, d_b), d_hs
+    return (d_ih, d_hh, d_b), d_hs
 
 
-hs, loss = forward(w_x, w_h, b)
+hs, loss = forward(weight_ih, weight_hh, b)
 hand, d_hs = by_hand(hs)
 
 # Differences confirm it: the slope of the loss in a random direction is the gradient's product with it.
-directions = [rng.normal(size=v.shape) for v in (w_x, w_h, b)]
-ahead, behind = (forward(*(v + s * d for v, d in zip((w_x, w_h, b), directions, strict=True)))[1]
+directions = [rng.normal(size=v.shape) for v in (weight_ih, weight_hh, b)]
+ahead, behind = (forward(*(v + s * d for v, d in zip((weight_ih, weight_hh, b), directions, strict=True)))[1]
                  for s in (1e-6, -1e-6))  # fmt: skip
 slope = (ahead - behind) / 2e-6
 product = sum((g * d).sum() for g, d in zip(hand, directions, strict=True))
@@ -66,12 +68,12 @@ print(f"1. The slope in a random direction: {slope:.6f} by differences, {product
 
 
 def same(found, expected):
-    for name, f, e in zip(("w_x", "w_h", "b"), found, expected, strict=True):
+    for name, f, e in zip(("weight_ih", "weight_hh", "bias"), found, expected, strict=True):
         assert np.allclose(f.numpy(), e, rtol=1e-10, atol=1e-12), name
 
 
 def leaves():
-    return [tg.tensor(v, requires_grad=True) for v in (w_x, w_h, b)]
+    return [tg.tensor(v, requires_grad=True) for v in (weight_ih, weight_hh, b)]
 
 
 X, Y = tg.tensor(xs), tg.tensor(ys)
@@ -91,13 +93,15 @@ print("2. The plain loop in the library: the same gradients, of each state as we
 
 # The layer: the input's product for all steps at once, the steps as one node, and the same numbers.
 layer = nn.RNN(D, H, dtype="float64")
-layer.cells[0].load_state_dict({"w_x": tg.tensor(w_x), "w_h": tg.tensor(w_h), "b": tg.tensor(b)})
+layer.cells[0].load_state_dict(
+    {"weight_ih": tg.tensor(weight_ih), "weight_hh": tg.tensor(weight_hh), "bias": tg.tensor(b)}
+)
 output, final = layer(X)
 assert np.allclose(output.numpy(), np.stack(hs[1:]), rtol=1e-12)
 assert np.array_equal(final[0].numpy(), output[-1].numpy())
 ((output - Y).square().sum() / 2).backward()
 cell = layer.cells[0]
-same([cell.w_x.grad, cell.w_h.grad, cell.b.grad], hand)
+same([cell.weight_ih.grad, cell.weight_hh.grad, cell.bias.grad], hand)
 print("   nn.RNN: the same again")
 
 # ---------------------------------------------------------------- 3. truncated
@@ -120,12 +124,12 @@ assert np.allclose(h.numpy(), hs[-1], rtol=1e-12)  # the values do not know of t
 layer.zero_grad()
 for part, output, _ in nn.tbptt(layer, X, every):
     ((output - Y[part]).square().sum() / 2).backward()
-same([cell.w_x.grad, cell.w_h.grad, cell.b.grad], truncated)
+same([cell.weight_ih.grad, cell.weight_hh.grad, cell.bias.grad], truncated)
 
 # What is lost is what a stretch could have learned about the ones before it.
 missing = np.linalg.norm(truncated[1] - hand[1]) / np.linalg.norm(hand[1])
 assert missing > 0.01
-print(f"3. Cut after every {every} steps, the gradient of w_h is off by {missing:.0%} of its norm")
+print(f"3. Cut after every {every} steps, the gradient of weight_hh is off by {missing:.0%} of its norm")
 
 # Exercises
 # a) Give only the last step a loss. Which line of `by_hand` changes, and which gradients become smaller?

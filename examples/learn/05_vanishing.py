@@ -80,14 +80,14 @@ print(f"3. An LSTM's cell over {T} steps, by the bias of its forget gate:")
 xs = tg.randn(T, 1, 1, dtype="float64")
 for bias in (0.0, 1.0, 3.0, 5.0):
     cell = nn.LSTMCell(1, H, dtype="float64", rng=0)
-    cell.b.data[H : 2 * H] = bias  # blocks i, f, g, o
+    cell.bias.data[H : 2 * H] = bias  # blocks i, f, g, o
 
     def step(state, t, cell=cell):
         return tg.concat(cell(xs[t], tg.chunk(state, 2, axis=1)), axis=1)  # h and c side by side
 
     curves[f"LSTM, forget bias {bias:.0f}"] = whole = norms(step, tg.zeros(1, 2 * H, dtype="float64"))
-    cell.w_h.data.zero_()
-    cell.w_x.data.zero_()
+    cell.weight_hh.data.zero_()
+    cell.weight_ih.data.zero_()
     first = tg.zeros(1, H, dtype="float64", requires_grad=True)
     state = tg.zeros(1, H, dtype="float64"), first
     for t in range(T):
@@ -123,7 +123,7 @@ def learned(layer, steps=150, n=40):
 
 
 lstm = nn.LSTM(1, 16, rng=0)
-lstm.cells[0].b.data[16:32] = 3.0
+lstm.cells[0].bias.data[16:32] = 3.0
 errors = {"RNN": learned(nn.RNN(1, 16, rng=0, init="torch")), "LSTM, forget bias 3": learned(lstm)}
 print("4. Remembering a bit over 40 steps; knowing nothing has a mean squared error of 1:")
 for name, error in errors.items():

@@ -33,35 +33,39 @@ def gated(i, f, g, o, c):
 
 
 class MyLSTM(nn.Cell):
-    """i, f, g, o = x w_x + h w_h + b; c' = sigmoid(f) c + sigmoid(i) tanh(g); h' = sigmoid(o) tanh(c')."""
+    """i, f, g, o = x weight_ih + h weight_hh + bias; c' = sigmoid(f) c + sigmoid(i) tanh(g);
+    h' = sigmoid(o) tanh(c').
+    """
 
     def __init__(self, input_size, hidden_size):
         super().__init__(input_size, hidden_size)
-        self.w_x = nn.Parameter(tg.randn(input_size, 4 * hidden_size, dtype="float64"))
-        self.w_h = nn.Parameter(tg.randn(hidden_size, 4 * hidden_size, dtype="float64") / hidden_size**0.5)
-        self.b = nn.Parameter(tg.zeros(4 * hidden_size, dtype="float64"))
+        self.weight_ih = nn.Parameter(tg.randn(input_size, 4 * hidden_size, dtype="float64"))
+        self.weight_hh = nn.Parameter(
+            tg.randn(hidden_size, 4 * hidden_size, dtype="float64") / hidden_size**0.5
+        )
+        self.bias = nn.Parameter(tg.zeros(4 * hidden_size, dtype="float64"))
 
     def initial_state(self, batch_size, like):
         return like.new_zeros(batch_size, self.hidden_size), like.new_zeros(batch_size, self.hidden_size)
 
     def project(self, x):  # what does not depend on the state: all time steps in one product
-        return x @ self.w_x + self.b
+        return x @ self.weight_ih + self.bias
 
     def step(self, px, state):
         h, c = state
-        return gated(*tg.chunk(px + h @ self.w_h, 4, axis=-1), c)
+        return gated(*tg.chunk(px + h @ self.weight_hh, 4, axis=-1), c)
 
 
 mine = nn.Recurrent(MyLSTM(D, H))
 output, (h, c) = mine(x)
 
 
-def by_numpy(x, w_x, w_h, b):
+def by_numpy(x, weight_ih, weight_hh, b):
     """The same over time with nothing but NumPy."""
-    h = c = np.zeros((x.shape[1], w_h.shape[0]))
+    h = c = np.zeros((x.shape[1], weight_hh.shape[0]))
     hs = []
     for x_t in x:
-        i, f, g, o = np.split(x_t @ w_x + h @ w_h + b, 4, axis=1)
+        i, f, g, o = np.split(x_t @ weight_ih + h @ weight_hh + b, 4, axis=1)
         i, f, o = (1 / (1 + np.exp(-v)) for v in (i, f, o))
         c = f * c + i * np.tanh(g)
         h = o * np.tanh(c)
@@ -121,23 +125,23 @@ print("\n3. One node, op by op, and nn.LSTM: the same gradients")
 # the new one sees. The reset may come before the product with the weights (Cho et al.) or after it (PyTorch).
 
 
-def gru_by_numpy(x, w_x, w_h, w_n, b):
-    h, hs = np.zeros((x.shape[1], w_n.shape[0])), []
+def gru_by_numpy(x, weight_ih, weight_hh, weight_hn, b):
+    h, hs = np.zeros((x.shape[1], weight_hn.shape[0])), []
     for x_t in x:
-        (xr, xz, xn), (ur, uz) = np.split(x_t @ w_x + b, 3, axis=1), np.split(h @ w_h, 2, axis=1)
+        (xr, xz, xn), (ur, uz) = np.split(x_t @ weight_ih + b, 3, axis=1), np.split(h @ weight_hh, 2, axis=1)
         r, z = 1 / (1 + np.exp(-(xr + ur))), 1 / (1 + np.exp(-(xz + uz)))
-        h = z * np.tanh(xn + (r * h) @ w_n) + (1 - z) * h
+        h = z * np.tanh(xn + (r * h) @ weight_hn) + (1 - z) * h
         hs.append(h)
     return np.stack(hs)
 
 
 gru = nn.GRU(D, H, dtype="float64")
 cell = gru.cells[0]
-numbers = [p.numpy() for p in (cell.w_x, cell.w_h, cell.w_n, cell.b)]
+numbers = [p.numpy() for p in (cell.weight_ih, cell.weight_hh, cell.weight_hn, cell.bias)]
 assert np.allclose(gru(x)[0].numpy(), gru_by_numpy(x.numpy(), *numbers), rtol=1e-10)
 
 # With all gates shut nothing changes: the state goes through time, and its gradient with it.
-cell.b.data[H : 2 * H] = -50.0  # z
+cell.bias.data[H : 2 * H] = -50.0  # z
 h = tg.randn(1, B, H, dtype="float64").requires_grad_()
 _, last = gru(x, h)
 last.sum().backward()

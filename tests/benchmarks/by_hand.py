@@ -15,23 +15,23 @@ def _sigmoid(x):
 class LSTM:
     """A training step of an LSTM with one product for all inputs and one for each weight's gradient."""
 
-    def __init__(self, x, w_x, w_h, b):
-        self.x, self.w_x, self.w_h, self.b = x, w_x, w_h, b
+    def __init__(self, x, weight_ih, weight_hh, b):
+        self.x, self.weight_ih, self.weight_hh, self.bias = x, weight_ih, weight_hh, b
         n_steps, n, _ = x.shape
-        h = w_h.shape[0]
+        h = weight_hh.shape[0]
         self.h = np.zeros((n_steps + 1, n, h), x.dtype)
         self.c = np.zeros((n_steps + 1, n, h), x.dtype)
         self.tanh_c = np.empty((n_steps, n, h), x.dtype)
         self.d = np.empty((n_steps, n, 4 * h), x.dtype)
 
     def step(self):
-        """Forward, and backward from the sum of the outputs: gradients of x, w_x, w_h, b."""
+        """Forward, and backward from the sum of the outputs: gradients of x, weight_ih, weight_hh, b."""
         n_steps, n, n_in = self.x.shape
-        size = self.w_h.shape[0]
-        gates = (self.x.reshape(-1, n_in) @ self.w_x + self.b).reshape(n_steps, n, 4 * size)
+        size = self.weight_hh.shape[0]
+        gates = (self.x.reshape(-1, n_in) @ self.weight_ih + self.bias).reshape(n_steps, n, 4 * size)
         for t in range(n_steps):
             a = gates[t]
-            a += self.h[t] @ self.w_h
+            a += self.h[t] @ self.weight_hh
             _sigmoid(a[:, : 2 * size])
             np.tanh(a[:, 2 * size : 3 * size], out=a[:, 2 * size : 3 * size])
             _sigmoid(a[:, 3 * size :])
@@ -52,10 +52,10 @@ class LSTM:
             np.multiply(dc * self.c[t], f * (1 - f), out=df)
             np.multiply(dc * i, 1 - g * g, out=dg)
             dc = dc * f
-            dh = self.d[t] @ self.w_h.T
+            dh = self.d[t] @ self.weight_hh.T
         d = self.d.reshape(-1, 4 * size)
         return (
-            (d @ self.w_x.T).reshape(self.x.shape),
+            (d @ self.weight_ih.T).reshape(self.x.shape),
             self.x.reshape(-1, n_in).T @ d,
             self.h[:-1].reshape(-1, size).T @ d,
             d.sum(0),
@@ -65,26 +65,26 @@ class LSTM:
 class GRU:
     """The same of a GRU in PyTorch's form, r * (U h + b)."""
 
-    def __init__(self, x, w_x, w_h, b, b_h):
-        self.x, self.w_x, self.w_h, self.b, self.b_h = x, w_x, w_h, b, b_h
+    def __init__(self, x, weight_ih, weight_hh, b, bias_hh):
+        self.x, self.weight_ih, self.weight_hh, self.bias, self.bias_hh = x, weight_ih, weight_hh, b, bias_hh
         n_steps, n, _ = x.shape
-        size = w_h.shape[0]
+        size = weight_hh.shape[0]
         self.h = np.zeros((n_steps + 1, n, size), x.dtype)
         self.u = np.empty((n_steps, n, size), x.dtype)
         self.d_x, self.d_h = (np.empty((n_steps, n, 3 * size), x.dtype) for _ in range(2))
 
     def step(self):
-        """Forward, and backward from the sum of the outputs: gradients of x, w_x, w_h, b, b_h."""
+        """Forward, and backward from the sum of the outputs: gradients of all that it was made with."""
         n_steps, n, n_in = self.x.shape
-        size = self.w_h.shape[0]
-        gates = (self.x.reshape(-1, n_in) @ self.w_x + self.b).reshape(n_steps, n, 3 * size)
+        size = self.weight_hh.shape[0]
+        gates = (self.x.reshape(-1, n_in) @ self.weight_ih + self.bias).reshape(n_steps, n, 3 * size)
         for t in range(n_steps):
             a, h = gates[t], self.h[t]
-            u = h @ self.w_h
+            u = h @ self.weight_hh
             a[:, : 2 * size] += u[:, : 2 * size]
             _sigmoid(a[:, : 2 * size])
             r, z, new = (a[:, k * size : (k + 1) * size] for k in range(3))
-            np.add(u[:, 2 * size :], self.b_h, out=self.u[t])
+            np.add(u[:, 2 * size :], self.bias_hh, out=self.u[t])
             new += r * self.u[t]
             np.tanh(new, out=new)
             np.multiply(new - h, z, out=self.h[t + 1])
@@ -99,10 +99,10 @@ class GRU:
             np.multiply(dn * self.u[t], r * (1 - r), out=dr)
             self.d_h[t][:, : 2 * size] = self.d_x[t][:, : 2 * size]
             np.multiply(dn, r, out=self.d_h[t][:, 2 * size :])
-            dh = dh * (1 - z) + self.d_h[t] @ self.w_h.T
+            dh = dh * (1 - z) + self.d_h[t] @ self.weight_hh.T
         d_x, d_h = self.d_x.reshape(-1, 3 * size), self.d_h.reshape(-1, 3 * size)
         return (
-            (d_x @ self.w_x.T).reshape(self.x.shape),
+            (d_x @ self.weight_ih.T).reshape(self.x.shape),
             self.x.reshape(-1, n_in).T @ d_x,
             self.h[:-1].reshape(-1, size).T @ d_h,
             d_x.sum(0),
@@ -130,21 +130,21 @@ def _of_normalised(d, y, scale):
 class NormalisedLSTM:
     """An LSTM with layer normalisation of both products and of the cell, from the last output's sum."""
 
-    def __init__(self, x, w_x, w_h, b, gain):
-        self.x, self.w_x, self.w_h, self.b, self.gain = x, w_x, w_h, b, gain
+    def __init__(self, x, weight_ih, weight_hh, b, gain):
+        self.x, self.weight_ih, self.weight_hh, self.bias, self.weight_norm = x, weight_ih, weight_hh, b, gain
 
     def step(self):
-        """Gradients of x, w_x, w_h, b and gain."""
+        """Gradients of x, weight_ih, weight_hh, b and gain."""
         n_steps, n, n_in = self.x.shape
-        size = self.w_h.shape[0]
-        y_x, scale_x = _normalise(self.x.reshape(-1, n_in) @ self.w_x)
-        gates = (y_x * self.gain + self.b).reshape(n_steps, n, 4 * size)
+        size = self.weight_hh.shape[0]
+        y_x, scale_x = _normalise(self.x.reshape(-1, n_in) @ self.weight_ih)
+        gates = (y_x * self.weight_norm + self.bias).reshape(n_steps, n, 4 * size)
         h, c = np.zeros((n, size), self.x.dtype), np.zeros((n, size), self.x.dtype)
         kept = []
         for t in range(n_steps):
-            y_h, scale_h = _normalise(h @ self.w_h)
+            y_h, scale_h = _normalise(h @ self.weight_hh)
             a = gates[t]
-            a += y_h * self.gain
+            a += y_h * self.weight_norm
             _sigmoid(a[:, : 2 * size])
             np.tanh(a[:, 2 * size : 3 * size], out=a[:, 2 * size : 3 * size])
             _sigmoid(a[:, 3 * size :])
@@ -155,7 +155,7 @@ class NormalisedLSTM:
             kept.append((h, before, y_h, scale_h, y_c, scale_c, tanh_c))
             h = o * tanh_c
         d = np.empty_like(gates)
-        d_gain, d_w_h = np.zeros_like(self.gain), np.zeros_like(self.w_h)
+        d_gain, d_hh = np.zeros_like(self.weight_norm), np.zeros_like(self.weight_hh)
         dh, dc = np.ones_like(h), np.zeros_like(c)
         for t in reversed(range(n_steps)):
             h, before, y_h, scale_h, y_c, scale_c, tanh_c = kept[t]
@@ -168,14 +168,14 @@ class NormalisedLSTM:
             np.multiply(dc * i, 1 - g * g, out=dg)
             dc = dc * f
             d_gain += (d[t] * y_h).sum(0)
-            product = _of_normalised(d[t] * self.gain, y_h, scale_h)
-            d_w_h += h.T @ product
-            dh = product @ self.w_h.T
+            product = _of_normalised(d[t] * self.weight_norm, y_h, scale_h)
+            d_hh += h.T @ product
+            dh = product @ self.weight_hh.T
         d = d.reshape(-1, 4 * size)
         d_gain += (d * y_x).sum(0)
-        product = _of_normalised(d * self.gain, y_x, scale_x)
-        d_x = (product @ self.w_x.T).reshape(self.x.shape)
-        return d_x, self.x.reshape(-1, n_in).T @ product, d_w_h, d.sum(0), d_gain
+        product = _of_normalised(d * self.weight_norm, y_x, scale_x)
+        d_x = (product @ self.weight_ih.T).reshape(self.x.shape)
+        return d_x, self.x.reshape(-1, n_in).T @ product, d_hh, d.sum(0), d_gain
 
 
 def multiply_adds(x, w, n):
@@ -202,16 +202,16 @@ class Products:
             return rng.standard_normal(shape).astype("float32")
 
         self.x, self.d = array(n_steps * n, n_in), array(n_steps * n, n_gates * size)
-        self.w_x, self.w_h = array(n_in, n_gates * size), array(size, n_gates * size)
+        self.weight_ih, self.weight_hh = array(n_in, n_gates * size), array(size, n_gates * size)
         self.h, self.n_steps, self.n = array(n_steps * n, size), n_steps, n
         self.px, self.g = np.empty_like(self.d), np.empty((n, n_gates * size), "float32")
         self.dx, self.dh = np.empty_like(self.x), np.empty((n, size), "float32")
 
     def step(self):
-        np.matmul(self.x, self.w_x, out=self.px)
+        np.matmul(self.x, self.weight_ih, out=self.px)
         for t in range(self.n_steps):
-            np.matmul(self.h[t * self.n : (t + 1) * self.n], self.w_h, out=self.g)
+            np.matmul(self.h[t * self.n : (t + 1) * self.n], self.weight_hh, out=self.g)
         for t in reversed(range(self.n_steps)):
-            np.matmul(self.d[t * self.n : (t + 1) * self.n], self.w_h.T, out=self.dh)
-        np.matmul(self.d, self.w_x.T, out=self.dx)
+            np.matmul(self.d[t * self.n : (t + 1) * self.n], self.weight_hh.T, out=self.dh)
+        np.matmul(self.d, self.weight_ih.T, out=self.dx)
         return self.x.T @ self.d, self.h.T @ self.d

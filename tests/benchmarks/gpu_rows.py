@@ -273,7 +273,7 @@ def compare_with_torch(mine: Ours, theirs: Any, contestants: Mapping[str, Run], 
         names = [n for n, _ in theirs.named_parameters()]
         given = dict(zip(names, map(on_host, of_weights), strict=True))
         mine_by_name = dict(layer.cells[0].named_parameters())
-        for ours_name, their_name in (("w_x", "weight_ih_l0"), ("w_h", "weight_hh_l0")):
+        for ours_name, their_name in (("weight_ih", "weight_ih_l0"), ("weight_hh", "weight_hh_l0")):
             gradient = mine_by_name[ours_name].grad.numpy()
             expected = given[their_name].T
             if type(layer) is nn.GRU:  # z means the opposite there, so that block has the opposite sign

@@ -125,9 +125,13 @@ def layer_row(kind: str, bidirectional: bool = False, default: bool = False) -> 
                 contestants["products"] = by_hand.Products(n_steps, n, n_in, size, gates).step
             if kind in ("LSTM", "GRU") and not bidirectional and not default:
                 cell = layer.cells[0]
-                weights = [p.numpy() for p in (cell.w_x, cell.w_h, cell.b, cell.b_h) if p is not None]
+                weights = [
+                    p.numpy()
+                    for p in (cell.weight_ih, cell.weight_hh, cell.bias, cell.bias_hh)
+                    if p is not None
+                ]
                 hand = getattr(by_hand, kind)(data, *weights)
-                assert_close("by hand", hand.step()[2], cell.w_h.grad.numpy(), 1e-3)
+                assert_close("by hand", hand.step()[2], cell.weight_hh.grad.numpy(), 1e-3)
                 contestants["by hand"] = hand.step
             times = race({"ours": ours, **contestants}, settings.seconds)
             yield result(group, f"{n_steps}, {n}, {n_in}, {size}", times)
@@ -188,19 +192,21 @@ class UsersCell(nn.Cell):
 
     static = True
 
-    def __init__(self, w_x: Any, w_h: Any, b: Any) -> None:
-        super().__init__(w_x.shape[0], w_h.shape[0])
-        self.w_x, self.w_h, self.b = (nn.Parameter(tg.tensor(w)) for w in (w_x, w_h, b))
+    def __init__(self, weight_ih: Any, weight_hh: Any, b: Any) -> None:
+        super().__init__(weight_ih.shape[0], weight_hh.shape[0])
+        self.weight_ih, self.weight_hh, self.bias = (
+            nn.Parameter(tg.tensor(w)) for w in (weight_ih, weight_hh, b)
+        )
 
     def initial_state(self, batch_size: int, like: Any) -> Any:
         zeros = like.new_zeros(batch_size, self.hidden_size)
         return zeros, zeros
 
     def project(self, x: Any) -> Any:
-        return x @ self.w_x + self.b
+        return x @ self.weight_ih + self.bias
 
     def step(self, px: Any, state: Any) -> Any:
-        return users_lstm(px + state[0] @ self.w_h, state[1])
+        return users_lstm(px + state[0] @ self.weight_hh, state[1])
 
 
 class UsersNormalisedCell(UsersCell):
@@ -208,15 +214,15 @@ class UsersNormalisedCell(UsersCell):
 
     static = True
 
-    def __init__(self, w_x: Any, w_h: Any, b: Any, gain: Any) -> None:
-        super().__init__(w_x, w_h, b)
-        self.gain = nn.Parameter(tg.tensor(gain))
+    def __init__(self, weight_ih: Any, weight_hh: Any, b: Any, gain: Any) -> None:
+        super().__init__(weight_ih, weight_hh, b)
+        self.weight_norm = nn.Parameter(tg.tensor(gain))
 
     def project(self, x: Any) -> Any:
-        return normalised(x @ self.w_x) * self.gain + self.b
+        return normalised(x @ self.weight_ih) * self.weight_norm + self.bias
 
     def step(self, px: Any, state: Any) -> Any:
-        gates = px + normalised(state[0] @ self.w_h) * self.gain
+        gates = px + normalised(state[0] @ self.weight_hh) * self.weight_norm
         c, o = users_memory(gates, state[1])
         return users_output(o, normalised(c)), c
 
@@ -361,9 +367,9 @@ def streaming_row(settings: Settings) -> Iterator[Result]:
     cell, theirs = nn.LSTMCell(64, 128), torch.nn.LSTMCell(64, 128)
     place = {name: tensor.detach().numpy() for name, tensor in theirs.state_dict().items()}
     with tg.no_grad():
-        cell.w_x.data = tg.tensor(place["weight_ih"].T.copy())
-        cell.w_h.data = tg.tensor(place["weight_hh"].T.copy())
-        cell.b.data = tg.tensor(place["bias_ih"] + place["bias_hh"])
+        cell.weight_ih.data = tg.tensor(place["weight_ih"].T.copy())
+        cell.weight_hh.data = tg.tensor(place["weight_hh"].T.copy())
+        cell.bias.data = tg.tensor(place["bias_ih"] + place["bias_hh"])
     data = random(1, 64)
     x, their_x = tg.tensor(data), torch.tensor(data)
 

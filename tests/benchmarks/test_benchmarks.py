@@ -111,15 +111,15 @@ def test_what_is_short_is_timed_in_blocks():
 
 def test_the_lstm_by_hand_has_the_gradient_of_its_sum():
     rng = np.random.default_rng(0)
-    x, w_x, w_h, b = (rng.standard_normal(s) for s in ((3, 2, 2), (2, 8), (2, 8), (8,)))
-    found = LSTM(x, w_x, w_h, b).step()
-    for place, gradient in zip((x, w_x, w_h, b), found, strict=True):
+    x, weight_ih, weight_hh, b = (rng.standard_normal(s) for s in ((3, 2, 2), (2, 8), (2, 8), (8,)))
+    found = LSTM(x, weight_ih, weight_hh, b).step()
+    for place, gradient in zip((x, weight_ih, weight_hh, b), found, strict=True):
         for index in np.ndindex(place.shape):
             totals = []
             for change in (1e-6, -1e-6):
                 moved = place.copy()
                 moved[index] += change
-                hand = LSTM(*(moved if a is place else a for a in (x, w_x, w_h, b)))
+                hand = LSTM(*(moved if a is place else a for a in (x, weight_ih, weight_hh, b)))
                 hand.step()
                 totals.append(hand.h[1:].sum())
             np.testing.assert_allclose((totals[0] - totals[1]) / 2e-6, gradient[index], rtol=1e-4, atol=1e-6)

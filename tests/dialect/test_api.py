@@ -259,4 +259,4 @@ def test_errors(line):
 
 def test_what_is_made_on_a_device_or_in_a_type_stays_there():
     assert run("x.new_zeros(2, device='cpu').device == 'cpu'", tinygrad_rnn)
-    assert run("nn.LSTM(4, 5, dtype=torch.float64).cells[0].w_x", tinygrad_rnn)["dtype"] == "float64"
+    assert run("nn.LSTM(4, 5, dtype=torch.float64).cells[0].weight_ih", tinygrad_rnn)["dtype"] == "float64"

@@ -184,7 +184,7 @@ def test_to_torch_and_back():
     ):
         weights = tg.io.to_torch(layer)
         assert weights["weight_ih_l0"].shape[1] == 3
-        twin = type(layer)(3, 4, layer.num_layers, bias=layer.cells[0].b is not None,
+        twin = type(layer)(3, 4, layer.num_layers, bias=layer.cells[0].bias is not None,
                            bidirectional=layer.bidirectional,
                            **({"reset_after": True} if isinstance(layer, nn.GRU) else {}))  # fmt: skip
         tg.io.load_torch(twin, weights)
@@ -247,3 +247,44 @@ def test_a_file_of_pytorch_is_named_and_read(tmp_path):
             tg.load(tmp_path / "w.pt")
     tg.io.load_torch(ours, torch.load(tmp_path / "w.pt", weights_only=True))
     assert ours.weight.tolist() == theirs.weight.tolist()
+
+
+def test_pytorchs_own_dict_of_a_cell_is_not_taken_for_ours():
+    """The names of its weights are ours, and its matrices the transpose: square ones would fit in silence."""
+    theirs = {"weight_ih": tg.ones(16, 3), "weight_hh": tg.ones(16, 4)}
+    cell = nn.LSTMCell(3, 4, bias=False)
+    net = nn.Sequential(cell)
+    kept = cell.weight_ih.numpy().copy()
+    for module, state in [
+        (cell, theirs),
+        (net, {f"0.{name}": value for name, value in theirs.items()}),
+        (nn.RNNCell(4, 4), {**nn.RNNCell(4, 4).state_dict(), "bias_ih": tg.ones(4)}),
+        (nn.LSTMCell(3, 4, proj_size=2), {**nn.LSTMCell(3, 4, proj_size=2).state_dict(),
+                                          "weight_hr": tg.ones(2, 4)}),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=r"is of PyTorch's recurrent layers; .*load_torch\(module"):
+            module.load_state_dict(state)
+    np.testing.assert_array_equal(cell.weight_ih.numpy(), kept)
+    with pytest.raises(ValueError, match=r"unexpected cells\.1\.weight_ih, cells\.1\.weight_hh"):
+        nn.LSTM(3, 4).load_state_dict(nn.LSTM(3, 4, 2).state_dict())  # ours, of a deeper layer
+
+
+@pytest.mark.extras("torch")
+def test_a_tensor_of_pytorch_is_never_taken_for_a_weight_of_ours():
+    torch = extra("torch")
+    with pytest.raises(ValueError, match="weight_ih is of PyTorch's"):
+        nn.RNNCell(4, 4, bias=False).load_state_dict(torch.nn.RNNCell(4, 4, bias=False).state_dict())
+
+
+@pytest.mark.extras("torch")
+def test_a_module_that_keeps_pytorchs_layout_reads_pytorchs_tensors():
+    torch = extra("torch")
+
+    class Ported(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight_ih = nn.Parameter(tg.zeros(8, 3))
+
+    net = Ported()
+    net.load_state_dict({"weight_ih": torch.ones(8, 3)})
+    assert (net.weight_ih.numpy() == 1).all()

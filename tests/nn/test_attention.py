@@ -251,11 +251,11 @@ def test_scheduled_sampling_draws_each_token_for_itself():
 
     decoder = decoder_of("rnn", rng=3)
     decoder.cell = Spy(6, 3)
-    decoder.cell.w_x.data[2:] = 0.0  # what is read is the embedding alone
+    decoder.cell.weight_ih.data[2:] = 0.0  # what is read is the embedding alone
     tokens = tg.zeros(40, 50, dtype="int64")
     decoder.out.bias.data[4] = 100.0  # it always writes a 4
     decoder(tokens, tg.randn(3, 50, 4), teacher_forcing=0.7)
-    right = (decoder.embedding.weight @ decoder.cell.w_x[:2] + decoder.cell.b).numpy()
+    right = (decoder.embedding.weight @ decoder.cell.weight_ih[:2] + decoder.cell.bias).numpy()
     which = np.array([np.abs(x[:, None] - right).sum(-1).argmin(-1) for x in read])
     assert set(which.reshape(-1).tolist()) == {0, 4}
     assert not which[0].any()
@@ -283,7 +283,7 @@ def test_beam_search_with_the_decoder_is_exhaustive_when_wide():
     found = decoder.search(memory, start, bos=bos, eos=eos, max_length=4, beam_size=27, n_best=3)
     sequences = [(*body, eos) for n in range(4) for body in itertools.product([0, 1], repeat=n)]
     for row in range(2):
-        one = nn.Memory(*(m[row : row + 1] if m is not None else None for m in memory))
+        one = nn.AttentionMemory(*(m[row : row + 1] if m is not None else None for m in memory))
         scores = {}
         for s in sequences:
             logits, _ = decoder(
@@ -399,9 +399,11 @@ def test_it_learns_to_write_backwards():
             "tokens for 3 rows and 2 steps",
         ),
         (
-            lambda: decoder_of().search(nn.Memory(*[None] * 4), lengths=[1], bos=0, eos=1, max_length=3),
+            lambda: decoder_of().search(
+                nn.AttentionMemory(*[None] * 4), lengths=[1], bos=0, eos=1, max_length=3
+            ),
             ValueError,
-            "a Memory has its lengths already",
+            "an AttentionMemory has its lengths already",
         ),
         (
             lambda: decoder_of()(tg.ones(2, 2, dtype="int64"), tg.ones(3, 2, 4), teacher_forcing=1.5),

@@ -373,7 +373,7 @@ def test_what_a_step_read_once_may_not_do():
 def test_a_changed_weight_counts_at_once():
     layer, x = nn.RNN(3, 2), tg.randn(5, 2, 3)
     before = layer(x)[0].numpy().copy()
-    layer.cells[0].w_h.data *= 2
+    layer.cells[0].weight_hh.data *= 2
     assert abs(layer(x)[0].numpy() - before).max() > 1e-3
 
 
@@ -381,7 +381,7 @@ def test_an_array_changed_before_backward_is_noticed():
     layer, x = nn.RNN(3, 2), tg.randn(5, 2, 3)
     loss = layer(x)[0].sum()
     with tg.no_grad():
-        layer.cells[0].w_h.mul_(2)
+        layer.cells[0].weight_hh.mul_(2)
     with pytest.raises(RuntimeError, match=r"changed in place|has changed"):
         loss.backward()
 

@@ -189,7 +189,7 @@ def test_load_state_dict_says_what_is_wrong_and_changes_nothing():
         (
             {**good, "weight_ih_l0": 1},
             ValueError,
-            "weight_ih_l0 is a name of PyTorch's recurrent layers; tinygrad",
+            "weight_ih_l0 is of PyTorch's recurrent layers; tinygrad",
         ),
         (
             {"rnn.bias_hh_l1_reverse": 1},

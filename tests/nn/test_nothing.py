@@ -79,10 +79,10 @@ def test_a_layer(name, n_steps, n_rows, lengths):
     layer = LAYERS[name]()
     initial = ("initial_state",) if n_rows else ()  # which is what the state is
     x = tg.randn(n_steps, n_rows, 3, requires_grad=True)
-    for settings in ({}, {"return_states": True}):
-        results = layer(x, lengths=lengths, **settings)
+    for call in (layer, lambda x, lengths: (*layer(x, lengths=lengths), layer.states(x, lengths=lengths))):
+        results = call(x, lengths=lengths)
         for part in (results[:1], results, results[1:]):
-            assert_no_gradient(layer, total(layer(x, lengths=lengths, **settings)), but=initial)
+            assert_no_gradient(layer, total(call(x, lengths=lengths)), but=initial)
             layer.zero_grad()
             total(part).backward(retain_graph=True)
             assert all(p.grad is not None for p in layer.parameters())

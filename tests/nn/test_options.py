@@ -85,24 +85,26 @@ def equations(name, cell, x, h, c=None):
     w = {key: p.numpy() for key, p in cell.named_parameters()}
     zero = np.zeros(1)
     if name in ("norm RNN", "norm relu"):
-        a = norm(x @ w["w_x"] + h @ w["w_h"], w["gain"], w.get("b", zero))
+        a = norm(x @ w["weight_ih"] + h @ w["weight_hh"], w["weight_norm"], w.get("bias", zero))
         return (np.tanh(a) if name == "norm RNN" else np.maximum(a, 0),)
     if name in ("norm GRU", "no bias"):
-        px = norm(x @ w["w_x"], w["gain_x"], w.get("b", zero))
-        u = norm(h @ w["w_h"], w["gain_h"])
+        px = norm(x @ w["weight_ih"], w["weight_norm_ih"], w.get("bias", zero))
+        u = norm(h @ w["weight_hh"], w["weight_norm_hh"])
         (xr, xz, xn), (ur, uz, un) = np.split(px, 3, -1), np.split(u, 3, -1)
         r, z = sig(xr + ur), sig(xz + uz)
-        return (z * np.tanh(xn + r * (un + w.get("b_h", zero))) + (1 - z) * h,)
+        return (z * np.tanh(xn + r * (un + w.get("bias_hh", zero))) + (1 - z) * h,)
     if "norm" in name:
-        a = norm(x @ w["w_x"], w["gain_x"], w["b"]) + norm(h @ w["w_h"], w["gain_h"])
+        a = norm(x @ w["weight_ih"], w["weight_norm_ih"], w["bias"]) + norm(
+            h @ w["weight_hh"], w["weight_norm_hh"]
+        )
     else:
-        a = x @ w["w_x"] + h @ w["w_h"] + w["b"]
+        a = x @ w["weight_ih"] + h @ w["weight_hh"] + w["bias"]
     i, f, g, o = np.split(a, 4, -1)
-    p_i, p_f, p_o = (w.get(k, zero) for k in ("p_i", "p_f", "p_o"))
+    p_i, p_f, p_o = (w.get(k, zero) for k in ("weight_ci", "weight_cf", "weight_co"))
     c_new = sig(f + p_f * c) * c + sig(i + p_i * c) * np.tanh(g)
-    shown = norm(c_new, w["gain_c"], w["b_c"]) if "norm" in name else c_new
+    shown = norm(c_new, w["weight_norm_c"], w["bias_norm_c"]) if "norm" in name else c_new
     h = sig(o + p_o * c_new) * np.tanh(shown)
-    return (h @ w["w_r"] if "w_r" in w else h), c_new
+    return (h @ w["weight_hr"] if "weight_hr" in w else h), c_new
 
 
 @pytest.mark.parametrize("name", [n for n in CELLS if n not in ("RNN", "LSTM", "GRU", "GRU after")])
@@ -178,7 +180,8 @@ def test_no_option_takes_the_steps_one_by_one(name, around, data):
     counts = []
     for n_steps in (5, 14):
         given_lengths = [n_steps, 0, n_steps] if lengths else None
-        results = layer(tg.randn(n_steps, 3, 3), lengths=given_lengths, return_states=shown)
+        x = tg.randn(n_steps, 3, 3)
+        results = [layer.states(x, None, given_lengths)] if shown else layer(x, lengths=given_lengths)
         names = nodes_of([t for result in results for t in flattened(result)])
         assert names.count("loop") == depth * (1 + both)
         counts.append(len(names))
@@ -200,7 +203,7 @@ def test_padding_changes_nothing(name, data):
     x = tg.randn(max(lengths), len(lengths), 3)
 
     def run(x, lengths):
-        output, final, states = layer(x, None, lengths, return_states=True)
+        (output, final), states = layer(x, None, lengths), layer.states(x, None, lengths)
         outputs = output if merge is None else [output]
         return outputs, flattened(final), flattened(states)
 
@@ -239,9 +242,9 @@ def test_gradients(name):
 def test_recurrent_dropout_keeps_its_mask_over_time():
     """An RNN that hands its state on, so that what was dropped stays away and what stays grows."""
     cell = nn.RNNCell(1, 50, nonlinearity="relu")
-    cell.w_x.data.zero_()
-    cell.b.data.zero_()
-    cell.w_h.data = tg.eye(50)
+    cell.weight_ih.data.zero_()
+    cell.bias.data.zero_()
+    cell.weight_hh.data = tg.eye(50)
     layer = nn.Recurrent(nn.RecurrentDropout(cell, 0.5))
     _, h = layer(tg.zeros(6, 4, 1), tg.ones(1, 4, 50))
     assert set(np.unique(h.numpy())) == {0.0, 2.0**6}
@@ -254,33 +257,37 @@ def test_recurrent_dropout_of_a_gru_leaves_the_old_state_whole():
     cell = nn.GRUCell(1, 4)
     for p in cell.parameters():
         p.data.zero_()
-    cell.b.data[4:8] = -50.0  # z = 0: everything is kept
+    cell.bias.data[4:8] = -50.0  # z = 0: everything is kept
     output, _ = nn.Recurrent(nn.RecurrentDropout(cell, 0.9))(tg.zeros(5, 1, 1), tg.ones(1, 1, 4))
     np.testing.assert_allclose(output.numpy(), 1.0)
 
 
 def test_weight_drop_is_one_mask_for_all():
     cell = nn.RNNCell(2, 30, nonlinearity="relu")
-    cell.w_h.data = tg.ones(30, 30)
+    cell.weight_hh.data = tg.ones(30, 30)
     layer = nn.Recurrent(nn.WeightDrop(cell, 0.5))
     with tg.no_grad():
         output, _ = layer(tg.zeros(4, 3, 2), tg.ones(1, 3, 30))
     first = output.numpy()[0]
     assert (first == first[0]).all()  # every row of the batch has seen the same weights
     assert len(np.unique(first)) > 5
-    assert (cell.w_h.numpy() == 1).all()
+    assert (cell.weight_hh.numpy() == 1).all()
     output, _ = layer(tg.randn(4, 3, 2), tg.ones(1, 3, 30))
     output.sum().backward()
-    dropped = cell.w_h.grad.numpy() == 0
+    dropped = cell.weight_hh.grad.numpy() == 0
     assert 0.3 < dropped.mean() < 0.7
-    assert set(layer.state_dict()) == {"cells.0.cell.w_x", "cells.0.cell.w_h", "cells.0.cell.b"}
+    assert set(layer.state_dict()) == {
+        "cells.0.cell.weight_ih",
+        "cells.0.cell.weight_hh",
+        "cells.0.cell.bias",
+    }
 
 
 def test_zoneout_keeps_elements_in_training_and_mixes_otherwise():
     cell = nn.RNNCell(1, 500, nonlinearity="relu")
     for p in cell.parameters():
         p.data.zero_()
-    cell.b.data.fill_(1.0)  # every step makes ones
+    cell.bias.data.fill_(1.0)  # every step makes ones
     layer = nn.Recurrent(nn.Zoneout(cell, 0.25))
     output, _ = layer(tg.zeros(3, 4, 1))
     values = output.numpy()
@@ -334,17 +341,13 @@ def test_noise_goes_with_stretches_that_are_computed_again(around):
 def test_states_of_all_steps():
     layer = nn.LSTM(3, 4, 2, bidirectional=True, batch_first=True)
     x = tg.randn(2, 5, 3)
-    output, state, states = layer(x, lengths=[5, 3], return_states=True)
-    plain, final = layer(x, lengths=[5, 3])
-    np.testing.assert_array_equal(output.numpy(), plain.numpy())
+    states = layer.states(x, lengths=[5, 3])
+    output, final = layer(x, lengths=[5, 3])
     assert states.h.shape == states.c.shape == (4, 2, 5, 4)
     np.testing.assert_array_equal(tg.concat([states.h[2], states.h[3]], -1).numpy(), output.numpy())
-    for a, b in zip(final, state, strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
     np.testing.assert_allclose(states.c.numpy()[0, 1, 2], final.c.numpy()[0, 1])
     np.testing.assert_allclose(states.c.numpy()[1, 1, 0], final.c.numpy()[1, 1])
-    output, state, states = nn.GRU(3, 4)(x[0], return_states=True)  # one sequence
-    assert states.shape == (1, 5, 4)
+    assert nn.GRU(3, 4).states(x[0]).shape == (1, 5, 4)  # one sequence
 
 
 def test_learned_initial_states():
@@ -513,17 +516,21 @@ def test_a_cell_that_its_user_wrote_takes_part():
 
         def __init__(self):
             super().__init__(3, 4)
-            self.w_x, self.w_h = (nn.Parameter(tg.randn(n, 4)) for n in (3, 4))
+            self.weight_ih, self.weight_hh = (nn.Parameter(tg.randn(n, 4)) for n in (3, 4))
 
         def project(self, x):
-            return x @ self.w_x
+            return x @ self.weight_ih
 
         def step(self, px, h):
-            return 0.5 * h + tg.tanh(px + self.dropped(h) @ self.w_h)
+            return 0.5 * h + tg.tanh(px + self.dropped(h) @ self.weight_hh)
 
     for around in WRAPPERS.values():
         layer = nn.Recurrent(around(Leaky()), learn_initial_state=True)
-        output, _, states = layer(tg.randn(6, 2, 3), lengths=[6, 2], return_states=True)
+        x = tg.randn(6, 2, 3)
+        tg.manual_seed(1)  # the same noise
+        output, _ = layer(x, lengths=[6, 2])
+        tg.manual_seed(1)
+        states = layer.states(x, lengths=[6, 2])
         output.sum().backward()
         assert states.shape == (1, 6, 2, 4)
         assert F.mse_loss(states[0], output).item() == 0

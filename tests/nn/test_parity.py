@@ -325,9 +325,9 @@ def test_a_packed_sequence_through_an_lstm():
 def _load(ours, theirs):
     state = {name: value.numpy() for name, value in theirs.state_dict().items()}
     cell = ours.cells[0]
-    cell.w_x.data.copy_(state["weight_ih_l0"].T)
-    cell.w_h.data.copy_(state["weight_hh_l0"].T)
-    cell.b.data.copy_(state["bias_ih_l0"] + state["bias_hh_l0"])
+    cell.weight_ih.data.copy_(state["weight_ih_l0"].T)
+    cell.weight_hh.data.copy_(state["weight_hh_l0"].T)
+    cell.bias.data.copy_(state["bias_ih_l0"] + state["bias_hh_l0"])
 
 
 def test_parameters_as_a_vector():

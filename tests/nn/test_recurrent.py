@@ -70,25 +70,25 @@ def literal_step(kind, cell, x, state):
     """One step exactly as the papers write it: W [h, x] + b with a concat and one matrix for each gate."""
     n = cell.hidden_size
 
-    def gate(k, left, w_h):
+    def gate(k, left, weight_hh):
         columns = slice(k * n, (k + 1) * n)
-        w = tg.concat([w_h, cell.w_x[:, columns]], axis=0)
-        return tg.concat([left, x], axis=-1) @ w + cell.b[columns]
+        w = tg.concat([weight_hh, cell.weight_ih[:, columns]], axis=0)
+        return tg.concat([left, x], axis=-1) @ w + cell.bias[columns]
 
     if kind in ("rnn", "relu"):
-        return (tg.tanh if kind == "rnn" else tg.relu)(gate(0, state, cell.w_h))
+        return (tg.tanh if kind == "rnn" else tg.relu)(gate(0, state, cell.weight_hh))
     if kind == "lstm":
         h, c = state
-        i, f, g, o = (gate(k, h, cell.w_h[:, k * n : (k + 1) * n]) for k in range(4))
+        i, f, g, o = (gate(k, h, cell.weight_hh[:, k * n : (k + 1) * n]) for k in range(4))
         c = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
         return nn.LSTMState(tg.sigmoid(o) * tg.tanh(c), c)
-    r = tg.sigmoid(gate(0, state, cell.w_h[:, :n]))
-    z = tg.sigmoid(gate(1, state, cell.w_h[:, n : 2 * n]))
+    r = tg.sigmoid(gate(0, state, cell.weight_hh[:, :n]))
+    z = tg.sigmoid(gate(1, state, cell.weight_hh[:, n : 2 * n]))
     if kind == "gru":
-        candidate = tg.tanh(gate(2, r * state, cell.w_n))
+        candidate = tg.tanh(gate(2, r * state, cell.weight_hn))
     else:
-        inside = x @ cell.w_x[:, 2 * n :] + cell.b[2 * n :]
-        candidate = tg.tanh(inside + r * (state @ cell.w_h[:, 2 * n :] + cell.b_h))
+        inside = x @ cell.weight_ih[:, 2 * n :] + cell.bias[2 * n :]
+        candidate = tg.tanh(inside + r * (state @ cell.weight_hh[:, 2 * n :] + cell.bias_hh))
     return z * candidate + (1 - z) * state
 
 
@@ -143,17 +143,22 @@ def test_lstm_equals_hand_written_bptt():
     x = tg.randn(n_steps, batch, 3, requires_grad=True)
     output, _ = layer(x)
     output.sum().backward()
-    w_x, w_h, b, xs = (t.numpy() for t in (cell.w_x, cell.w_h, cell.b, x))
+    weight_ih, weight_hh, b, xs = (t.numpy() for t in (cell.weight_ih, cell.weight_hh, cell.bias, x))
     h, c, trace = np.zeros((batch, n)), np.zeros((batch, n)), []
     for t in range(n_steps):
-        gates = xs[t] @ w_x + h @ w_h + b
+        gates = xs[t] @ weight_ih + h @ weight_hh + b
         i, f, o = (1 / (1 + np.exp(-gates[:, k * n : (k + 1) * n])) for k in (0, 1, 3))
         g = np.tanh(gates[:, 2 * n : 3 * n])
         c_new = f * c + i * g
         trace.append((h, c, i, f, g, o, c_new))
         h, c = o * np.tanh(c_new), c_new
     dh, dc = np.zeros((batch, n)), np.zeros((batch, n))
-    dw_x, dw_h, db, dx = np.zeros_like(w_x), np.zeros_like(w_h), np.zeros_like(b), np.zeros_like(xs)
+    d_ih, d_hh, db, dx = (
+        np.zeros_like(weight_ih),
+        np.zeros_like(weight_hh),
+        np.zeros_like(b),
+        np.zeros_like(xs),
+    )
     for t in reversed(range(n_steps)):
         h, c, i, f, g, o, c_new = trace[t]
         dh = dh + 1
@@ -165,9 +170,14 @@ def test_lstm_equals_hand_written_bptt():
             dh * np.tanh(c_new) * o * (1 - o),
         ]
         d = np.concatenate(gates, axis=1)
-        dw_x, dw_h, db, dx[t] = dw_x + xs[t].T @ d, dw_h + h.T @ d, db + d.sum(0), d @ w_x.T
-        dh, dc = d @ w_h.T, dc * f
-    for ours, by_hand in ((cell.w_x.grad, dw_x), (cell.w_h.grad, dw_h), (cell.b.grad, db), (x.grad, dx)):
+        d_ih, d_hh, db, dx[t] = d_ih + xs[t].T @ d, d_hh + h.T @ d, db + d.sum(0), d @ weight_ih.T
+        dh, dc = d @ weight_hh.T, dc * f
+    for ours, by_hand in (
+        (cell.weight_ih.grad, d_ih),
+        (cell.weight_hh.grad, d_hh),
+        (cell.bias.grad, db),
+        (x.grad, dx),
+    ):
         np.testing.assert_allclose(ours.numpy(), by_hand, rtol=1e-11, atol=1e-12)
 
 
@@ -253,7 +263,7 @@ def test_bidirectional_is_two_layers(kind):
 def test_bidirectional_twin_starts_elsewhere_and_keeps_depth():
     layer = nn.Bidirectional(nn.LSTM(3, 4, 2))
     assert not np.allclose(
-        layer.forward_layer.cells[0].w_x.numpy(), layer.backward_layer.cells[0].w_x.numpy()
+        layer.forward_layer.cells[0].weight_ih.numpy(), layer.backward_layer.cells[0].weight_ih.numpy()
     )
     output, state = layer(tg.randn(5, 2, 3))
     assert output.shape == (5, 2, 8)
@@ -318,14 +328,14 @@ def test_same_seed_same_start(kind):
 
 def test_starting_values():
     cell = nn.LSTMCell(5, 4)
-    assert cell.b.tolist() == [0] * 4 + [1] * 4 + [0] * 8
+    assert cell.bias.tolist() == [0] * 4 + [1] * 4 + [0] * 8
     for k in range(4):
-        block = cell.w_h.numpy()[:, 4 * k : 4 * k + 4]
+        block = cell.weight_hh.numpy()[:, 4 * k : 4 * k + 4]
         np.testing.assert_allclose(block.T @ block, np.eye(4), atol=1e-12)
-        assert abs(cell.w_x.numpy()[:, 4 * k : 4 * k + 4]).max() <= (6 / 9) ** 0.5
+        assert abs(cell.weight_ih.numpy()[:, 4 * k : 4 * k + 4]).max() <= (6 / 9) ** 0.5
     torch_like = nn.GRUCell(5, 4, reset_after=True, init="torch")
     assert all(abs(p.numpy()).max() <= 0.5 for p in torch_like.parameters())
-    assert abs(torch_like.b.numpy()).max() > 0
+    assert abs(torch_like.bias.numpy()).max() > 0
 
 
 # ---------------------------------------------------------------- cells by users

@@ -289,7 +289,7 @@ def test_an_optimiser_of_ones_own():
         def __init__(self, params):
             super().__init__(params, {})
 
-    with pytest.raises(NotImplementedError, match="Nothing must define _coefficients and _update, or step"):
+    with pytest.raises(NotImplementedError, match="Nothing must define coefficients and update, or step"):
         Nothing(ps).step()
 
 

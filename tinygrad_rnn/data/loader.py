@@ -12,7 +12,14 @@ from ..creation import as_tensor, tensor
 from ..engine.errors import kind
 from ..tensor import Tensor
 from .dataset import IterableDataset
-from .sampler import BatchSampler, RandomSampler, SeededSampler, SequentialSampler, _batches, check_batch_size
+from .sampler import (
+    BatchSampler,
+    RandomSampler,
+    SeededSampler,
+    SequentialSampler,
+    check_batch_size,
+    in_batches,
+)
 
 
 class DataLoader:
@@ -109,7 +116,7 @@ class DataLoader:
         if self.sampler is None and self.batch_sampler is None:
             samples = iter(self.dataset)
             numbers: Iterator[Any] = (
-                samples if self.batch_size is None else _batches(samples, self.batch_size, self.drop_last)
+                samples if self.batch_size is None else in_batches(samples, self.batch_size, self.drop_last)
             )
             return self._run(islice(numbers, skip, None), lambda found: found)
         source = self.sampler if self.batch_sampler is None else self.batch_sampler

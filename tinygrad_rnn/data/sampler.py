@@ -156,7 +156,7 @@ class BatchSampler(Sampler):
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, bool(drop_last)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return _batches(iter(self.sampler), self.batch_size, self.drop_last)
+        return in_batches(iter(self.sampler), self.batch_size, self.drop_last)
 
     def __len__(self) -> int:
         n = len(self.sampler)
@@ -201,11 +201,11 @@ class BucketSampler(SeededSampler):
         batches: list[list[int]] = []
         for start in range(0, n, bucket):
             by_length = sorted(chosen[start : start + bucket], key=self.lengths.__getitem__)
-            batches += _batches(iter(by_length), size, self.drop_last)
+            batches += in_batches(iter(by_length), size, self.drop_last)
         return [batches[i] for i in rng.permutation(len(batches)).tolist()] if self.shuffle else batches
 
 
-def _batches(samples: Iterator[int], size: int, drop_last: bool) -> Iterator[list[int]]:
+def in_batches(samples: Iterator[int], size: int, drop_last: bool) -> Iterator[list[int]]:
     batch = []
     for i in samples:
         batch.append(i)

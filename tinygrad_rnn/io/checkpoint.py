@@ -37,7 +37,7 @@ def save(path: Any, model: Any = None, optimizer: Any = None, **extras: Any) -> 
         file_name(path, "save(path, model, ...)")
         content = {"model": _state(model), "optimizer": _state(optimizer), **extras}
     arrays: dict[str, Any] = {}
-    tree = _encoded(content, "", arrays)
+    tree = encoded(content, "", arrays)
     header = json.dumps({"format": FORMAT, "version": VERSION, "content": tree})
     with replacing(path) as file:
         np.savez(file, structure=np.frombuffer(header.encode(), np.uint8), **arrays)
@@ -105,7 +105,7 @@ def _state(thing: Any) -> Any:
     return thing.state_dict() if isinstance(thing, Module) or hasattr(thing, "state_dict") else thing
 
 
-def _encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
+def encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
     """A value as JSON. What JSON has no form for is a dictionary with one key that says what it is."""
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -124,7 +124,7 @@ def _encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
         arrays[name] = host
         return {"tensor" if tensor else "array": name}
     if isinstance(value, (list, tuple)):
-        items = [_encoded(v, f"{where}[{i}]", arrays) for i, v in enumerate(value)]
+        items = [encoded(v, f"{where}[{i}]", arrays) for i, v in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, Mapping):
         items = []
@@ -133,7 +133,7 @@ def _encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
                 raise TypeError(
                     f"save: {where or 'the value'} has the key {key!r}; keys are strings or integers"
                 )
-            items.append([key, _encoded(v, f"{where}[{key!r}]" if where else str(key), arrays)])
+            items.append([key, encoded(v, f"{where}[{key!r}]" if where else str(key), arrays)])
         return {"dict": items}
     remedy = "; tinygrad_rnn.tensor(...) makes a tensor of it" if hasattr(value, "__array__") else ""
     raise TypeError(

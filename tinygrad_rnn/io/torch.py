@@ -133,8 +133,8 @@ def _cells(module: Module) -> Iterator[tuple[str, tuple[Any, dict[str, str]]]]:
 
 
 def _names(cell: Any, start: str, suffix: str) -> dict[str, str]:
-    short = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if cell.b is not None else [])
-    short += ["weight_hr"] if getattr(cell, "w_r", None) is not None else []
+    short = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if cell.bias is not None else [])
+    short += ["weight_hr"] if getattr(cell, "weight_hr", None) is not None else []
     return {name: f"{start}{name}{suffix}" for name in short}
 
 
@@ -153,31 +153,31 @@ def _cell_to_torch(where: str, cell: Any) -> Arrays:
             f"{where or 'GRUCell: '}a GRU whose reset gate comes before the product has no counterpart "
             "in PyTorch; build it with reset_after=True"
         )
-    w_x, w_h = (_turned(cell, backend.to_numpy(w.array)).T.copy() for w in (cell.w_x, cell.w_h))
-    found = {"weight_ih": w_x, "weight_hh": w_h}
-    if getattr(cell, "w_r", None) is not None:
-        found["weight_hr"] = backend.to_numpy(cell.w_r.array).T.copy()
-    if cell.b is not None:
-        found["bias_ih"] = _turned(cell, backend.to_numpy(cell.b.array)).copy()
+    weights = {"weight_ih": cell.weight_ih, "weight_hh": cell.weight_hh}
+    found = {name: _turned(cell, backend.to_numpy(w.array)).T.copy() for name, w in weights.items()}
+    if getattr(cell, "weight_hr", None) is not None:
+        found["weight_hr"] = backend.to_numpy(cell.weight_hr.array).T.copy()
+    if cell.bias is not None:
+        found["bias_ih"] = _turned(cell, backend.to_numpy(cell.bias.array)).copy()
         found["bias_hh"] = np.zeros_like(found["bias_ih"])
-        if cell.b_h is not None and cell.b_h.shape == cell.b.shape:
-            found["bias_hh"] = _turned(cell, backend.to_numpy(cell.b_h.array)).copy()
+        if cell.bias_hh is not None and cell.bias_hh.shape == cell.bias.shape:
+            found["bias_hh"] = _turned(cell, backend.to_numpy(cell.bias_hh.array)).copy()
         elif isinstance(cell, GRUCell):
-            found["bias_hh"][2 * cell.hidden_size :] = backend.to_numpy(cell.b_h.array)  # type: ignore[union-attr]
+            found["bias_hh"][2 * cell.hidden_size :] = backend.to_numpy(cell.bias_hh.array)  # type: ignore[union-attr]
     return found
 
 
 def _cell_from_torch(cell: Any, given: Arrays) -> Arrays:
-    found = {"w_x": _turned(cell, given["weight_ih"].T), "w_h": _turned(cell, given["weight_hh"].T)}
+    found = {name: _turned(cell, given[name].T) for name in ("weight_ih", "weight_hh")}
     if "weight_hr" in given:
-        found["w_r"] = given["weight_hr"].T
-    if cell.b is not None and cell.b_h is not None and cell.b_h.shape == cell.b.shape:
-        found["b"], found["b_h"] = _turned(cell, given["bias_ih"]), _turned(cell, given["bias_hh"])
-    elif cell.b is not None:
+        found["weight_hr"] = given["weight_hr"].T
+    if cell.bias is not None and cell.bias_hh is not None and cell.bias_hh.shape == cell.bias.shape:
+        found["bias"], found["bias_hh"] = _turned(cell, given["bias_ih"]), _turned(cell, given["bias_hh"])
+    elif cell.bias is not None:
         b = given["bias_ih"] + given["bias_hh"]
         if isinstance(cell, GRUCell):
             n = 2 * cell.hidden_size
             b[n:] = given["bias_ih"][n:]
-            found["b_h"] = given["bias_hh"][n:]
-        found["b"] = _turned(cell, b)
+            found["bias_hh"] = given["bias_hh"][n:]
+        found["bias"] = _turned(cell, b)
     return found

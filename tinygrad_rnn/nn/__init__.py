@@ -3,16 +3,19 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..deprecation import warn_once
 from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
-from .attention import Attention, AttentionDecoder, DecoderState, Memory
+from .attention import Attention, AttentionDecoder, AttentionMemory, DecoderState
 from .bidirectional import Bidirectional
-from .cells import Cell, GRUCell, LSTMCell, LSTMState, RNNCell, detach
+from .cell import Cell
+from .cells import GRUCell, LSTMCell, LSTMState, RNNCell
 from .checkpoint import checkpoint
 from .containers import ModuleDict, ParameterList
 from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
 from .dropout import Dropout
 from .embedding import Embedding
+from .layers import GRU, LSTM, RNN
 from .linear import Flatten, Identity, Linear
 from .losses import (
     BCELoss,
@@ -28,17 +31,25 @@ from .losses import (
 from .module import Module, ModuleList, Parameter, Sequential
 from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
-from .recurrent import GRU, LSTM, RNN, Recurrent
-from .search import Found, beam_search, greedy_search
-from .state import reset_rows, tbptt
+from .recurrent import Recurrent
+from .search import SearchResult, beam_search, greedy_search
+from .state import detach, reset_rows, tbptt
 from .variants import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell, PeepholeLSTMCell
-from .wrappers import RecurrentDropout, WeightDrop, Zoneout
+from .wrappers import RecurrentDropout, WeightDrop, Wrapper, Zoneout
 
 if TYPE_CHECKING:
     from . import amp
+
+_FORMER_NAMES = {"Memory": "AttentionMemory", "Found": "SearchResult"}
 
 
 def __getattr__(name: str) -> Any:
     if name == "amp":  # when asked for: it brings the optimisers along
         return import_module(".amp", __name__)
+    if name in _FORMER_NAMES:
+        new = _FORMER_NAMES[name]
+        warn_once(
+            "former names in nn", f"nn.{name} is called nn.{new} now; former names work for the time being"
+        )
+        return globals()[new]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,16 +20,17 @@ from ..ops import concat, log_softmax, softmax, stack, tanh, where
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
-from .cells import Cell, State, match_state
+from .cell import Cell
 from .linear import Linear
 from .module import Module, Parameter
-from .search import Found, beam_search
+from .search import SearchResult, beam_search
+from .state import State, match_state
 from .utils.rnn import read_lengths
 
 SCORES = ("additive", "dot", "scaled_dot", "general")
 
 
-class Memory(NamedTuple):
+class AttentionMemory(NamedTuple):
     """What is attended to, as `Attention.remember` lays it out: B rows of T steps.
 
     keys: (B, T, K), projected. values: (B, T, V), zeros in the padding.
@@ -126,7 +127,7 @@ class Attention(Module):
             return context, weights
         return context.swapaxes(0, 1), weights.swapaxes(0, 1)
 
-    def remember(self, keys: Tensor, values: Tensor | None = None, lengths: Any = None) -> Memory:
+    def remember(self, keys: Tensor, values: Tensor | None = None, lengths: Any = None) -> AttentionMemory:
         """What all queries to these keys have in common. Arguments as those of `attention(query, ...)`."""
         for name, x in (("keys", keys), ("values", values)):
             if (x is not None or x is keys) and (not isinstance(x, Tensor) or x.ndim != 3):
@@ -162,9 +163,9 @@ class Attention(Module):
             keys = self.key_projection(keys)
         elif self.score == "scaled_dot":
             keys = keys * self.query_size**-0.5
-        return Memory(keys, values, visible, empty_rows)
+        return AttentionMemory(keys, values, visible, empty_rows)
 
-    def attend(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def attend(self, query: Tensor, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
         """query (N, query_size) -> context (N, V), weights (B, N / B, T).
 
         N may be a multiple of the memory's B rows: queries that ask the same row, as the hypotheses of a beam
@@ -180,7 +181,7 @@ class Attention(Module):
         context, weights = self._attend(query.reshape(batch, each, query.shape[1]), memory)
         return context.reshape(query.shape[0], memory.values.shape[-1]), weights
 
-    def _attend(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def _attend(self, query: Tensor, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
         """query (B, S, query_size) -> context (B, S, V), weights (B, S, T)."""
         if query.shape[-1] != self.query_size:
             raise ValueError(
@@ -221,9 +222,9 @@ class AttentionDecoder(Module):
     `logits, weights = decoder(tokens, memory, state=None, lengths=None, teacher_forcing=1.0)`:
     tokens: (S, B) integers, the right ones: logits[t] are for what comes after tokens[t], so that tokens
     begin with the token for "begin". memory: what the encoder returned, (T, B, V), with its `lengths`; or
-    a `Memory` that the attention remembered. state: the cell's before the first step, (B, hidden_size), zeros
-    if not given: what the encoder knows at its end, say. logits: (S, B, vocabulary); weights: (S, B, T). With
-    the attention's `batch_first` tokens are (B, S), and so on.
+    an `AttentionMemory` that the attention remembered. state: the cell's before the first step, (B,
+    hidden_size), zeros if not given: what the encoder knows at its end, say. logits: (S, B, vocabulary);
+    weights: (S, B, T). With the attention's `batch_first` tokens are (B, S), and so on.
     teacher_forcing: the probability with which a step reads the right token; else the one that the decoder
     itself holds most probable (scheduled sampling, Bengio et al. 2015). Each token is drawn for itself.
 
@@ -249,7 +250,7 @@ class AttentionDecoder(Module):
     def forward(
         self,
         tokens: Tensor,
-        memory: Tensor | Memory,
+        memory: Tensor | AttentionMemory,
         state: State = None,
         lengths: Any = None,
         teacher_forcing: float = 1.0,
@@ -289,14 +290,18 @@ class AttentionDecoder(Module):
         mixed: Tensor = where(drawn, x, self.embedding(own))
         return mixed
 
-    def step(self, token: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState]:
+    def step(
+        self, token: Tensor, state: DecoderState, memory: AttentionMemory
+    ) -> tuple[Tensor, DecoderState]:
         """token (N,), what was written last -> logits (N, vocabulary) for what comes next, and the state
         after. N: the rows of the memory, or a multiple of them, as `Attention.attend` has it.
         """
         state, feature, _ = self._advance(self.embedding(token), state, memory)
         return self.out(feature), state
 
-    def _advance(self, x: Tensor, state: DecoderState, memory: Memory) -> tuple[DecoderState, Tensor, Tensor]:
+    def _advance(
+        self, x: Tensor, state: DecoderState, memory: AttentionMemory
+    ) -> tuple[DecoderState, Tensor, Tensor]:
         """One step from embeddings (N, E): the state, what `out` reads (N, hidden_size + V), the weights."""
         if x.shape[-1] + state.context.shape[-1] != self.cell.input_size:
             raise ValueError(
@@ -310,7 +315,7 @@ class AttentionDecoder(Module):
 
     def search(
         self,
-        memory: Tensor | Memory,
+        memory: Tensor | AttentionMemory,
         state: State = None,
         lengths: Any = None,
         *,
@@ -320,7 +325,7 @@ class AttentionDecoder(Module):
         beam_size: int = 5,
         n_best: int = 1,
         length_penalty: float = 0.0,
-    ) -> Found:
+    ) -> SearchResult:
         """What it holds most probable to write, from the token `bos` to `eos`: `beam_search` with this
         decoder's steps. memory, state and lengths as for `decoder(...)`. A model with dropout belongs in eval
         mode.
@@ -338,14 +343,16 @@ class AttentionDecoder(Module):
                 length_penalty=length_penalty,
             )  # fmt: skip
 
-    def _remembered(self, memory: Tensor | Memory, lengths: Any) -> Memory:
-        if not isinstance(memory, Memory):
+    def _remembered(self, memory: Tensor | AttentionMemory, lengths: Any) -> AttentionMemory:
+        if not isinstance(memory, AttentionMemory):
             return self.attention.remember(memory, lengths=lengths)
         if lengths is not None:
-            raise ValueError("AttentionDecoder: a Memory has its lengths already; leave lengths out")
+            raise ValueError(
+                "AttentionDecoder: an AttentionMemory has its lengths already; leave lengths out"
+            )
         return memory
 
-    def initial_state(self, memory: Memory, state: State = None) -> DecoderState:
+    def initial_state(self, memory: AttentionMemory, state: State = None) -> DecoderState:
         """The state before the first step, from the cell's (zeros if not given)."""
         if isinstance(state, DecoderState):
             return state

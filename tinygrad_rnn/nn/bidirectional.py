@@ -9,9 +9,9 @@ from typing import Any
 from .. import ops
 from ..ops import concat, stack
 from ..tensor import Tensor
-from .cells import State, map_state
 from .module import Module
-from .recurrent import Recurrent
+from .recurrent import Recurrent, warn_of_return_states
+from .state import State, map_state
 from .utils.rnn import PackedSequence
 
 
@@ -65,12 +65,14 @@ class Bidirectional(Module):
     def forward(
         self, x: Any, state: State = None, lengths: Any = None, *, return_states: bool = False
     ) -> Any:
-        there = back = None
-        if state is not None:
-            there, back = (map_state(lambda s, k=k: s[k::2], state) for k in (0, 1))
-        ahead, *there = self.forward_layer(x, there, lengths, return_states=return_states)
-        behind, *back = self.backward_layer(x, back, lengths, return_states=return_states)
-        states = [map_state(_paired, a, b) for a, b in zip(there, back, strict=True)]
+        old: dict[str, Any] = {}
+        if return_states:
+            warn_of_return_states(self)
+            old = {"return_states": True}
+        there, back = _parted(state)
+        ahead, *ended = self.forward_layer(x, there, lengths, **old)
+        behind, *began = self.backward_layer(x, back, lengths, **old)
+        states = [map_state(_paired, a, b) for a, b in zip(ended, began, strict=True)]
         merge = _MERGES[self.merge]
         if merge is None:
             return (ahead, behind), *states
@@ -78,8 +80,22 @@ class Bidirectional(Module):
             return x.with_padded(merge(ahead.padded, behind.padded)), *states
         return merge(ahead, behind), *states
 
+    def states(self, x: Any, state: State = None, lengths: Any = None) -> State:
+        """The states after every step, as `Recurrent.states` gives them, in pairs (forward, backward)."""
+        there, back = _parted(state)
+        ahead = self.forward_layer.states(x, there, lengths)
+        behind = self.backward_layer.states(x, back, lengths)
+        return map_state(_paired, ahead, behind)
+
     def extra_repr(self) -> str:
         return "" if self.merge == "concat" else f"merge={self.merge!r}"
+
+
+def _parted(state: State) -> tuple[State, State]:
+    """A state of both directions as two, of those that read forwards and those that read backwards."""
+    if state is None:
+        return None, None
+    return map_state(lambda s: s[0::2], state), map_state(lambda s: s[1::2], state)
 
 
 def _paired(a: Tensor, b: Tensor) -> Tensor:

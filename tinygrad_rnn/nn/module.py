@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..backend import dtypes
 from ..backend.capture import turning
+from ..deprecation import warn_once
 from ..engine.errors import kind
 from ..tensor import Tensor, place_and_type
 
 M = TypeVar("M", bound="Module")
-_PYTORCH_RECURRENT = re.compile(r"(^|\.)(weight|bias)_(ih|hh)(_l\d+(_reverse)?)?$")
+_OF_PYTORCH_ALONE = re.compile(r"(^|\.)((weight|bias)_(ih|hh|hr)_l\d+(_reverse)?|bias_ih)$")
 
 
 class Parameter(Tensor):
@@ -48,16 +49,21 @@ class Module:
     """The base of everything with parameters. Subclass it, assign parameters and modules to `self`, define
     `forward`.
 
-    class Net(Module):
-        def __init__(self):
-            super().__init__()
-            self.hidden, self.out = Linear(4, 8), Linear(8, 1)
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.hidden, self.out = nn.Linear(4, 8), nn.Linear(8, 1)
 
-        def forward(self, x):
-            return self.out(relu(self.hidden(x)))
+            def forward(self, x):
+                return self.out(tg.relu(self.hidden(x)))
+
+    Parts that are renamed go on being found by the names before, in state dicts and as attributes, where a
+    class says so: `former_names = {"readout": "out"}`.
     """
 
     training = True
+    former_names: Mapping[str, str] = {}  # parts that were renamed: the name before, and the one now
+    transposed_in_pytorch: frozenset[str] = frozenset()  # matrices that PyTorch has the other way round
     _buffers: Mapping[str, bool] = {}  # names of the buffers: whether they are part of the state dict
 
     def __init__(self) -> None:
@@ -70,10 +76,34 @@ class Module:
         """What calling the module computes; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
+    if not TYPE_CHECKING:  # or a type checker would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Asked for what is not there: a part by its former name is."""
+            return object.__getattribute__(self, self.present_name(name))
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, self.present_name(name))
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.former_names:
+            name = self.present_name(name)
         if isinstance(value, (Tensor, Module)) or name in self._buffers or hasattr(value, "__array__"):
             self._check_replacement(name, value)
         object.__setattr__(self, name, value)
+
+    def present_name(self, name: str) -> str:
+        """What the part is called now that was called so before (`former_names`); any other name as it is."""
+        new = self.former_names.get(name)
+        if new is None or name in vars(self) or not self._has_part(new):
+            return name
+        message = f"{type(self).__name__}: {name} is called {new} now; former names work for the time being"
+        warn_once("former names", message, stacklevel=3)
+        return new
+
+    def _has_part(self, name: str) -> bool:
+        """Whether a tensor, a module, or None in place of one, is assigned under this name."""
+        return isinstance(vars(self).get(name, False), (Tensor, Module, type(None)))
 
     def _check_replacement(self, name: str, value: Any) -> None:
         """A parameter that is overwritten by a computed tensor would silently no longer be trained."""
@@ -207,8 +237,9 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
         """Copies values (tensors or arrays) into the parameters and buffers of these names.
 
-        Types and devices stay the module's. Raises ValueError, and changes nothing, where names are missing
-        or unknown (unless `strict=False`: then they are returned) or a shape differs.
+        Types and devices stay the module's. A part that was renamed is found by its former name, too. Raises
+        ValueError, and changes nothing, where names are missing or unknown (unless `strict=False`: then they
+        are returned) or a shape differs.
         """
         owner, mine = type(self).__name__, self._state()
         hint = not_a_state(state_dict, mine)
@@ -216,12 +247,14 @@ class Module:
             raise (ValueError if isinstance(state_dict, Mapping) else TypeError)(
                 f"{owner}.load_state_dict: expected names and tensors in a dict, got {hint}"
             )
+        state_dict = self._with_present_names(state_dict)
         missing = [name for name in mine if name not in state_dict]
         unexpected = [name for name in state_dict if name not in mine]
-        foreign = [name for name in unexpected if _PYTORCH_RECURRENT.search(str(name))]
+        foreign = [name for name in unexpected if _OF_PYTORCH_ALONE.search(str(name))]
+        foreign += self._in_pytorchs_layout(state_dict)
         if foreign:
             raise ValueError(
-                f"{owner}.load_state_dict: {foreign[0]} is a name of PyTorch's recurrent layers; "
+                f"{owner}.load_state_dict: {foreign[0]} is of PyTorch's recurrent layers; "
                 "tinygrad_rnn.io.load_torch(module, state_dict) reads such a dict"
             )
         if strict and (missing or unexpected):
@@ -248,6 +281,30 @@ class Module:
         for name, value in found.items():
             mine[name].data.copy_(value)
         return LoadResult(missing, unexpected)
+
+    def _with_present_names(self, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The dict with parts under the names they have now. A name that is a part's as it stands, or whose
+        new name is there too, is left alone.
+        """
+        new_names = {}
+        for path, module in self._walk("", set()):
+            for before, now in module.former_names.items():
+                own = before in vars(module) or not module._has_part(now)
+                if not own and _join(path, now) not in state_dict:
+                    new_names[_join(path, before)] = _join(path, now)
+        return {new_names.get(name, name): value for name, value in state_dict.items()}
+
+    def _in_pytorchs_layout(self, state_dict: Mapping[str, Any]) -> list[str]:
+        """The names of matrices that are PyTorch's: its tensors, or of the transposed shape."""
+        found = []
+        for path, module in self._walk("", set()):
+            for name in module.transposed_in_pytorch:
+                mine, value = vars(module).get(name), state_dict.get(_join(path, name))
+                if mine is not None and value is not None:
+                    turned = tuple(getattr(value, "shape", ())) == mine.shape[::-1] != mine.shape
+                    if turned or type(value).__module__.partition(".")[0] == "torch":
+                        found.append(_join(path, name))
+        return sorted(found)
 
     def train(self: M, mode: bool = True) -> M:
         """Sets `training` here and below, which dropout asks for. Returns the module."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ..backend import default_rng
+from ..deprecation import warn_once
 from ..engine.errors import came, out_of_memory
 from ..ops import concat, split, stack
 from ..tensor import Tensor
 from . import functional as F
-from .cells import Cell, GRUCell, LSTMCell, RNNCell, State, map_state, match_state
+from .cell import Cell
 from .containers import ParameterList
 from .module import Module, ModuleList, Parameter
 from .scan import Packing, flattened, scan, unflattened
+from .state import State, map_state, match_state
 from .utils.rnn import PackedSequence, read_lengths
-from .wrappers import Showing
+from .wrappers import StateAsOutput
 
 
 def _stacked(states: list[State]) -> State:
@@ -51,9 +51,7 @@ class Recurrent(Module):
     state: the cell's state with (layers * directions, B, hidden_size), after each row's last step; that of a
     row of length 0 is its initial one. The same shapes go in; zeros if not given, or, with
     `learn_initial_state`, parameters, which begin as what the cell begins with.
-    With `return_states=True` a third result has the states after every step: what the state has, with
-    (layers * directions, T, B, hidden_size), or (.., B, T, ..) with `batch_first`.
-    x may be a PackedSequence; then output is one too.
+    x may be a PackedSequence; then output is one too. `states` gives the states after every step.
     """
 
     def __init__(
@@ -112,13 +110,30 @@ class Recurrent(Module):
         return_states: bool = False,
     ) -> Any:
         state = hx if state is None else state  # PyTorch's name for it
+        output, state, *states = self._over_time(x, state, lengths, return_states)
+        if not return_states:
+            return output, state
+        warn_of_return_states(self)
+        return output, state, *states
+
+    def states(self, x: Any, state: State = None, lengths: Any = None, *, hx: State = None) -> State:
+        """The states after every step, of every layer and direction: called as the layer is, it returns what
+        the state has, with (layers * directions, T, B, hidden_size), or (.., B, T, ..) with `batch_first`, or
+        (.., T, ..) for one sequence. Of an LSTM, `layer.states(x).c` are all its memories.
+
+        Zeros past each row's end. Of a PackedSequence they come as if it were padded.
+        """
+        return self._over_time(x, hx if state is None else state, lengths, True)[2]
+
+    def _over_time(self, x: Any, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
+        """Output and state, and with `all_states` those of every step, whichever form x has."""
         if isinstance(x, PackedSequence):
-            return self._run_packed(x, state, lengths, return_states)
+            return self._run_packed(x, state, lengths, all_states)
         name = type(self).__name__
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: x must be a Tensor or a PackedSequence, got {came(x)}")
         if x.ndim == 2:
-            return self._run_unbatched(x, state, lengths, return_states)
+            return self._run_unbatched(x, state, lengths, all_states)
         if x.ndim != 3:
             wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
             raise ValueError(
@@ -130,13 +145,13 @@ class Recurrent(Module):
         if lengths is not None:
             lengths = read_lengths(name, lengths, x.shape[0], x.shape[1])
         packing = Packing(x.shape[0], x.shape[1], lengths)
-        output, state, *states = self._run(x, state, packing, return_states)
+        output, state, *states = self._run(x, state, packing, all_states)
         if self.batch_first:
             output = output.swapaxes(0, 1)
-            states = [map_state(lambda s: s.swapaxes(1, 2), all_) for all_ in states]
+            states = [map_state(lambda s: s.swapaxes(1, 2), each) for each in states]
         return output, state, *states
 
-    def _run(self, x: Tensor, state: State, packing: Packing, return_states: bool) -> tuple[Any, ...]:
+    def _run(self, x: Tensor, state: State, packing: Packing, all_states: bool) -> tuple[Any, ...]:
         """x (T, B, input_size) -> output (T, B, directions * hidden_size) and the state; and those of all
         steps.
         """
@@ -152,11 +167,11 @@ class Recurrent(Module):
                 try:
                     start = packing.sort(starts[k])
                     cell = self.cells[k].for_sequence(packing.batch_size, x)
-                    run = Showing(cell) if return_states else cell
+                    run = StateAsOutput(cell) if all_states else cell
                     output, final = scan(run, packed, start, packing.rows, reverse, self.checkpoint_every)
                 except MemoryError as reason:
                     raise out_of_memory(f"{type(self).__name__}, layer {layer}", [packed], reason) from reason
-                if return_states:
+                if all_states:
                     widths = [part.shape[-1] for part in flattened(start)]
                     shown = unflattened(start, split(output, widths, axis=-1))
                     states.append(map_state(packing.unpack, shown))
@@ -177,21 +192,17 @@ class Recurrent(Module):
         state = match_state(type(self).__name__, state, shapes)
         return [map_state(lambda s, k=k: s[k], state) for k in range(len(zeros))]
 
-    def _run_unbatched(self, x: Tensor, state: State, lengths: Any, return_states: bool) -> tuple[Any, ...]:
+    def _run_unbatched(self, x: Tensor, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
         if lengths is not None and getattr(lengths, "ndim", 1) == 0:
             lengths = [lengths]
         batch_axis = 0 if self.batch_first else 1
         self._check_features(x)
         state = None if state is None else map_state(lambda s: _with_batch(type(self).__name__, s), state)
-        output, state, *states = self.forward(
-            x.unsqueeze(batch_axis), state, lengths, return_states=return_states
-        )
-        states = [map_state(lambda s: s.squeeze(1 + batch_axis), all_) for all_ in states]
+        output, state, *states = self._over_time(x.unsqueeze(batch_axis), state, lengths, all_states)
+        states = [map_state(lambda s: s.squeeze(1 + batch_axis), each) for each in states]
         return output.squeeze(batch_axis), map_state(lambda s: s.squeeze(1), state), *states
 
-    def _run_packed(
-        self, x: PackedSequence, state: State, lengths: Any, return_states: bool
-    ) -> tuple[Any, ...]:
+    def _run_packed(self, x: PackedSequence, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
         if lengths is not None:
             raise ValueError(
                 f"{type(self).__name__}: a PackedSequence has its lengths already; leave lengths out"
@@ -199,7 +210,7 @@ class Recurrent(Module):
         padded: Tensor = x.padded
         self._check_features(padded)
         packing = Packing(padded.shape[0], padded.shape[1], list(x.lengths))
-        output, *states = self._run(padded, state, packing, return_states)
+        output, *states = self._run(padded, state, packing, all_states)
         return x.with_padded(output), *states
 
     def _check_features(self, x: Tensor) -> None:
@@ -228,136 +239,8 @@ class Recurrent(Module):
         return ", ".join(f"{name}={value}" for name, value in settings.items() if value)
 
 
-# ---------------------------------------------------------------- the layers people know
-
-
-def _cells(
-    make: Callable[..., Cell],
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    rng: Any,
-    output_size: int = 0,
-) -> list[Cell]:
-    """The cells of a stack: every layer after the first reads the outputs of all directions of the one
-    below, which are of `output_size`, by default the hidden size.
-    """
-    if not isinstance(num_layers, int) or num_layers < 1:
-        raise ValueError(f"num_layers must be a positive integer, got {num_layers!r}")
-    n = 2 if bidirectional else 1
-    below = n * (output_size or hidden_size)
-    sizes = [input_size if layer == 0 else below for layer in range(num_layers) for _ in range(n)]
-    rng = None if rng is None else default_rng(rng)  # one generator for all, so that no two start alike
-    return [make(size, hidden_size, rng=rng) for size in sizes]
-
-
-class RNN(Recurrent):
-    """Elman's net: `RNNCell` over time, `num_layers` deep. `nonlinearity` is "tanh" or "relu". See
-    `Recurrent`.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        checkpoint_every: int | None = None,
-        learn_initial_state: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-        init: str = "default",
-        rng: Any = None,
-    ) -> None:
-        place = {"device": device, "dtype": dtype}
-        make = partial(RNNCell, bias=bias, nonlinearity=nonlinearity, init=init, **place)
-        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
-        super().__init__(
-            *cells,
-            bidirectional=bidirectional,
-            batch_first=batch_first,
-            dropout=dropout,
-            checkpoint_every=checkpoint_every,
-            learn_initial_state=learn_initial_state,
-            rng=rng,
-        )
-
-
-class LSTM(Recurrent):
-    """Long short-term memory: `LSTMCell` over time, `num_layers` deep; the state is LSTMState(h, c), h of
-    `proj_size` features where that is given. See `Recurrent`.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        *,
-        checkpoint_every: int | None = None,
-        learn_initial_state: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-        init: str = "default",
-        rng: Any = None,
-    ) -> None:
-        place = {"device": device, "dtype": dtype}
-        make = partial(LSTMCell, bias=bias, proj_size=proj_size, init=init, **place)
-        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng, proj_size)
-        super().__init__(
-            *cells,
-            bidirectional=bidirectional,
-            batch_first=batch_first,
-            dropout=dropout,
-            checkpoint_every=checkpoint_every,
-            learn_initial_state=learn_initial_state,
-            rng=rng,
-        )
-
-
-class GRU(Recurrent):
-    """Gated recurrent units: `GRUCell` over time, `num_layers` deep; `reset_after` is PyTorch's form. See
-    `Recurrent`.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        reset_after: bool = False,
-        checkpoint_every: int | None = None,
-        learn_initial_state: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-        init: str = "default",
-        rng: Any = None,
-    ) -> None:
-        place = {"device": device, "dtype": dtype}
-        make = partial(GRUCell, bias=bias, reset_after=reset_after, init=init, **place)
-        cells = _cells(make, input_size, hidden_size, num_layers, bidirectional, rng)
-        super().__init__(
-            *cells,
-            bidirectional=bidirectional,
-            batch_first=batch_first,
-            dropout=dropout,
-            checkpoint_every=checkpoint_every,
-            learn_initial_state=learn_initial_state,
-            rng=rng,
-        )
+def warn_of_return_states(layer: Module) -> None:
+    """`return_states=True` was how one asked for what `states` gives."""
+    name = type(layer).__name__
+    message = f"{name}: return_states=True still works; layer.states(x) gives the states of all steps"
+    warn_once("return_states", message, stacklevel=4)  # at the line that calls the layer

@@ -17,12 +17,12 @@ from ..engine import no_grad
 from ..engine.errors import describe
 from ..ops import argsort, concat, stack, take_along_axis, topk, where
 from ..tensor import Tensor
-from .cells import State, map_state
+from .state import State, map_state
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search found, the best first: n hypotheses (one of greedy search) for each of B rows.
 
     tokens: (B, n, L) int64, without the begin token; `eos` from a sequence's end on.
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 def greedy_search(
     step: Step, state: State, *, bos: int, eos: int, max_length: int, batch_size: int | None = None
-) -> Found:
+) -> SearchResult:
     """At each step the most probable token, until `eos` or `max_length` tokens.
 
     state: the state before the first token, `bos`: (B, ...). batch_size: B, where the state is None.
@@ -67,7 +67,7 @@ def greedy_search(
             found.append(tokens)
             if finished.all():
                 break
-        return Found(*(x.unsqueeze(1) for x in (stack(found, 1), lengths, scores, finished)))
+        return SearchResult(*(x.unsqueeze(1) for x in (stack(found, 1), lengths, scores, finished)))
 
 
 def beam_search(
@@ -81,7 +81,7 @@ def beam_search(
     n_best: int = 1,
     length_penalty: float = 0.0,
     batch_size: int | None = None,
-) -> Found:
+) -> SearchResult:
     """The best sequences among those found with `beam_size` hypotheses kept in each row (Graves 2012;
     Sutskever et al. 2014).
 
@@ -136,7 +136,7 @@ def beam_search(
             if (topk(ranks, n_best, 1).values[:, -1] >= possible).all():
                 break
         order = argsort(ranks, 1, descending=True)[:, :n_best]
-        return Found(
+        return SearchResult(
             take_along_axis(tokens, order.unsqueeze(2), 1),
             *(
                 take_along_axis(x, order, 1)

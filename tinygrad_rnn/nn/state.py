@@ -1,13 +1,60 @@
-"""State that is carried from one stretch of a sequence to the next."""
+"""States of cells, whatever their structure; and how they are carried from one stretch of a sequence on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..engine.errors import came
 from ..ops import where
 from ..tensor import Tensor
-from .cells import State, detach, map_state
+
+State = Any  # a tensor (batch, hidden_size), or a tuple of states
+
+
+def map_state(function: Callable[..., Any], state: State, *others: State) -> State:
+    """`function` applied to each tensor of a state (and those at the same place in others): the same
+    structure.
+    """
+    if isinstance(state, tuple):
+        parts = [map_state(function, *each) for each in zip(state, *others, strict=True)]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return function(state, *others)
+
+
+def match_state(name: str, state: State, expected: State) -> State:
+    """A state that the user gives, in the structure of `expected`. Raises where shapes or structure
+    differ.
+    """
+    if isinstance(expected, tuple):
+        if not isinstance(state, (tuple, list)) or len(state) != len(expected):
+            fields = ", ".join(getattr(expected, "_fields", [f"s{i}" for i in range(len(expected))]))
+            raise TypeError(f"{name}: state must be a tuple ({fields}), got {_kind(state)}")
+        parts = [match_state(name, s, e) for s, e in zip(state, expected, strict=True)]
+        return type(expected)(*parts) if hasattr(expected, "_fields") else tuple(parts)
+    if not isinstance(state, Tensor):
+        raise TypeError(f"{name}: state must be a Tensor, got {_kind(state)}")
+    if state.shape != expected.shape:
+        raise ValueError(f"{name}: state has shape {state.shape}, expected {expected.shape}")
+    return state
+
+
+def shapes_of(state: State) -> Any:
+    """The structure of a state, as something to compare."""
+    if isinstance(state, Tensor):
+        return state.shape
+    return (type(state), *map(shapes_of, state)) if isinstance(state, tuple) else None
+
+
+def _kind(state: Any) -> str:
+    return f"a tuple of {len(state)}" if isinstance(state, (tuple, list)) else came(state)
+
+
+def detach(state: State) -> State:
+    """The same state as a constant: the next stretch of truncated backpropagation through time starts
+    here.
+    """
+    return None if state is None else map_state(lambda s: s.detach(), state)
 
 
 def tbptt(

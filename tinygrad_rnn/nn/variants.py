@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..creation import empty
 from ..ops import addmm, chunk, layer_norm, relu, sigmoid, tanh
 from ..ops.pointwise import pointwise
 from ..tensor import Tensor
-from . import init as start
+from .cell import Shapes
 from .cells import GRUCell, LSTMCell, LSTMState, RNNCell, gru_reset_after
 from .module import Parameter
 
@@ -31,88 +30,98 @@ def lstm_with_peepholes(gates: Any, c: Any, to_i: Any, to_f: Any, to_o: Any) -> 
     return sigmoid(o + to_o * new) * tanh(new), new
 
 
-class _Gains:
-    """Layer normalisation inside a cell: gains start at one, not where weights do."""
-
-    gains: tuple[str, ...]
-
-    def reset_parameters(self, rng: Any = None) -> None:
-        super().reset_parameters(rng)  # type: ignore[misc]
-        for name in self.gains:
-            start.ones_(getattr(self, name))
-
-
 def _normalised(x: Tensor, gain: Tensor, bias: Tensor | None = None) -> Tensor:
     y: Tensor = layer_norm(x, x.shape[-1], gain, bias)
     return y
 
 
-class LayerNormRNNCell(_Gains, RNNCell):
+class LayerNormRNNCell(RNNCell):
     """h' = g(LN(W [h, x]) + b) with g = tanh or relu (Ba, Kiros & Hinton 2016, eq. 4). Settings of
     `RNNCell`.
     """
 
     static = True
-    gains = ("gain",)
+    weight_norm: Parameter
 
-    def _add_parameters(self, **place: Any) -> None:
-        self.gain = Parameter(empty(self.hidden_size, **place))
+    def weight_shapes(self, bias: bool) -> Shapes:
+        return {**super().weight_shapes(bias), "weight_norm": (self.hidden_size,)}
 
     def project(self, x: Tensor) -> Tensor:
-        return x @ self.w_x
+        return x @ self.weight_ih
 
     def step(self, px: Tensor, h: Tensor) -> Tensor:
         act = tanh if self.nonlinearity == "tanh" else relu
-        y: Tensor = act(_normalised(addmm(px, self.dropped(h), self.w_h), self.gain, self.b))
+        y: Tensor = act(_normalised(addmm(px, self.dropped(h), self.weight_hh), self.weight_norm, self.bias))
         return y
 
 
-class LayerNormLSTMCell(_Gains, LSTMCell):
+class LayerNormLSTMCell(LSTMCell):
     """The LSTM with LN(W x) + LN(U h) + b in its gates and o * tanh(LN(c')) (Ba, Kiros & Hinton 2016, eq. 20
     to 22). Settings of `LSTMCell`.
     """
 
     static = True
-    gains = ("gain_x", "gain_h", "gain_c")
+    weight_norm_ih: Parameter
+    weight_norm_hh: Parameter
+    weight_norm_c: Parameter
+    bias_norm_c: Parameter | None
 
-    def _add_parameters(self, **place: Any) -> None:
-        self.gain_x = Parameter(empty(4 * self.hidden_size, **place))
-        self.gain_h = Parameter(empty(4 * self.hidden_size, **place))
-        self.gain_c = Parameter(empty(self.hidden_size, **place))
-        self.b_c = Parameter(empty(self.hidden_size, **place)) if self.b is not None else None
+    def weight_shapes(self, bias: bool) -> Shapes:
+        n = self.hidden_size
+        return {
+            **super().weight_shapes(bias),
+            "weight_norm_ih": (4 * n,),
+            "weight_norm_hh": (4 * n,),
+            "weight_norm_c": (n,),
+            "bias_norm_c": (n,) if bias else None,
+        }
 
     def project(self, x: Tensor) -> Tensor:
-        return _normalised(x @ self.w_x, self.gain_x, self.b)
+        return _normalised(x @ self.weight_ih, self.weight_norm_ih, self.bias)
 
     def step(self, px: Tensor, state: LSTMState) -> LSTMState:
-        gates = px + _normalised(self.dropped(state.h) @ self.w_h, self.gain_h)
+        gates = px + _normalised(self.dropped(state.h) @ self.weight_hh, self.weight_norm_hh)
         c, o = lstm_memory(gates, state.c)
-        return LSTMState(self._projected(gated(o, _normalised(c, self.gain_c, self.b_c))), c)
+        return LSTMState(self.projected(gated(o, _normalised(c, self.weight_norm_c, self.bias_norm_c))), c)
 
 
-class LayerNormGRUCell(_Gains, GRUCell):
+class LayerNormGRUCell(GRUCell):
     """The GRU that resets after the product, with LN(W x) and LN(U h) (Ba, Kiros & Hinton 2016, eq. 26 to
     28). Settings of `GRUCell`.
     """
 
     static = True
-    gains = ("gain_x", "gain_h")
+    weight_norm_ih: Parameter
+    weight_norm_hh: Parameter
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, **settings: Any) -> None:
-        if not settings.setdefault("reset_after", True):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        reset_after: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        init: str = "default",
+        rng: Any = None,
+    ) -> None:
+        if not reset_after:
             raise ValueError("LayerNormGRUCell: the reset gate comes after the product; reset_after is True")
-        super().__init__(input_size, hidden_size, bias, **settings)
+        super().__init__(
+            input_size, hidden_size, bias, reset_after=True, device=device, dtype=dtype, init=init, rng=rng
+        )
 
-    def _add_parameters(self, **place: Any) -> None:
-        self.gain_x = Parameter(empty(3 * self.hidden_size, **place))
-        self.gain_h = Parameter(empty(3 * self.hidden_size, **place))
+    def weight_shapes(self, bias: bool) -> Shapes:
+        width = (3 * self.hidden_size,)
+        return {**super().weight_shapes(bias), "weight_norm_ih": width, "weight_norm_hh": width}
 
     def project(self, x: Tensor) -> Tensor:
-        return _normalised(x @ self.w_x, self.gain_x, self.b)
+        return _normalised(x @ self.weight_ih, self.weight_norm_ih, self.bias)
 
     def step(self, px: Tensor, h: Tensor) -> Tensor:
-        u = _normalised(self.dropped(h) @ self.w_h, self.gain_h)
-        b = px.new_zeros(self.hidden_size) if self.b_h is None else self.b_h
+        u = _normalised(self.dropped(h) @ self.weight_hh, self.weight_norm_hh)
+        b = px.new_zeros(self.hidden_size) if self.bias_hh is None else self.bias_hh
         y: Tensor = gru_reset_after(px, u, b, h)
         return y
 
@@ -123,11 +132,15 @@ class PeepholeLSTMCell(LSTMCell):
     """
 
     static = True
+    weight_ci: Parameter
+    weight_cf: Parameter
+    weight_co: Parameter
 
-    def _add_parameters(self, **place: Any) -> None:
-        self.p_i, self.p_f, self.p_o = (Parameter(empty(self.hidden_size, **place)) for _ in range(3))
+    def weight_shapes(self, bias: bool) -> Shapes:
+        n = (self.hidden_size,)
+        return {**super().weight_shapes(bias), "weight_ci": n, "weight_cf": n, "weight_co": n}
 
     def step(self, px: Tensor, state: LSTMState) -> LSTMState:
-        gates = addmm(px, self.dropped(state.h), self.w_h)
-        h, c = lstm_with_peepholes(gates, state.c, self.p_i, self.p_f, self.p_o)
-        return LSTMState(self._projected(h), c)
+        gates = addmm(px, self.dropped(state.h), self.weight_hh)
+        h, c = lstm_with_peepholes(gates, state.c, self.weight_ci, self.weight_cf, self.weight_co)
+        return LSTMState(self.projected(h), c)

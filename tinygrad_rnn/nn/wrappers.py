@@ -10,7 +10,9 @@ from ..ops import concat, split
 from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from . import functional as F
-from .cells import Cell, State, map_state
+from .cell import Cell
+from .state import State, map_state
+from .weights import FORMER_NAMES
 
 
 @pointwise
@@ -19,14 +21,22 @@ def mixed(new: Any, old: Any, kept: Any) -> Any:
 
 
 class Wrapper(Cell):
-    """A cell around another: what is not defined here is the other's."""
+    """A cell around another: what a subclass does not define is the other's.
+
+        class Scaled(nn.Wrapper):
+            def output(self, state):
+                return 0.5 * self.cell.output(state)
+
+    `cell` is the one inside, `rng` the generator that was given, or None. What is random and the same for all
+    steps of a batch is drawn in `for_sequence`, which returns the cell to run.
+    """
 
     def __init__(self, cell: Cell, rng: Any = None) -> None:
         if not isinstance(cell, Cell):
             raise TypeError(f"{type(self).__name__}: expected a cell, got {type(cell).__name__}")
         super().__init__(cell.input_size, cell.hidden_size)
         self.cell, self.static, self.projects_anew = cell, cell.static, cell.projects_anew
-        self._rng = None if rng is None else default_rng(rng)
+        self.rng = None if rng is None else default_rng(rng)
 
     @property
     def output_size(self) -> int:
@@ -78,7 +88,7 @@ class RecurrentDropout(Wrapper):
             vars(inner)["cell"] = copy.copy(inner.cell)
             inner = inner.cell
         ones = like.new_ones(batch_size, cell.output_size)
-        vars(inner)["_mask"] = F.dropout(ones, self.p, True, rng=self._rng)
+        vars(inner)["dropout_mask"] = F.dropout(ones, self.p, True, rng=self.rng)
         return clone
 
     def extra_repr(self) -> str:
@@ -87,8 +97,8 @@ class RecurrentDropout(Wrapper):
 
 class WeightDrop(Wrapper):
     """Drops elements of recurrent weights in training, the same ones for a whole batch of sequences (Merity,
-    Keskar & Socher 2018; DropConnect of Wan et al. 2013). `names`: which parameters, by default those whose
-    names begin with "w_" but "w_x".
+    Keskar & Socher 2018; DropConnect of Wan et al. 2013). `names`: which parameters, by default all of the
+    cell's `recurrent_weights`: weight_hh, weight_hn and weight_hr, where it has them.
     """
 
     def __init__(
@@ -98,12 +108,14 @@ class WeightDrop(Wrapper):
         F.check_probability("WeightDrop", p)
         own = dict(cell.named_parameters(recurse=False))
         if names is None:
-            names = tuple(n for n in own if n.startswith("w_") and n != "w_x")
+            names = tuple(n for n in own if FORMER_NAMES.get(n, n) in cell.recurrent_weights)
+        names = tuple(cell.present_name(n) for n in names)
         unknown = [n for n in names if n not in own]
         if unknown or not names:
+            missing = ", ".join(unknown or cell.recurrent_weights)
             raise ValueError(
-                f"WeightDrop: {type(cell).__name__} has no parameter {', '.join(unknown) or 'to drop from'}; "
-                f"it has {', '.join(own)}"
+                f"WeightDrop: {type(cell).__name__} has no parameter {missing}; it has {', '.join(own)}: "
+                "give those that multiply the state as names"
             )
         self.p, self.names = p, names
 
@@ -113,7 +125,7 @@ class WeightDrop(Wrapper):
             return cell
         clone = copy.copy(cell)
         for name in self.names:
-            vars(clone)[name] = F.dropout(getattr(cell, name), self.p, True, rng=self._rng)
+            vars(clone)[name] = F.dropout(getattr(cell, name), self.p, True, rng=self.rng)
         return clone
 
     def extra_repr(self) -> str:
@@ -148,7 +160,7 @@ class Zoneout(Wrapper):
         state = self.cell.initial_state(1, px)
         for part, p in zip(_flat(state), self._odds(state), strict=True):
             like = px.new_ones(*px.shape[:-1], part.shape[-1])
-            parts.append(Tensor._of(1 - F.kept_elements(like, p, self._rng)))
+            parts.append(Tensor._of(1 - F.kept_elements(like, p, self.rng)))
         joined: Tensor = concat(parts, axis=-1)
         return joined
 
@@ -166,7 +178,7 @@ class Zoneout(Wrapper):
         return f"p={self.p}"
 
 
-class Showing(Wrapper):
+class StateAsOutput(Wrapper):
     """A cell whose output is its whole state, side by side: how a layer learns the states of all steps."""
 
     def output(self, state: State) -> Tensor:

@@ -239,7 +239,7 @@ def compiled(
                 to, memory[step.name] = reused, memory[reused]
             elif step.name not in small:
                 to = memory[step.name] = unused.pop() if unused else f"t_{step.name}"
-        lines += _code(step, to, constants)
+        lines += code_of_step(step, to, constants)
         unused += [memory[n] for n in dying if n in memory and n != reused]
         free.difference_update(dying)
         if step.name in floats and step.name not in kept and step.name not in small:
@@ -257,7 +257,7 @@ def compiled(
     return Text(arguments, [*places.values()], setup, lines, results, constants, temporary).function()
 
 
-def _code(step: Step, out: str | None, constants: dict[str, Any]) -> list[str]:
+def code_of_step(step: Step, out: str | None, constants: dict[str, Any]) -> list[str]:
     """The lines that compute one step, into `out` where that is given."""
     name, operands = step.name, ", ".join(map(_literal, step.operands))
     to = f", out={out}" if out else ""

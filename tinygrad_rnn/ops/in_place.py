@@ -16,7 +16,7 @@ from typing import Any
 
 from ..backend import Array
 from ..backend.segments import COMPUTED, STORED
-from .codegen import Program, _code
+from .codegen import Program, code_of_step
 from .pointwise import Symbol
 
 LIST = 16  # parameters that one kernel changes
@@ -91,7 +91,7 @@ class InPlace:
                 if not out:
                     out, n_scratch = f"s{n_scratch}", n_scratch + 1
             holder[out], place[step.name] = step.name, out
-            lines += _code(step, out, constants)
+            lines += code_of_step(step, out, constants)
         for result, a in zip(program.results, self.targets, strict=True):
             if place.get(str(result)) != a:  # computed elsewhere, or the gradient itself
                 if place.get(str(result)) in self.targets:

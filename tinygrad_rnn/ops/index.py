@@ -19,7 +19,7 @@ from .arguments import axis_of, both_dialects, plain, scalars_too
 from .elementwise import where
 
 
-class Extremes(NamedTuple):
+class ValuesAndIndices(NamedTuple):
     """What `max`, `min`, `sort` and `topk` return along an axis: the values, and where they stood."""
 
     values: Array
@@ -314,7 +314,7 @@ def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
     """`(values, indices)` in rising (or falling) order along `axis`."""
     axis = axis_of("sort", axis, x.ndim)
     places = argsort(x, axis, descending)
-    return Extremes(take_along_axis(x, places, axis), places)
+    return ValuesAndIndices(take_along_axis(x, places, axis), places)
 
 
 @both_dialects
@@ -325,7 +325,7 @@ def topk(x: Array, k: int, axis: int = -1, largest: bool = True, sorted: bool = 
     if not 0 <= k <= x.shape[axis]:
         raise ValueError(f"topk: k = {k} is not between 0 and the {x.shape[axis]} elements along axis {axis}")
     places = argsort(x, axis, largest)[(slice(None),) * axis + (slice(0, k),)]
-    return Extremes(take_along_axis(x, places, axis), places)
+    return ValuesAndIndices(take_along_axis(x, places, axis), places)
 
 
 @both_dialects

@@ -15,7 +15,7 @@ from ..engine import Value, primitive
 from .arguments import axes_of, axis_of, both_dialects, plain, reduced_axes, scalars_too, wide, widened
 from .elementwise import abs as abs_
 from .elementwise import exp, maximum, minimum, sign, where
-from .index import Extremes, take_along_axis
+from .index import ValuesAndIndices, take_along_axis
 from .shape import broadcast_to, flip, reshape
 
 
@@ -159,7 +159,7 @@ def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
         return (maximum if name == "max" else minimum)(x, axis)
     if axis is not None and not x.ndim:  # a number counts as a row of one
         found = _extremes(name, reshape(x, (1,)), axis, False)
-        return Extremes(*[reshape(part, ()) for part in found])
+        return ValuesAndIndices(*[reshape(part, ()) for part in found])
     axes = _not_empty(name, x, axis)
     if axis is None or axis == ():
         return (amax if name == "max" else amin)(x, None, keepdims)
@@ -170,7 +170,7 @@ def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
     if not keepdims:
         shape = (*x.shape[: axes[0]], *x.shape[axes[0] + 1 :])
         values, indices = reshape(values, shape), reshape(indices, shape)
-    return Extremes(values, indices)
+    return ValuesAndIndices(values, indices)
 
 
 @both_dialects

@@ -18,14 +18,14 @@ class Adagrad(Optimizer):
     `weight_decay` adds weight_decay * p to g; `maximize` goes up. Raises ValueError for options out of range.
     """
 
-    _ranges = {
+    option_ranges = {
         "lr": (0, inf),
         "lr_decay": (0, inf),
         "weight_decay": (0, inf),
         "initial_accumulator_value": (0, inf),
         "eps": (0, inf),
     }
-    _names = frozenset({"step", "sum"})
+    state_names = frozenset({"step", "sum"})
 
     def __init__(
         self,
@@ -50,18 +50,18 @@ class Adagrad(Optimizer):
             },
         )
 
-    def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def buffer_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("sum",)
 
-    def _start(self, group: dict[str, Any]) -> float:
+    def buffer_start(self, group: dict[str, Any]) -> float:
         return float(group["initial_accumulator_value"])
 
-    def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
+    def coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
         state["step"] = t = state.get("step", 0) + 1
         size = float(group["lr"]) / (1 + (t - 1) * float(group["lr_decay"]))
         return (size, float(group["eps"]), float(group["weight_decay"]) or None, group["maximize"])
 
-    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+    def update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         size, eps, weight_decay, maximize = numbers
         g = decayed(p, g, weight_decay, maximize)
         v = buffers[0] + g * g

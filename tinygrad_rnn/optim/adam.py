@@ -22,8 +22,8 @@ class Adam(Optimizer):
     options out of range.
     """
 
-    _ranges = {"lr": (0, inf), "betas": (0, 1), "eps": (0, inf), "weight_decay": (0, inf)}
-    _names = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
+    option_ranges = {"lr": (0, inf), "betas": (0, 1), "eps": (0, inf), "weight_decay": (0, inf)}
+    state_names = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
     _decoupled = False
 
     def __init__(
@@ -49,16 +49,16 @@ class Adam(Optimizer):
             },
         )
 
-    def _check_options(self, group: dict[str, Any]) -> None:
+    def check_options(self, group: dict[str, Any]) -> None:
         betas = group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(f"{self._name}: betas must be two numbers, got {betas}")
-        super()._check_options(group)
+            raise ValueError(f"{type(self).__name__}: betas must be two numbers, got {betas}")
+        super().check_options(group)
 
-    def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def buffer_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
 
-    def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
+    def coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
         state["step"] = t = state.get("step", 0) + 1
         beta1, beta2 = map(float, group["betas"])
         lr = float(group["lr"])
@@ -77,7 +77,7 @@ class Adam(Optimizer):
             group["maximize"],
         )
 
-    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+    def update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         rate1, beta2, rate2, size, eps, weight_decay, shrink, maximize = numbers
         m, v, *largest = buffers
         g = decayed(p, g, weight_decay, maximize)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..backend import Array, ArrayModule, array_module
 from ..engine import enable_grad, mark_changed
 from ..tensor import Tensor
-from .optimizer import Optimizer, _working_type
+from .optimizer import Optimizer, working_type
 
 
 class LBFGS(Optimizer):
@@ -24,14 +24,14 @@ class LBFGS(Optimizer):
     `lr` for it. One parameter group only.
     """
 
-    _ranges = {
+    option_ranges = {
         "lr": (0, inf),
         "max_iter": (0, inf),
         "tolerance_grad": (0, inf),
         "tolerance_change": (0, inf),
         "history_size": (1, inf),
     }
-    _names = frozenset(
+    state_names = frozenset(
         ("func_evals", "n_iter", "d", "t", "old_dirs", "old_stps", "ro", "H_diag", "al")
         + ("prev_flat_grad", "prev_loss")
     )
@@ -63,14 +63,15 @@ class LBFGS(Optimizer):
     def add_param_group(self, param_group: Any) -> None:
         """There can be one group only: the method works on all parameters as one vector."""
         if self.param_groups:
-            raise ValueError(f"{self._name}: takes one parameter group, without options per group")
+            name = type(self).__name__
+            raise ValueError(f"{name}: takes one parameter group, without options per group")
         super().add_param_group(param_group)
 
-    def _check_options(self, group: dict[str, Any]) -> None:
-        super()._check_options(group)
+    def check_options(self, group: dict[str, Any]) -> None:
+        super().check_options(group)
         if group["line_search_fn"] not in (None, "strong_wolfe"):
             raise ValueError(
-                f'{self._name}: line_search_fn must be None or "strong_wolfe", got '
+                f'{type(self).__name__}: line_search_fn must be None or "strong_wolfe", got '
                 f"{group['line_search_fn']!r}"
             )
 
@@ -83,7 +84,7 @@ class LBFGS(Optimizer):
     def _gradient(self, xp: ArrayModule) -> Array:
         parts = []
         for p in self._params:
-            kind = _working_type(p.array)
+            kind = working_type(p.array)
             if p.grad is None:
                 parts.append(xp.zeros(p.numel(), kind))
             else:
@@ -110,9 +111,8 @@ class LBFGS(Optimizer):
         """Up to `max_iter` iterations. Returns the loss at the start, from the first call of it."""
         if closure is None:
             raise TypeError(
-                f"{self._name}: step needs a closure that zeroes the gradients, computes the loss, calls "
-                "backward and "
-                "returns the loss"
+                f"{type(self).__name__}: step needs a closure that zeroes the gradients, computes the loss, "
+                "calls backward and returns the loss"
             )
         group = self.param_groups[0]
         lr, max_iter, max_eval = float(group["lr"]), group["max_iter"], group["max_eval"]
@@ -204,7 +204,7 @@ class LBFGS(Optimizer):
 
         return _strong_wolfe(evaluate, t, start, _largest(d), tolerance, max_evals)
 
-    def _loaded(self, name: str, number: int, p: Tensor, what: str, value: Any) -> Any:
+    def loaded_entry(self, name: str, number: int, p: Tensor, what: str, value: Any) -> Any:
         if what in ("d", "prev_flat_grad", "old_dirs", "old_stps"):
             vectors = value if isinstance(value, (list, tuple)) else [value]
             length = sum(q.numel() for q in self.param_groups[0]["params"] if q.requires_grad)
@@ -212,7 +212,7 @@ class LBFGS(Optimizer):
                 raise ValueError(
                     f"{name}: {what} should hold {length} numbers, one for each in the parameters"
                 )
-            made = [Tensor(v, _working_type(p.array), p.device) for v in vectors]
+            made = [Tensor(v, working_type(p.array), p.device) for v in vectors]
             return made if isinstance(value, (list, tuple)) else made[0]
         if what == "ro":
             return [float(v) for v in value]

@@ -1,13 +1,11 @@
 """Optimizer: parameter groups, state, and the walk over parameters. The methods themselves are in their own
 files.
 
-An optimiser of this package says three things: which arrays it keeps for a parameter (`_buffers`), the
-numbers of a step (`_coefficients`), and the equation of the update (`_update`, new values from old ones).
-`step` here does the rest. From the equation ops/in_place.py makes code that changes arrays in place: for
+An optimiser says three things: which arrays it keeps for a parameter (`buffer_names`), the numbers of a step
+(`coefficients`), and the equation of the update (`update`, new values from old ones). `step` here does the
+rest. From the equation ops/in_place.py makes code that changes arrays in place: for
 NumPy, operations on pieces that stay in the processor's cache, so that a dozen of them read the main memory
 once; for a GPU one kernel, which changes many parameters at a time.
-
-An optimiser of your own may also override `step` and change `p.data` for the `p` in `self.param_groups`.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from typing import Any, ClassVar
 
 from ..backend import Array, ArrayModule, array_module, dtypes
 from ..backend.capture import Stale, capturing
+from ..deprecation import warn_once
 from ..engine import enable_grad, mark_changed
 from ..engine.errors import came, kind
 from ..ops import where
@@ -40,12 +39,40 @@ class Optimizer:
     parameter p. Raises ValueError for no parameters, a parameter given twice, one that is no leaf or requires
     no gradient (a frozen `nn.Parameter` is left alone as long as another is not frozen), and an option out of
     its range.
+
+    An optimiser of your own says what it keeps and what a step does to one parameter:
+
+        class SignMomentum(tg.optim.Optimizer):
+            option_ranges = {"lr": (0, float("inf")), "momentum": (0, 1)}
+            state_names = frozenset({"average"})
+
+            def __init__(self, params, lr=1e-3, momentum=0.9):
+                super().__init__(params, {"lr": lr, "momentum": momentum})
+
+            def buffer_names(self, group):
+                return ("average",)
+
+            def coefficients(self, group, state):
+                return float(group["lr"]), 1 - float(group["momentum"])
+
+            def update(self, numbers, p, g, average):
+                lr, rate = numbers
+                average = average + (g - average) * rate
+                return p - tg.sign(average) * lr, average
+
+    Or it overrides `step`, and changes `p.data` for the `p` in `self.param_groups`.
     """
 
-    _ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}  # option: from, up to but without
-    _names: ClassVar[frozenset[str] | None] = None  # what a parameter's state may hold; None: anything
+    option_ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}  # option: from, up to but without
+    state_names: ClassVar[frozenset[str] | None] = (
+        None  # what a state that is loaded may hold; None: anything
+    )
     master_weights = False  # whether float16 parameters have a float32 copy, which is what is updated
     scaling: tuple[Array, Array] | None = None  # of nn.amp.GradScaler: 1 / scale, and 1 where a step is void
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        _join_former_names(cls)
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.defaults = dict(defaults)
@@ -124,7 +151,7 @@ class Optimizer:
             if id(p) in taken:
                 raise ValueError(f"{name}: parameter {i} of the group, of shape {p.shape}, was given before")
             taken.add(id(p))
-        self._check_options(group)
+        self.check_options(group)
         self.param_groups.append(group)
 
     def _check_parameter(self, i: int, p: Any) -> None:
@@ -145,8 +172,11 @@ class Optimizer:
                 "first"
             )
 
-    def _check_options(self, group: dict[str, Any]) -> None:
-        for option, (low, high) in self._ranges.items():
+    def check_options(self, group: dict[str, Any]) -> None:
+        """Raises ValueError where an option of a group is out of its range; override it for what else must
+        hold.
+        """
+        for option, (low, high) in self.option_ranges.items():
             value = group[option]
             for number in value if isinstance(value, (tuple, list)) else (value,):
                 is_number = hasattr(number, "__float__")
@@ -194,44 +224,44 @@ class Optimizer:
         if self._learning() != learning:
             raise Stale
 
-    def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
-        """The names of the arrays kept for each parameter of a group, in the order in which `_update` takes
+    def buffer_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """The names of the arrays kept for each parameter of a group, in the order in which `update` takes
         them.
         """
         return ()
 
-    def _start(self, group: dict[str, Any]) -> float:
-        """What these arrays hold at first."""
+    def buffer_start(self, group: dict[str, Any]) -> float:
+        """The number that these arrays hold at first."""
         return 0.0
 
-    def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
+    def coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
         """The numbers of this step for one parameter: Python floats; None for one that is not needed, and
         booleans, are part of the equation. Counts the step in `state` where one does.
         """
-        raise NotImplementedError(f"{self._name} must define _coefficients and _update, or step")
+        raise NotImplementedError(f"{self._name} must define coefficients and update, or step")
 
-    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+    def update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         """The new values of a parameter and its buffers: arithmetic and the functions of ops/elementwise.py.
 
-        `numbers` are those of `_coefficients`; numbers are not combined with each other here.
+        `numbers` are those of `coefficients`; numbers are not combined with each other here.
         """
-        raise NotImplementedError(f"{self._name} must define _coefficients and _update, or step")
+        raise NotImplementedError(f"{self._name} must define coefficients and update, or step")
 
     def _step_group(self, i: int, group: dict[str, Any], params: Sequence[Tensor]) -> None:
         """Changes parameters of the i-th group: on a GPU those that are alike together."""
-        names = self._buffers(group)
+        names = self.buffer_names(group)
         together: dict[Any, list[tuple[Tensor, list[Array]]]] = {}
         update, of_numbers = None, None
         for p in params:
             xp, state = self._module(p), self.state[p]
             if xp.capturing is not None:
                 xp.capturing.on_failure(functools.partial(_put_back, state, dict(state)))
-            numbers = self._coefficients(group, state)
+            numbers = self.coefficients(group, state)
             if xp.capturing is not None:
                 xp.capturing.check(functools.partial(self._check_numbers, i, p, _pattern(numbers)))
-            array, kind = p.array, _working_type(p.array)
+            array, kind = p.array, working_type(p.array)
             arrays = [array, p.grad.array]
-            arrays += [self._buffer(xp, p, state, kind, self._start(group), name) for name in names]
+            arrays += [self._buffer(xp, p, state, kind, self.buffer_start(group), name) for name in names]
             if self._keeps_master(array):
                 arrays.append(self._buffer(xp, p, state, kind, None, "master"))
             if xp.capturing is not None:
@@ -269,17 +299,17 @@ class Optimizer:
         """The numbers of one more step of a captured graph."""
         numbers: tuple[Any, ...] = ()
         for p in params:  # each counts its own steps; the numbers are the same for all
-            numbers = self._coefficients(self.param_groups[i], self.state[p])
+            numbers = self.coefficients(self.param_groups[i], self.state[p])
         return numbers
 
     def _check_numbers(self, i: int, p: Tensor, pattern: tuple[Any, ...]) -> None:
         """Raises Stale where an option has become zero, or is so no longer: the equation is another then."""
-        if _pattern(self._coefficients(self.param_groups[i], dict(self.state[p]))) != pattern:
+        if _pattern(self.coefficients(self.param_groups[i], dict(self.state[p]))) != pattern:
             raise Stale
 
     def _check_arrays(self, i: int, p: Tensor, arrays: Sequence[Array]) -> None:
         """Raises Stale where a captured step works on arrays that are no longer the parameter's."""
-        names = [*self._buffers(self.param_groups[i]), "master"]
+        names = [*self.buffer_names(self.param_groups[i]), "master"]
         kept = [self.state[p][name].array for name in names if name in self.state[p]]
         if [id(p.array), *map(id, kept)] != [*map(id, arrays)]:
             raise Stale
@@ -298,7 +328,7 @@ class Optimizer:
                 inverse, void = numbers[-2:] if scaled else (None, None)
                 own = numbers[:-2] if scaled else numbers
                 buffers = rest[:n_buffers]
-                new = self._update(own, p, g if inverse is None else g * inverse, *buffers)
+                new = self.update(own, p, g if inverse is None else g * inverse, *buffers)
                 if void is not None:
                     new = tuple(where(void, old, x) for old, x in zip((p, *buffers), new, strict=True))
                 return (*new, *(new[:1] * (n_arrays - 2 - n_buffers)))  # the copy of master weights
@@ -310,7 +340,7 @@ class Optimizer:
         self, xp: ArrayModule, numbers: Sequence[Any], arrays: Sequence[Array], n_buffers: int
     ) -> None:
         """Changes one parameter where arrays without axes are among the numbers."""
-        kind = _working_type(arrays[0])
+        kind = working_type(arrays[0])
         scaling = tuple(map(xp.scalar, self.scaling or ()))
         if scaling and type(scaling[1]) is float:  # a number, where the host can read it
             if scaling[1]:
@@ -436,7 +466,7 @@ class Optimizer:
                 **taken,
             }  # what a schedule here has noted stays where the dict has nothing for it
             group["params"] = mine["params"]
-            self._check_options(group)
+            self.check_options(group)
             groups.append(group)
             numbered.update(zip(map(int, theirs["params"]), mine["params"], strict=True))
         state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
@@ -447,14 +477,14 @@ class Optimizer:
                     f"{name}: there is state for a parameter {key}, and none of the groups has it"
                 )
             for what, value in kept.items():
-                if self._names is not None and what not in self._names | {"master"}:
+                if self.state_names is not None and what not in self.state_names | {"master"}:
                     raise ValueError(
                         f"{name}: parameter {key} has state {what!r}; is it the state of another optimiser?"
                     )
-                state[p][what] = self._loaded(name, int(key), p, what, value)
+                state[p][what] = self.loaded_entry(name, int(key), p, what, value)
         self.param_groups, self.state = groups, state
 
-    def _loaded(self, name: str, number: int, p: Tensor, what: str, value: Any) -> Any:
+    def loaded_entry(self, name: str, number: int, p: Tensor, what: str, value: Any) -> Any:
         """One entry of a parameter's saved state, as it is kept."""
         if what == "step":
             return int(value)
@@ -465,7 +495,36 @@ class Optimizer:
                 f"{name}: {what} of parameter {number} has shape {tuple(value.shape)}, the parameter "
                 f"{p.shape}"
             )
-        return Tensor(value, _working_type(p.array), p.device)
+        return Tensor(value, working_type(p.array), p.device)
+
+
+_FORMER_NAMES = {
+    "_ranges": "option_ranges",
+    "_names": "state_names",
+    "_buffers": "buffer_names",
+    "_start": "buffer_start",
+    "_coefficients": "coefficients",
+    "_update": "update",
+    "_check_options": "check_options",
+    "_loaded": "loaded_entry",
+}  # what subclasses defined in version 0.1, and what they define now
+
+
+def _join_former_names(cls: type[Optimizer]) -> None:
+    """A class that defines a method by one of its names has it by the other, too: ours by the former, which
+    subclasses of users call; theirs by the present one, which is called here.
+    """
+    for before, now in _FORMER_NAMES.items():
+        own = vars(cls)
+        if now in own:
+            setattr(cls, before, own[now])
+        elif before in own:
+            setattr(cls, now, own[before])
+            message = f"{cls.__name__}: {before} is called {now} now; former names work for the time being"
+            warn_once("former names of an optimiser's methods", message, stacklevel=3)
+
+
+_join_former_names(Optimizer)
 
 
 def _hint(given: Any) -> str:
@@ -489,7 +548,7 @@ def _put_back(state: dict[str, Any], before: dict[str, Any]) -> None:
     state.update(before)
 
 
-def _working_type(array: Array) -> Any:
+def working_type(array: Array) -> Any:
     """The type in which a parameter's update is computed and its state kept: float32 for float16, whose range
     does not hold the squares of gradients, else its own.
     """

@@ -20,14 +20,14 @@ class RMSprop(Optimizer):
     goes up. Raises ValueError for options out of range.
     """
 
-    _ranges = {
+    option_ranges = {
         "lr": (0, inf),
         "alpha": (0, inf),
         "eps": (0, inf),
         "weight_decay": (0, inf),
         "momentum": (0, inf),
     }
-    _names = frozenset({"step", "square_avg", "grad_avg", "momentum_buffer"})
+    state_names = frozenset({"step", "square_avg", "grad_avg", "momentum_buffer"})
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class RMSprop(Optimizer):
             },
         )
 
-    def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def buffer_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         names = (
             "square_avg",
             "grad_avg" if group["centered"] else "",
@@ -62,7 +62,7 @@ class RMSprop(Optimizer):
         )
         return tuple(name for name in names if name)
 
-    def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
+    def coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
         state["step"] = state.get("step", 0) + 1
         lr, alpha = float(group["lr"]), float(group["alpha"])
         weight_decay, momentum = float(group["weight_decay"]) or None, float(group["momentum"]) or None
@@ -71,7 +71,7 @@ class RMSprop(Optimizer):
             group["maximize"],
         )  # fmt: skip
 
-    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+    def update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         lr, alpha, rate, eps, weight_decay, momentum, centered, maximize = numbers
         v, *rest = buffers
         g = decayed(p, g, weight_decay, maximize)

@@ -18,8 +18,8 @@ class SGD(Optimizer):
     options out of range.
     """
 
-    _ranges = {"lr": (0, inf), "momentum": (0, inf), "weight_decay": (0, inf)}
-    _names = frozenset({"momentum_buffer"})
+    option_ranges = {"lr": (0, inf), "momentum": (0, inf), "weight_decay": (0, inf)}
+    state_names = frozenset({"momentum_buffer"})
 
     def __init__(
         self,
@@ -44,15 +44,15 @@ class SGD(Optimizer):
             },
         )
 
-    def _check_options(self, group: dict[str, Any]) -> None:
-        super()._check_options(group)
+    def check_options(self, group: dict[str, Any]) -> None:
+        super().check_options(group)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
-            raise ValueError(f"{self._name}: nesterov needs a momentum above 0 and no dampening")
+            raise ValueError(f"{type(self).__name__}: nesterov needs a momentum above 0 and no dampening")
 
-    def _buffers(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def buffer_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
-    def _coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
+    def coefficients(self, group: dict[str, Any], state: dict[str, Any]) -> tuple[Any, ...]:
         dampening = float(group["dampening"])
         return (
             float(group["lr"]),
@@ -64,7 +64,7 @@ class SGD(Optimizer):
             group["maximize"],
         )
 
-    def _update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+    def update(self, numbers: Sequence[Any], p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         lr, momentum, first, share, weight_decay, nesterov, maximize = numbers
         g = decayed(p, g, weight_decay, maximize)
         if momentum is None:

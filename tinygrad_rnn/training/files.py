@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..backend import get_rng_state, set_rng_state
 from ..io import load, save
 from .mean import Mean
-
-if TYPE_CHECKING:
-    from .run import Run
+from .state import RunState
 
 
 def state_of(thing: Any) -> Any:
@@ -20,13 +18,13 @@ def state_of(thing: Any) -> Any:
     return thing.state_dict() if hasattr(thing, "state_dict") else None
 
 
-def random_state(run: Run) -> dict[str, Any]:
+def random_state(run: RunState) -> dict[str, Any]:
     """Where all random numbers stand: the package's generator, and those of the model's layers."""
     own = [dict(generator.bit_generator.state) for generator in run.generators]
     return {"package": get_rng_state(), "layers": own}
 
 
-def set_random_state(run: Run, state: dict[str, Any]) -> None:
+def set_random_state(run: RunState, state: dict[str, Any]) -> None:
     """Puts them back."""
     set_rng_state(state["package"])
     for generator, own in zip(run.generators, state["layers"], strict=True):
@@ -40,7 +38,7 @@ class Files:
     hours of training are worth more than a stop, the older file is still there, and space may be made.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunState) -> None:
         self.run, self.settings = run, run.settings
         self._due = {"checkpoint": 0.0, "log": 0.0}
 
@@ -90,7 +88,7 @@ class Files:
         )
 
 
-def snapshot(run: Run) -> dict[str, Any]:
+def snapshot(run: RunState) -> dict[str, Any]:
     """The place in the data, and where random numbers stand: with the weights, where a resumed run begins."""
     return {
         "random": random_state(run),
@@ -99,7 +97,7 @@ def snapshot(run: Run) -> dict[str, Any]:
     }
 
 
-def resume(run: Run) -> None:
+def resume(run: RunState) -> None:
     """Takes over a checkpoint. Raises ValueError where it is not of such a run."""
     settings, name = run.settings, repr(os.fspath(run.settings.checkpoint))
     saved = load(settings.checkpoint)

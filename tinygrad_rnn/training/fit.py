@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..engine.errors import describe
-from ..io.checkpoint import _encoded
+from ..io.checkpoint import encoded
 from ..nn import Module
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from . import files
@@ -106,7 +106,7 @@ def fit(
         raise ValueError("fit: scheduler_every needs a scheduler")
     if extras and checkpoint is None:
         raise ValueError("fit: extras stand in the checkpoint; give its file name as checkpoint")
-    _encoded(dict(extras or {}), "extras", {})  # a TypeError now, not after the first epoch
+    encoded(dict(extras or {}), "extras", {})  # a TypeError now, not after the first epoch
     settings = Settings(
         loss=loss, batches=batches, epochs=epochs, seconds=math.inf if minutes is None else 60.0 * minutes,
         validate=validate, metrics=dict(metrics or {}), monitor=monitor, mode=mode, patience=patience,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,11 +19,12 @@ from .history import History
 from .mean import Mean
 from .progress import Progress
 from .settings import Settings, is_function
+from .state import RunState
 
 EVENTS = ("on_start", "on_step", "on_epoch", "on_end")
 
 
-class Run:
+class Run(RunState):
     """A training in progress, as callbacks see it.
 
     model, optimizer: those given. history: the rows so far, `row` the latest of them. epoch: how many are
@@ -33,22 +33,7 @@ class Run:
     """
 
     def __init__(self, model: Module, optimizer: Any, settings: Settings) -> None:
-        self.model, self.optimizer, self.settings = model, optimizer, settings
-        self.history = History()
-        self.epoch = self.step = 0
-        # The rest is for the loop and its files.
-        self.batch = 0  # how many of this epoch's batches are done
-        self.mean = Mean()  # of this epoch's losses
-        self.n_worse = 0  # epochs since the best one
-        self.best_weights: dict[str, Tensor] | None = None
-        self.best_step = -1
-        self.epoch_start: Any = None  # random numbers before the first batch was drawn
-        self.position: Any = None  # what a resumed run begins with, beside weights and optimiser
-        self.resumed_at: Any = None  # that of the run that this one goes on with, until it has begun
-        self.seconds_before, self._begin = 0.0, time.perf_counter()
-        # Generators of layers' own (`Dropout(rng=...)`); one that two layers share is here twice: no harm.
-        held = [value for module in model.modules() for value in vars(module).values()]
-        self.generators = [value for value in held if hasattr(value, "bit_generator")]
+        super().__init__(model, optimizer, settings)
         self._files, self._bar = Files(self), Progress(False, None, 0)
         self._signalled, self._last_line = False, ""
 
@@ -62,11 +47,6 @@ class Run:
         """The latest step's loss. On a GPU this waits for it."""
         self.read_losses()
         return self.mean.last
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been training, in all resumed runs together."""
-        return self.seconds_before + time.perf_counter() - self._begin
 
     def stop(self, reason: str = "callback") -> None:
         """Ends the training after the step, or the epoch's end, at hand."""
@@ -236,21 +216,6 @@ class Run:
             self.read_losses()
         self._bar.step(self.mean.last)
         self._call("on_step")
-
-    def read_losses(self) -> None:
-        """Reads the losses that wait on a GPU. Raises FloatingPointError for one that is NaN or infinite."""
-        values = self.mean.read()
-        for i, value in enumerate(values):
-            self._check_finite(value, self.step - (len(values) - i - 1))
-
-    def _check_finite(self, value: float, step: int) -> None:
-        if not math.isfinite(value):
-            batch = self.batch - (self.step - step)
-            raise FloatingPointError(
-                f"fit: the loss is {value} at step {step} (epoch {self.epoch + 1}, batch {batch}); "
-                "`with tg.debug():` around fit names the operation that made it, and a lower learning rate, "
-                "or clip=1.0, may avoid it"
-            )
 
     # ------------------------------------------------------------ how good it is
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..io.atomic import file_name, replacing
 
 
-def _axes(xlabel: str, ylabel: str, title: str) -> tuple[Any, Any]:
+def empty_axes(xlabel: str, ylabel: str, title: str) -> tuple[Any, Any]:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ def _axes(xlabel: str, ylabel: str, title: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Any) -> None:
+def write(figure: Any, path: Any) -> None:
     """Writes the picture, whole or not at all, as its ending says; without one as PNG. A PNG gets a palette,
     which makes it a third the size.
     """
@@ -57,7 +57,7 @@ def learning_curve(
     lines: dict[str, float] | None = None,
 ) -> None:
     """Training values at `steps`, held-out (step, value) pairs, and `lines`: levels by name."""
-    figure, axes = _axes(xlabel, unit, title)
+    figure, axes = empty_axes(xlabel, unit, title)
     axes.plot(steps, train, lw=1, alpha=0.6, label="training")
     if held_out:
         axes.plot(*zip(*held_out, strict=True), "o-", ms=4, label="held out")
@@ -70,7 +70,7 @@ def learning_curve(
         axes.set_ylim(0.9 * min(values), max(1.1 * min(values), min(max(values), 3 * min(values))))
     _whole_numbers(axes)
     axes.legend()
-    _save(figure, path)
+    write(figure, path)
 
 
 def gradient_through_time(
@@ -84,12 +84,12 @@ def gradient_through_time(
     """For each name, the norm of the gradient of a loss at the last step with respect to the state k steps
     before, k = first, first + 1, ...: how far back the net can learn from.
     """
-    figure, axes = _axes("steps before the loss", ylabel, title)
+    figure, axes = empty_axes("steps before the loss", ylabel, title)
     for name, values in norms.items():
         axes.semilogy(range(first, first + len(values)), values, "o-", ms=3, label=name)
     _whole_numbers(axes)
     axes.legend()
-    _save(figure, path)
+    write(figure, path)
 
 
 def attention_map(
@@ -99,7 +99,7 @@ def attention_map(
 
     Each row is what was written at one step; the darker a field, the more that step counted.
     """
-    figure, axes = _axes("", "", "")
+    figure, axes = empty_axes("", "", "")
     axes.remove()
     figure.set_size_inches(1.5 + 3.6 * min(2, len(maps)), 0.8 + 3.1 * -(-len(maps) // 2))
     figure.suptitle(title)
@@ -111,7 +111,7 @@ def attention_map(
         axes.set_xticks(range(len(read)), read, fontsize=8)
         axes.set_yticks(range(len(written)), written, fontsize=8)
         axes.tick_params(length=0)
-    _save(figure, path)
+    write(figure, path)
 
 
 def curves(
@@ -127,7 +127,7 @@ def curves(
     """Several runs in one plot: (x, y) by name, x being counted, and `lines`: levels by name. `log`: a
     logarithmic y axis.
     """
-    figure, axes = _axes(xlabel, ylabel, title)
+    figure, axes = empty_axes(xlabel, ylabel, title)
     for name, (x, y) in runs.items():
         axes.plot(x, y, "o-", ms=2.5, lw=1.2, label=name)
     for name, level in (lines or {}).items():
@@ -136,7 +136,7 @@ def curves(
         axes.set_yscale("log")
     _whole_numbers(axes)
     axes.legend()
-    _save(figure, path)
+    write(figure, path)
 
 
 def forecast(
@@ -152,14 +152,14 @@ def forecast(
     title: str = "Forecast",
 ) -> None:
     """A series, forecasts of it as (times, values) by name, and a band (times, low, high) around them."""
-    figure, axes = _axes(xlabel, ylabel, title)
+    figure, axes = empty_axes(xlabel, ylabel, title)
     axes.plot(times, series, color="black", lw=1, label="observed")
     for name, (x, y) in forecasts.items():
         axes.plot(x, y, lw=1.3, label=name)
     if band is not None:
         axes.fill_between(*band, alpha=0.25, color="tab:orange", lw=0, label=band_name)
     figure.legend(loc="outside lower center", ncols=2 + len(forecasts))
-    _save(figure, path)
+    write(figure, path)
 
 
 def alignment(
@@ -174,7 +174,7 @@ def alignment(
     as a spectrogram; below, for each label how probable it is at each step, (T, len(names)). `seconds`: from
     one step to the next.
     """
-    figure, axes = _axes("", "", title)
+    figure, axes = empty_axes("", "", title)
     axes.remove()
     figure.set_size_inches(9, 3.4 * len(panels))
     figure.suptitle(title)
@@ -196,7 +196,7 @@ def alignment(
                 if values[t] >= 0.3 and values[t] == values[max(0, t - 3) : t + 4].max():
                     below.text(times[t], 1.05, label, ha="center", color=line.get_color())
         below.set(xlim=(0, end), ylim=(0, 1.3), ylabel="probability", xlabel="seconds")
-    _save(figure, path)
+    write(figure, path)
 
 
 def piano_roll(
@@ -205,7 +205,7 @@ def piano_roll(
     """For each voice the key (MIDI's number, 0 for silence) that it holds at each step; a held key is one
     bar.
     """
-    figure, axes = _axes(xlabel, "", title)
+    figure, axes = empty_axes(xlabel, "", title)
     figure.set_size_inches(9, 3.6)
     for k, (name, keys) in enumerate(voices.items()):
         starts = [t for t in range(len(keys)) if t == 0 or keys[t] != keys[t - 1]]
@@ -219,4 +219,4 @@ def piano_roll(
     axes.set_yticks(octaves, [f"C{key // 12 - 1}" for key in octaves])
     axes.set(xlim=(0, max(map(len, voices.values()))), ylim=(low, high))
     figure.legend(loc="outside lower center", ncols=max(1, len(voices)))
-    _save(figure, path)
+    write(figure, path)

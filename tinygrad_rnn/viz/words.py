@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .plots import _axes, _save
+from .plots import empty_axes, write
 
 
 def word_scores(
@@ -15,7 +15,7 @@ def word_scores(
     it is long. Words with a score above zero stand on blue, below zero on red; the largest score of each
     sentence, whatever its sign, is the darkest.
     """
-    figure, axes = _axes("", "", "")
+    figure, axes = empty_axes("", "", "")
     axes.remove()
     renderer = figure.canvas.get_renderer()
     width, height = 7.0 * figure.dpi, 0.27 * figure.dpi
@@ -42,7 +42,7 @@ def word_scores(
             x / width, 1 - (y + top) / tall, text, fontsize=10, fontweight=weight, va="top",
             bbox={"facecolor": colour, "edgecolor": "none", "pad": 2.5},
         )  # fmt: skip
-    _save(figure, path)
+    write(figure, path)
 
 
 def _font() -> Any:

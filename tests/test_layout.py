@@ -1,0 +1,185 @@
+"""How the package's modules depend on each other: one way, without circles, through public names."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import tinygrad_rnn
+
+ROOT = Path(tinygrad_rnn.__file__).parent
+# Each may import those before it and its own; the names are folders or files of the package.
+LAYERS = [
+    {"version", "deprecation"},
+    {"backend"},
+    {"engine"},
+    {"ops"},
+    {"fuse"},
+    {"printing"},
+    {"tensor"},
+    {"creation"},
+    {"nn"},
+    {"optim"},
+    {"data", "io", "cuda", "testing"},
+    {"training", "viz", "utils"},
+    {""},  # the package itself
+]
+UPWARDS = {
+    # it stands in nn, as users of PyTorch expect, and scales what optimisers do; nn imports it when asked for
+    ("nn.amp", "optim"),
+}
+PRIVATE = {  # module: the names of others that it reaches for
+    "cuda.graphs": {"engine._changes"},  # until the engine says which arrays changed since a time
+    "ops.factored": {"e._where"},  # until loops ask primitives for their traits, not for their names
+    "testing.rows.index": {"index._stop_gradient_at"},  # its row tests the op that nobody calls by name
+}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """The package's modules by name, "" the package itself."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(modules()[name].read_text())
+
+
+def imported(name: str) -> list[tuple[str, str | None, str, ast.ImportFrom]]:
+    """What a module imports from the package: (module, name in it or None for a module, name here, where)."""
+    is_package = modules()[name].name == "__init__.py"
+    package = name.split(".") if name else []
+    package = package if is_package else package[:-1]
+    found = []
+    for node in ast.walk(tree_of(name)):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        above = package[: len(package) - node.level + 1]
+        source = ".".join([*above, *(node.module.split(".") if node.module else [])])
+        for alias in node.names:
+            inside = f"{source}.{alias.name}" if source else alias.name
+            here = alias.asname or alias.name
+            if inside in modules():
+                found.append((inside, None, here, node))
+            else:
+                found.append((source, alias.name, here, node))
+    return found
+
+
+def guarded(name: str) -> set[ast.AST]:
+    """Imports of a module under `if TYPE_CHECKING`."""
+    return {
+        inside
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inside in ast.walk(node)
+    }
+
+
+def height(name: str) -> int:
+    top = name.split(".")[0]
+    return next(i for i, layer in enumerate(LAYERS) if top in layer)
+
+
+def test_every_module_has_its_place():
+    for name in modules():
+        assert height(name) >= 0
+
+
+def upward(name: str) -> list[str]:
+    return [
+        source
+        for source, _, _, _ in imported(name)
+        if height(source) > height(name)
+        or (height(source) == height(name) and source.split(".")[0] != name.split(".")[0])
+    ]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_run_one_way(name):
+    if not name:
+        return  # the package itself brings everything together
+    for source in upward(name):
+        assert (name, source.split(".")[0]) in UPWARDS, f"{name} imports {source}, which is above it"
+
+
+def test_there_are_no_circles():
+    """Not even those of imports inside functions or for types alone. What names the package's own
+    `__init__` offers lazily for type checkers does not count: it imports nothing at run time.
+    """
+    needs = {
+        name: {source for source, _, _, node in imported(name) if name or node not in guarded(name)}
+        for name in modules()
+    }
+    for name in needs:  # a package is imported before its modules; that is not a circle if it imports them
+        needs[name].discard(name)
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a circle: {' -> '.join([*path[path.index(name) :], name])}"
+        if name not in done:
+            for source in sorted(needs[name]):
+                visit(source, (*path, name))
+            done.add(name)
+
+    for name in needs:
+        visit(name, ())
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def reached_for(name: str) -> set[str]:
+    """Underscore names of other modules: imported, or asked of a module that was imported."""
+    found, aliases = set(), set()
+    for source, inside, here, _ in imported(name):
+        if inside is None:
+            aliases.add(here)
+        if private(inside or source.rpartition(".")[2]):
+            found.add(f"{source}.{inside}" if inside else source)
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Attribute) and private(node.attr):
+            base = node.value
+            last = base.id if isinstance(base, ast.Name) else getattr(base, "attr", None)
+            if last in aliases or (isinstance(base, ast.Attribute) and f"ops.{last}" in modules()):
+                found.add(f"{last}.{node.attr}")
+    return found
+
+
+@pytest.mark.parametrize("name", modules())
+def test_nobody_reaches_for_anothers_underscore_names(name):
+    assert reached_for(name) <= PRIVATE.get(name, set())
+
+
+def test_these_checks_can_fail(tmp_path, monkeypatch):
+    """On a package made for it: an import upwards, a circle for types alone, private names."""
+    files = {
+        "backend/__init__.py": "from ..engine import graph\n",
+        "engine/__init__.py": "from .graph import apply\n",
+        "engine/graph.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import node\n",
+        "engine/node.py": "from . import graph\nfrom .graph import _hidden\nx = graph._secret\n",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    modules.cache_clear()
+    tree_of.cache_clear()
+    try:
+        assert upward("backend") == ["engine.graph"]
+        assert upward("engine.graph") == []
+        with pytest.raises(AssertionError, match=r"engine.graph -> engine.node -> engine.graph"):
+            test_there_are_no_circles()
+        assert reached_for("engine.node") == {"engine.graph._hidden", "graph._secret"}
+    finally:
+        modules.cache_clear()
+        tree_of.cache_clear()
