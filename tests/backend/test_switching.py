@@ -64,7 +64,7 @@ LAYERS = {
     "Sequential": (lambda: nn.Sequential(nn.Linear(3, 2), nn.Tanh()), lambda: [floats(2, 3)]),
 }  # fmt: skip
 # Containers and bases, which compute nothing of their own.
-NOTHING_OF_THEIR_OWN = {"Module", "ModuleDict", "ModuleList", "ParameterList", "Cell", "Recurrent"}
+NOTHING_OF_THEIR_OWN = {"Module", "ModuleDict", "ModuleList", "ParameterList", "Cell", "Recurrent", "Wrapper"}
 
 
 def layers():
