@@ -24,6 +24,14 @@ def caller() -> str:
     return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
 
 
+def callers_level() -> int:
+    """The `stacklevel` with which the function that asks warns at the innermost line outside this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def describe(value: Any) -> str:
     """How an argument is called in an error: an array by its type and shape, anything else by its type."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import default_rng
 from ..deprecation import warn_once
-from ..engine.errors import came, out_of_memory
+from ..engine.errors import callers_level, came, out_of_memory
 from ..ops import concat, split, stack
 from ..tensor import Tensor
 from . import functional as F
@@ -89,7 +89,7 @@ class Recurrent(Module):
                 f"{name}: dropout={dropout} is for what goes from one layer to the next, and with one layer "
                 "drops nothing: give more layers, or an nn.Dropout behind it",
                 UserWarning,
-                stacklevel=2 if type(self) is Recurrent else 3,
+                stacklevel=callers_level(),
             )
         self.dropout = dropout
         self.initial_state: ParameterList | None = None
