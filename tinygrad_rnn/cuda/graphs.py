@@ -16,9 +16,7 @@ from .. import backend
 from ..backend import CannotCapture, allow_tf32, array_module, deterministic
 from ..backend.capture import Stale, capturing, on_host
 from ..backend.random import noting_draws
-from ..engine import graph as engine
-from ..engine import mark_changed, mode
-from ..engine.node import tick
+from ..engine import mark_changed, mode, tick, versions
 from ..tensor import Tensor
 
 _SEEN, _EAGER = "seen", "eager"
@@ -120,7 +118,7 @@ class _Graph:
 
         self._result, self._replay = xp.capture(run)
         # What it changes in place it changes at each replay.
-        self._changed = [array for time, array in [*engine._changes.values()] if time > start]
+        self._changed = versions.changed_since(start)
 
     def __call__(self, tensors: list[Tensor]) -> Any:
         if self._on_host != on_host():

@@ -95,6 +95,23 @@ def wrong_gradient(name: str, g: Any, shape: tuple[int, ...]) -> ValueError:
     )
 
 
+def in_rule(error: Exception, name: str, line: str | None, g: Any) -> Exception:
+    """What a rule raised, with the op whose rule it is."""
+    if isinstance(error, MemoryError):
+        given = [x for x in (g if type(g) is tuple else (g,)) if x is not None]
+        return out_of_memory(f"the gradient of {name}", given, error)
+    if hasattr(error, "add_note"):
+        error.add_note(f"in the gradient of {name}{f', called in {line}' if line else ''}")
+    return error
+
+
+def wrong_hook(came: Any, g: Any) -> TypeError:
+    return TypeError(
+        f"register_hook: the hook returned {describe(came)}, expected None, or a tensor like the gradient: "
+        f"{describe(g)}, on its device"
+    )
+
+
 def wrong_gradients(name: str, gradients: Any, n: int) -> TypeError:
     came = f"{len(gradients)}" if isinstance(gradients, (list, tuple)) else describe(gradients)
     return TypeError(

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..backend import Array, array_module, draw_from_rows, dtypes, to_numpy
-from ..engine import Value, primitive
-from ..engine.accumulate import Summand
+from ..engine import Deferred, Value, primitive
 from ..engine.errors import describe, mixed_devices
 from .arguments import axis_of, both_dialects, plain
 from .elementwise import where
@@ -28,7 +27,7 @@ class Extremes(NamedTuple):
 ADDED_IN = {dtypes.float16: dtypes.float32}  # and rounded once, at the end
 
 
-class Picked(Summand):
+class Picked(Deferred):
     """Zeros of `shape` with `g` added at `index`, not yet made."""
 
     __slots__ = ("g", "index", "shape")

@@ -1,4 +1,4 @@
-"""Calls that take the short way of engine/quick.py, and when they may not."""
+"""Calls that take the short way of engine/fast.py, and when they may not."""
 
 from __future__ import annotations
 
