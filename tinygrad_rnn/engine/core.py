@@ -22,6 +22,8 @@ from .gradients import Gradient, Gradients, Watched
 if TYPE_CHECKING:
     from .rules import Op
 
+clock = versions.clock  # numbers nodes and dates changes
+
 
 class Value:
     """An array and its vertex in a graph, None for a constant. `Tensor` adds the operators and methods."""
@@ -55,7 +57,7 @@ class Node:
 
     def __init__(self, op: Op, parents: Sequence[Vertex | None], saved: Sequence[Any],
                  shape: tuple[int, ...] | None = None, dtype: Any = None, outputs: int | None = None) -> None:  # fmt: skip
-        self.time = versions.tick()
+        self.time = next(clock)
         self.op, self.parents = op, parents
         self.saved: Sequence[Any] | None = saved  # what rules read: [y, *arguments, ...]; None once freed
         self.shape, self.dtype, self.outputs = shape, dtype, outputs  # of several results: None, and how many

@@ -8,14 +8,14 @@ gradients of inputs, gradients of gradients. Tests run every op and random graph
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ..backend import MODULES, Array
 from . import core, errors, mode, versions
 from .arguments import NUMBERS, Call, fitted
 from .core import Node, Output, Value
-from .gradients import Deferred, Gradient, Gradients, Sum, totalled, unbroadcast
+from .gradients import Deferred, Gradient, Gradients, Sum, unbroadcast
 
 if TYPE_CHECKING:
     from .rules import Primitive
@@ -27,17 +27,29 @@ def call(spec: Primitive, general: AnyCall) -> AnyCall:
     """What an op does when it is called: `general`, or a shorter way to the same."""
     if not spec.has_rules:
         return general
-    if len(spec.arguments) == 1 and not spec.variadic:
+    if spec.variadic:
+        return _of_any_number(spec, general)
+    if len(spec.arguments) == 1:
         return _of_one(spec, general)
-    if len(spec.arguments) == 2 and not spec.settings:
-        return _of_two(spec, general)
-    return _of_several(spec, general)
+    return _of_two(spec, general) if len(spec.arguments) == 2 and not spec.settings else _of_several(spec, general)
+
+
+def _extras(spec: Primitive) -> Callable[[dict[str, Any]], Sequence[Any]]:
+    """What gives the settings of a call that rules may read."""
+    names, defaults = tuple(spec.settings), spec.defaults
+    if not names or not spec.has_extras:
+        return lambda settings: ()
+    if defaults:
+        return lambda settings: [{**defaults, **settings}[name] for name in names]
+    if len(names) == 1:
+        (only,) = names
+        return lambda settings: (settings[only],)
+    return itemgetter(*names)
 
 
 def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
     """For ops of one array, with or without settings."""
-    forward, has_extras, savings = spec.forward, spec.has_extras, spec.savings
-    names, defaults = tuple(spec.settings), spec.defaults
+    forward, has_extras, savings, extras = spec.forward, spec.has_extras, spec.savings, _extras(spec)
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
 
     def op(*args: Any, **settings: Any) -> Any:
@@ -45,37 +57,29 @@ def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
         if len(args) != 1 or moved or not now.plain:
             return general(*args, **settings)
         (a,) = args
-        wrapped = isinstance(a, Value)
-        x = a.array if wrapped else a
+        if not isinstance(a, Value):
+            return _on_array(spec, general, a, settings)
+        x, parent = a.array, a.vertex
         kind = type(x)
-        xp = known(kind)
-        if xp is None:
-            return general(*args, **settings)
         try:
-            y = forward(xp, x, **settings)
+            y = forward(known(kind), x, **settings)
         except Exception:
             return general(*args, **settings)  # which says what is wrong
-        if not wrapped:
-            if type(y) is kind and y.dtype is x.dtype:
-                return y
-            return fitted(Call(args, settings, xp, (x,), (None,), 0, x.dtype, False), y)
-        parent = a.vertex
-        if type(y) is tuple:
-            return _several(spec, settings, a, y, now.grad and parent is not None)
-        if type(y) is not kind or y.dtype is not x.dtype:
-            read = Call(args, settings, xp, (x,), (parent,), int(parent is not None), x.dtype)
+        several = type(y) is tuple
+        if not several and (type(y) is not kind or y.dtype is not x.dtype):
+            read = Call(args, settings, MODULES[kind], (x,), (parent,), int(parent is not None), x.dtype)
             return core.result(spec, read, fitted(read, y), now)
+        node = None
+        if parent is not None and now.grad:
+            saving = savings.get(1) or spec.find_saving(1)
+            if type(saving) is not tuple:
+                saving = saving((None, y, x, *extras(settings), x.shape) if has_extras else (None, y, x))  # type: ignore[operator]
+            node = Node(spec, (parent,), saving, None if several else y.shape, None if several else y.dtype)
+        if several:
+            return _several(spec, settings, a, y, node)
         out = new(Value.result)
         out.array = y
-        out.vertex = None
-        if parent is not None and now.grad:
-            values: tuple[Any, ...] = (None, y, x)
-            if has_extras:
-                chosen = {**defaults, **settings} if defaults else settings
-                values = (None, y, x, *[chosen[name] for name in names], x.shape)
-            saving = savings.get(1) or spec.find_saving(1)
-            saved = saving if type(saving) is tuple else saving(values)  # type: ignore[operator]
-            out.vertex = Node(spec, (parent,), saved, y.shape, y.dtype)
+        out.vertex = node
         base = y.base
         if (base is not None and (base is x or base is x.base)) or y is x:
             a.viewed = True
@@ -85,14 +89,28 @@ def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
     return op
 
 
-def _several(spec: Primitive, settings: dict[str, Any], a: Value, y: tuple[Array, ...], grad: bool) -> tuple[Any, ...]:
+def _on_array(spec: Primitive, general: AnyCall, x: Any, settings: dict[str, Any]) -> Any:
+    """The call of an op of one array on what is none of a value's, as in rules."""
+    kind = type(x)
+    xp = MODULES.get(kind)
+    if xp is None:
+        return general(x, **settings)
+    try:
+        y = spec.forward(xp, x, **settings)
+    except Exception:
+        return general(x, **settings)
+    if type(y) is kind and y.dtype is x.dtype:
+        return y
+    return fitted(Call((x,), settings, xp, (x,), (None,), 0, x.dtype, False), y)
+
+
+def _several(spec: Primitive, settings: dict[str, Any], a: Value, y: tuple[Array, ...], node: Node | None) -> Any:
     """The several results of an op of one array, most often views of it."""
-    x, new, node, outs = a.array, Value.__new__, None, []
-    if grad:
-        read = Call((a,), settings, MODULES[type(x)], (x,), (a.vertex,), 1, x.dtype)
-        node = Node(spec, (a.vertex,), spec.saved(read, y), None, None, len(y))
+    x, new, kind, outs = a.array, Value.__new__, Value.result, []
+    if node is not None:
+        node.outputs = len(y)
     for k, part in enumerate(y):
-        out = new(Value.result)
+        out = new(kind)
         out.array = part
         out.vertex = None if node is None else Output(node, k, part)
         base = part.base
@@ -143,6 +161,58 @@ def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
             out.vertex = Node(spec, (p, q), saving, z.shape, dtype)  # type: ignore[arg-type]
         if z is x:
             versions.note_view(spec, a, settings, out)
+        return out
+
+    return op
+
+
+def _of_any_number(spec: Primitive, general: AnyCall) -> AnyCall:
+    """For ops of any number of arrays of one type, with one rule for all."""
+    forward, longer, extras = spec.forward, _of_several(spec, general), _extras(spec)
+    current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
+    has_extras, saving = spec.has_extras, spec.find_saving(1)  # which is the same for all
+
+    def op(*args: Any, **settings: Any) -> Any:
+        now = current()
+        if moved or not now.plain or not args:
+            return longer(*args, **settings)
+        xs: Sequence[Any] = args
+        parents: Sequence[Any] = ()
+        wrapped = isinstance(args[0], Value)
+        if wrapped:
+            try:
+                xs = [a.array for a in args]
+                parents = [a.vertex for a in args]
+            except AttributeError:
+                return longer(*args, **settings)
+        kind = type(xs[0])
+        xp = known(kind)
+        if xp is None:
+            return longer(*args, **settings)
+        dtype = xs[0].dtype
+        for x in xs:
+            if type(x) is not kind or x.dtype is not dtype:
+                return longer(*args, **settings)
+        try:
+            y = forward(xp, *xs, **settings)
+        except Exception:
+            return general(*args, **settings)  # which says what is wrong
+        if type(y) is not kind or y.dtype is not dtype or y.base is not None or y is xs[0]:
+            mask = sum([1 << i for i, p in enumerate(parents) if p is not None])
+            read = Call(args, settings, xp, xs, parents, mask, dtype, wrapped)
+            return core.result(spec, read, fitted(read, y), now)
+        if not wrapped:
+            return y
+        out = new(Value.result)
+        out.array = y
+        out.vertex = None
+        if now.grad and any(parents):
+            saved = saving
+            if type(saving) is not tuple:
+                shapes = tuple([x.shape for x in xs]) if has_extras else ()
+                values = (None, y, tuple(xs), *extras(settings), shapes) if has_extras else (None, y, tuple(xs))
+                saved = saving(values)  # type: ignore[operator]
+            out.vertex = Node(spec, parents, saved, y.shape, dtype)  # type: ignore[arg-type]
         return out
 
     return op
@@ -248,7 +318,7 @@ def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient
     sums = gradients.sums
     for output, seed in zip(outputs, seeds, strict=True):
         if output.vertex is not None:
-            gradients.add(output.vertex, seed, "backward")
+            gradients.collect(output.vertex.key, seed, output.vertex.dtype)
     with mode.going_back(False, frees=not keep):
         while order:
             node = order.pop()
@@ -256,12 +326,16 @@ def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient
             if node.outputs is None:
                 g = sums.pop(node, None)
                 if type(g) is Sum:
-                    g, owned = totalled(g, False)
+                    g, owned = g.total(False), g.owned
                 if g is None:
                     continue
             else:
-                g = tuple([totalled(sums.pop((node, k), None), False)[0] for k in range(node.outputs)])
-                if all([part is None for part in g]):
+                gs = []
+                for k in range(node.outputs):
+                    g = sums.pop((node, k), None)
+                    gs.append(g.total(False) if type(g) is Sum else g)
+                g = tuple(gs)
+                if all([part is None for part in gs]):
                     continue
             op, saved, parents = node.op, node.saved, node.parents
             if saved is None:
@@ -273,9 +347,11 @@ def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient
                 node.parents = ()
             pulls = op.pulls
             try:
+                fresh = False  # whether nobody else has the first gradient
                 if pulls is None:
-                    told = {"owned": owned} if op.asks_owned else {}
-                    found = op.gradients([g, *saved], parents, **told)
+                    fresh = op.asks_owned
+                    values = [g, *saved]
+                    found = op.gradients(values, parents, owned=owned) if fresh else op.gradients(values, parents)
                 for i, parent in enumerate(parents):
                     if parent is None:
                         continue
@@ -299,7 +375,7 @@ def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient
                         gp = unbroadcast(gp, parent.shape, op.name)
                     if gp.dtype is not parent.dtype and gp.dtype != parent.dtype:
                         gp = gp.astype(parent.dtype)
-                    if op.asks_owned and i == 0:
+                    if fresh and i == 0:
                         gradients.collect(place, gp, parent.dtype, True)
                         continue
                     before = sums.get(place)

@@ -93,8 +93,11 @@ class Gradients:
         create_graph: bool, since: int,
     ) -> None:  # fmt: skip
         self._wrap, self._wanted, self._create_graph, self._since = wrap, wanted, create_graph, since
-        self._keys = {v.key for v in wanted or () if v is not None}
-        self._useful = None if wanted is None else _leading_to(wanted, roots, since)
+        self._keys: set[Hashable] = set()
+        self._useful: set[Leaf | Node] | None = None
+        if wanted is not None:
+            self._keys = {v.key for v in wanted if v is not None}
+            self._useful = _leading_to(wanted, roots, since)
         self.sums: dict[Hashable, Any] = {}  # the first gradient that arrived, or a Sum
         self._found: dict[Hashable, Any] = {}
         self._reached: set[Node] = set()

@@ -62,6 +62,9 @@ def stop(token: Token[Mode]) -> None:
     _mode.reset(token)
 
 
+_BACK = {(grad, frees): _changed(grad=grad, frees=frees) for grad in (False, True) for frees in (False, True)}
+
+
 class going_back:
     """In this block a backward runs rules: on arrays, or where it makes a graph of them, on tensors."""
 
@@ -69,8 +72,9 @@ class going_back:
         self._create_graph, self._frees = create_graph, frees
 
     def __enter__(self) -> None:
-        changed = _changed(grad=self._create_graph, frees=self._frees)
-        self._token = _mode.set(changed)
+        now = _mode.get()
+        back = _BACK.get((self._create_graph, self._frees)) if now is USUAL else None
+        self._token = _mode.set(back or _changed(grad=self._create_graph, frees=self._frees))
 
     def __exit__(self, *_: object) -> None:
         _mode.reset(self._token)

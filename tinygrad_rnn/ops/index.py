@@ -71,7 +71,10 @@ put = primitive(vjp=_pick_again)(_put)
 @primitive(vjp=(lambda g, index, x_shape: Picked(g, index, x_shape),))
 def pick(xp: Any, x: Array, *, index: Any) -> Array:
     """x[index], where the index holds arrays of x's library, slices, integers, None and Ellipsis."""
-    return x[index]
+    y = x[index]
+    if type(y) is not xp.array_type:  # a scalar of NumPy's, which is a copy
+        y = x[(*index, ...) if type(index) is tuple else (index, ...)]
+    return y
 
 
 def _tiled_axis(indices: Sequence[Any], shape: tuple[int, ...]) -> int | None:
