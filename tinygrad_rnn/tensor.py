@@ -7,12 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
-from weakref import ref
 
 from . import backend, engine, ops
 from .backend import array_module, dtypes
 from .backend.capture import capturing, replacing
-from .engine import GraphError, Leaf, Value, Vertex, mark_changed, versions
+from .engine import GraphError, Leaf, Value, Vertex, mark_changed
 from .printing import text_of
 
 Size: type[tuple[int, ...]] = tuple  # of x.shape and x.size()
@@ -126,7 +125,7 @@ class Tensor(Value):
         if wanted and self.vertex is None:
             self.vertex = getattr(self, "frozen", None) or Leaf(self.array)
             self.view_of = None  # what it lies in is no matter of the graph any more
-        elif not wanted and self.vertex is not None:
+        elif not wanted and type(self.vertex) is Leaf:
             self.frozen, self.vertex = self.vertex, None
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -146,6 +145,10 @@ class Tensor(Value):
         """What made it, with `name()` and `next_functions`; None for a leaf."""
         return engine.grad_fn(self)
 
+    def _has_grad(self) -> Vertex | None:
+        """The vertex; that of before where requires_grad was switched off."""
+        return self.vertex or getattr(self, "frozen", None)
+
     @property
     def grad(self) -> Any:
         """The gradient that `backward` added up here: a tensor of this one's shape and dtype, or None."""
@@ -154,10 +157,6 @@ class Tensor(Value):
         if current is not None and type(vertex) is Leaf:
             current.reads_gradient(vertex)
         return None if vertex is None else vertex.grad
-
-    def _has_grad(self) -> Vertex | None:
-        """The vertex; that of before where requires_grad was switched off."""
-        return self.vertex or getattr(self, "frozen", None)
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:

@@ -3,10 +3,93 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.engine import mode
+from tests.engine.test_state_machine import Graphs
+from tests.ops.test_rows import as_type, kept, tensors, tracked, upstream
+from tinygrad_rnn import engine
+from tinygrad_rnn.engine import core, fast, mode
 from tinygrad_rnn.nn import Parameter
+from tinygrad_rnn.testing.rows import ROWS
+
+
+def both_ways(name, case, dtype, retain):
+    """Results, what nodes saved, and gradients of a row, by fast.py and by core.py."""
+    found = []
+    for plain, backward in ((True, fast.backward), (False, core.backward)):
+        token = mode._mode.set(mode.USUAL._replace(plain=plain))
+        try:
+            leaves = tensors([as_type(a.copy(), dtype) for a in case.arrays])
+            results = tracked(ROWS[name].op(*leaves, **case.settings))
+            saved = kept(results)
+            for _ in range(1 + retain):
+                backward(results, upstream(results), retain_graph=retain)
+        finally:
+            mode.stop(token)
+        grads = [None if x.grad is None else (x.dtype, x.grad.tolist()) for x in leaves]
+        found.append(([(y.dtype, y.tolist(), hasattr(y, "view_of")) for y in results], saved, grads))
+    return found
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.order])
+@settings(max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), dtype=st.sampled_from(["float32", "float64"]), retain=st.booleans())
+def test_fast_is_core(name, data, dtype, retain):
+    """Bit for bit, for every op's row."""
+    short, long = both_ways(name, data.draw(ROWS[name].cases), dtype, retain)
+    assert str(short) == str(long)
+
+
+class GraphsTheLongWay(Graphs):
+    """The random graphs by core.py alone; by fast.py they are tests/engine/test_state_machine.py."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = mode._mode.set(mode.USUAL._replace(plain=False))
+        self.before, engine.backward = engine.backward, core.backward
+
+    def teardown(self):
+        try:
+            super().teardown()
+        finally:
+            engine.backward = self.before
+            mode.stop(self.token)
+
+
+test_graphs_the_long_way = GraphsTheLongWay.TestCase
+test_graphs_the_long_way.settings = settings(
+    max_examples=30,
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_the_usual_backward_is_fast_and_the_others_are_core(monkeypatch):
+    """So that the tests above compare what they say."""
+    called = []
+    monkeypatch.setattr(
+        core, "backward", lambda *a, real=core.backward, **k: called.append(1) or real(*a, **k)
+    )
+    x = tg.ones(2, requires_grad=True)
+
+    def uses_core(act):
+        called.clear()
+        act((x * x * x).sum())
+        return bool(called)
+
+    assert not uses_core(lambda y: y.backward())
+    assert not uses_core(lambda y: y.backward(retain_graph=True))
+    assert uses_core(lambda y: y.backward(create_graph=True))
+    assert uses_core(lambda y: y.backward(inputs=[x]))
+    assert uses_core(lambda y: tg.grad(y, x))
+    assert uses_core(lambda y: (y.register_hook(lambda g: None), y.backward()))
+    with tg.debug():
+        assert uses_core(lambda y: y.backward())
 
 
 def test_after_every_switch_the_mode_is_the_usual_one_again():

@@ -141,7 +141,9 @@ def test_augmented_assignment_moves_a_tensor_to_another_vertex():
     assert total is same
     assert total.requires_grad
     assert total.tolist() == [3.0, 6.0]
-    with pytest.raises(ValueError, match=r"\+=: the result has shape \(2,\) and does not fit a tensor of \(\)"):
+    with pytest.raises(
+        ValueError, match=r"\+=: the result has shape \(2,\) and does not fit a tensor of \(\)"
+    ):
         tg.zeros(1).sum().__iadd__(w)
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, engine
-from tinygrad_rnn.engine import REGISTRY
-from tinygrad_rnn.engine import Node, Output
+from tinygrad_rnn.engine import REGISTRY, Node, Output
 from tinygrad_rnn.testing import gradcheck
 from tinygrad_rnn.testing.rows import ROWS
 

@@ -11,7 +11,7 @@ from . import errors, versions
 
 if TYPE_CHECKING:
     from .core import Node, Value, Vertex
-    from .rules import Op
+    from .rules import Primitive
 
 NUMBERS = frozenset((float, int, bool))
 
@@ -30,7 +30,9 @@ class Call:
         self.wrapped = wrapped  # whether one argument is a value
 
 
-def read(op: Op, args: Sequence[Any], settings: dict[str, Any], values: Sequence[Value | None]) -> Call:
+def read(
+    op: Primitive, args: Sequence[Any], settings: dict[str, Any], values: Sequence[Value | None]
+) -> Call:
     """Reads a call; `values` are those of its arguments that are values, None for the others. Raises TypeError
     for what is no array, and for arrays of two libraries."""
     arrays: list[Array] = []
@@ -89,7 +91,7 @@ def _number_or_array(name: str, position: int, a: Any, beside_values: bool) -> A
     raise errors.wrong_argument(name, position, a)
 
 
-def forward(op: Op, call: Call) -> Any:
+def forward(op: Primitive, call: Call) -> Any:
     """The result of the forward, an array or a tuple of them. Raises what it raises, with the op's name."""
     try:
         y = op.forward(call.xp, *call.arrays, **call.settings)

@@ -20,7 +20,7 @@ from . import arguments, errors, mode, observers, versions
 from .gradients import Gradient, Gradients, Watched
 
 if TYPE_CHECKING:
-    from .rules import Op
+    from .rules import Op, Primitive
 
 clock = versions.clock  # numbers nodes and dates changes
 
@@ -33,7 +33,7 @@ class Value:
     vertex: Vertex | None
     view_of: versions.View | None  # set where the array lies in the memory of another value
     viewed: bool  # set where another value lies in the memory of this one
-    frozen: Leaf  # set by requires_grad = False: what has the gradient until then
+    frozen: Leaf | None  # set by requires_grad = False: what has the gradient until then
     result: type[Any]  # the class that results are wrapped in: Tensor; set by tensor.py
 
 
@@ -56,13 +56,14 @@ class Node:
     node = key = property(lambda self: self)  # key: what its gradients are collected under
 
     def __init__(self, op: Op, parents: Sequence[Vertex | None], saved: Sequence[Any],
-                 shape: tuple[int, ...] | None = None, dtype: Any = None, outputs: int | None = None) -> None:  # fmt: skip
+                 shape: Any = None, dtype: Any = None, outputs: int | None = None) -> None:  # fmt: skip
         self.time = next(clock)
         self.op, self.parents = op, parents
         self.saved: Sequence[Any] | None = saved  # what rules read: [y, *arguments, ...]; None once freed
         self.shape, self.dtype, self.outputs = shape, dtype, outputs  # of several results: None, and how many
         self.watched: Watched | None = None  # hooks and retain_grad
-        self.grad = self.line = None  # under retain_grad; under debug(): where the op was called
+        self.grad: Value | None = None  # under retain_grad
+        self.line: str | None = None  # where the op was called, under debug()
 
     def free(self) -> None:
         self.saved, self.parents = None, ()
@@ -92,7 +93,7 @@ def wrap(y: Any, vertex: Vertex | None) -> Any:
     return out
 
 
-def apply(op: Op, args: Sequence[Any], settings: dict[str, Any]) -> Any:
+def apply(op: Primitive, args: Sequence[Any], settings: dict[str, Any]) -> Any:
     """Calls an op: its forward on the arrays and, where one of them needs a gradient, a node for the result."""
     now = mode.current()
     tracer = now.tracer if now.tracer is not None else arguments.symbol(args)
@@ -102,7 +103,7 @@ def apply(op: Op, args: Sequence[Any], settings: dict[str, Any]) -> Any:
     return result(op, call, arguments.forward(op, call), now)
 
 
-def result(op: Op, call: arguments.Call, y: Any, now: mode.Mode) -> Any:
+def result(op: Primitive, call: arguments.Call, y: Any, now: mode.Mode) -> Any:
     """What a call gives: the forward's result, as values at a new node where an argument needs a gradient."""
     node = None
     if call.mask and op.has_rules and now.grad:

@@ -30,7 +30,7 @@ def describe(value: Any) -> str:
     return f"{dtype} {tuple(shape)}"
 
 
-def failed_forward(name: str, arrays: list[Any], reason: Exception) -> Exception:
+def failed_forward(name: str, arrays: Sequence[Any], reason: Exception) -> Exception:
     """The library's complaint about an op's arguments, with the op's name and the arguments in front."""
     came = " and ".join(describe(a) for a in arrays)
     if len(reason.args) == 1 and str(reason).startswith(f"{name}:"):

@@ -31,7 +31,11 @@ def call(spec: Primitive, general: AnyCall) -> AnyCall:
         return _of_any_number(spec, general)
     if len(spec.arguments) == 1:
         return _of_one(spec, general)
-    return _of_two(spec, general) if len(spec.arguments) == 2 and not spec.settings else _of_several(spec, general)
+    return (
+        _of_two(spec, general)
+        if len(spec.arguments) == 2 and not spec.settings
+        else _of_several(spec, general)
+    )
 
 
 def _extras(spec: Primitive) -> Callable[[dict[str, Any]], Sequence[Any]]:
@@ -104,7 +108,9 @@ def _on_array(spec: Primitive, general: AnyCall, x: Any, settings: dict[str, Any
     return fitted(Call((x,), settings, xp, (x,), (None,), 0, x.dtype, False), y)
 
 
-def _several(spec: Primitive, settings: dict[str, Any], a: Value, y: tuple[Array, ...], node: Node | None) -> Any:
+def _several(
+    spec: Primitive, settings: dict[str, Any], a: Value, y: tuple[Array, ...], node: Node | None
+) -> Any:
     """The several results of an op of one array, most often views of it."""
     x, new, kind, outs = a.array, Value.__new__, Value.result, []
     if node is not None:
@@ -158,7 +164,7 @@ def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
             saving = savings.get(mask) or spec.find_saving(mask)
             if type(saving) is not tuple:
                 saving = saving((None, z, x, y, x.shape, y.shape) if has_extras else (None, z, x, y))  # type: ignore[operator]
-            out.vertex = Node(spec, (p, q), saving, z.shape, dtype)  # type: ignore[arg-type]
+            out.vertex = Node(spec, (p, q), saving, z.shape, dtype)
         if z is x:
             versions.note_view(spec, a, settings, out)
         return out
@@ -210,7 +216,9 @@ def _of_any_number(spec: Primitive, general: AnyCall) -> AnyCall:
             saved = saving
             if type(saving) is not tuple:
                 shapes = tuple([x.shape for x in xs]) if has_extras else ()
-                values = (None, y, tuple(xs), *extras(settings), shapes) if has_extras else (None, y, tuple(xs))
+                values = (
+                    (None, y, tuple(xs), *extras(settings), shapes) if has_extras else (None, y, tuple(xs))
+                )
                 saved = saving(values)  # type: ignore[operator]
             out.vertex = Node(spec, parents, saved, y.shape, dtype)  # type: ignore[arg-type]
         return out
@@ -248,7 +256,7 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
             arrays.append(a)
             parents.append(parent)
             bit += bit
-        xp = known(kind)
+        xp = known(kind)  # type: ignore[arg-type]
         if xp is None:
             return general(*args, **settings)
         try:
@@ -351,7 +359,9 @@ def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient
                 if pulls is None:
                     fresh = op.asks_owned
                     values = [g, *saved]
-                    found = op.gradients(values, parents, owned=owned) if fresh else op.gradients(values, parents)
+                    found = (
+                        op.gradients(values, parents, owned=owned) if fresh else op.gradients(values, parents)
+                    )  # type: ignore[call-arg]
                 for i, parent in enumerate(parents):
                     if parent is None:
                         continue

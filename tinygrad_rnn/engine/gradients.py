@@ -72,7 +72,9 @@ class Sum:
         if self._terms is not None:
             for kind, terms in self._terms.items():
                 g = kind.total(terms)
-                self.add(g if g.dtype == self._dtype else g.astype(self._dtype), create_graph, not create_graph)
+                self.add(
+                    g if g.dtype == self._dtype else g.astype(self._dtype), create_graph, not create_graph
+                )
             self._terms = None
         return self.array
 
@@ -257,7 +259,7 @@ def accumulated(before: Value | None, g: Gradient, owned: bool, create_graph: bo
         g = own(g, owned, create_graph, wrap)
         return g if create_graph else wrap(g, None)
     if create_graph or before.vertex is not None or before.array.ndim == 0:
-        return before + g  # type: ignore[operator]
+        return before + g
     before.array += g
     mark_changed(before.array)
     return before

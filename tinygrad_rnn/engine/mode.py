@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from .arguments import Call
     from .core import Node
-    from .rules import Op
 
 F = TypeVar("F", bound=Callable[..., Any])
-Observer = Callable[["Op", "Call", Any, "Node | None"], None]
+Observer = Callable[[Any, "Call", Any, "Node | None"], None]
 
 
 class Mode(NamedTuple):

@@ -37,7 +37,9 @@ class Op(Protocol):
     name: str
     variadic: bool  # its node saves the arguments as one tuple
     asks_owned: bool  # `gradients` is told by `owned` when it may write in the gradient
-    pulls: list[Pull] | None  # one rule for each argument; None: `gradients` is one rule for all
+
+    @property
+    def pulls(self) -> Sequence[Pull] | None: ...  # one rule for each argument; None: `gradients` is all
 
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> Sequence[Gradient | None]: ...
 
@@ -60,7 +62,9 @@ class Primitive:
     cheap: bool
     """It is cheaper to compute again than to save."""
 
-    def __init__(self, forward: Callable[..., Any], vjp: tuple[Rule | None, ...] | Rule | None, **traits: Any) -> None:
+    def __init__(
+        self, forward: Callable[..., Any], vjp: tuple[Rule | None, ...] | Rule | None, **traits: Any
+    ) -> None:
         self.name = forward.__name__.lstrip("_")  # what users call it
         self.forward = forward
         self.__dict__.update(traits)
@@ -81,11 +85,17 @@ class Primitive:
         # values = [g, y, *arguments, *settings, *shapes]: where each name stands in it
         names = ["g", "y", *arguments, *self.settings, *(f"{a}_shape" for a in arguments)]
         at = {name: i for i, name in enumerate(names)}
-        self.reads_of = [self._reads(rule, at) for rule in (self.rules if self.joint is None else (vjp,))]
+        self.reads_of = [
+            self._reads(rule, at) for rule in (self.rules if self.joint is None else (self.joint,))
+        ]
         of_joint = {} if self.joint is None else inspect.signature(self.joint).parameters
-        self.asks_needs, self.asks_owned, self.joint_writes = (n in of_joint for n in ("needs", "owned", "out"))
+        self.asks_needs, self.asks_owned, self.joint_writes = (
+            n in of_joint for n in ("needs", "owned", "out")
+        )
         each = zip(self.rules, self.reads_of, strict=False)
-        self.pulls = None if self.joint is not None else [_pull(rule, [i - 1 for i in r[1:]]) for rule, r in each]
+        self.pulls = (
+            None if self.joint is not None else [_pull(rule, [i - 1 for i in r[1:]]) for rule, r in each]
+        )
         self.has_extras = any(i >= 2 + len(arguments) for r in self.reads_of for i in r)
         self.has_rules = bool(self.rules) or self.joint is not None
         self.call: Callable[..., Any] = forward  # the op made of it, set by `primitive`
@@ -211,7 +221,9 @@ def primitive(
     argument's gradient. The engine sums each rule's gradient back over the axes along which its argument was
     broadcast. The traits say what the op is; `Primitive` describes them.
     """
-    traits = dict(elementwise=elementwise, c=c, ufunc=ufunc, product=product, view=view, rowwise=rowwise, cheap=cheap)
+    traits = dict(
+        elementwise=elementwise, c=c, ufunc=ufunc, product=product, view=view, rowwise=rowwise, cheap=cheap
+    )
 
     def define(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
         spec = Primitive(forward, vjp, **traits)

@@ -2,7 +2,7 @@
 
 A backward that needs what an array held before says so (`check`). And a value may be a view: its array lies in
 the memory of another value's. When that memory is changed in the graph, the vertices of all who look into it are
-out of date: the changed value gets a new one, so do those it is a view of (ops/change.py), and other views get
+out of date: the changed value gets a new one, so do those it is a view of (ops/assignment.py), and other views get
 theirs when they are used next (`vertex_of`).
 """
 
@@ -18,7 +18,7 @@ from . import errors, mode
 
 if TYPE_CHECKING:
     from .core import Node, Value, Vertex
-    from .rules import Op
+    from .rules import Primitive
 
 Changes = dict[int, tuple[int, ReferenceType[Any]]]  # by the id of the array that owns the memory
 
@@ -29,7 +29,7 @@ latest = 0
 
 
 # How a value looks into the memory of another: (that, op, settings, k), as result k of the op, None: the only one.
-View = tuple["Value", "Op", dict[str, Any], "int | None"]
+View = tuple["Value", "Primitive", dict[str, Any], "int | None"]
 
 
 def tick() -> int:
@@ -75,7 +75,7 @@ def check(node: Node) -> None:
             raise errors.changed(node.op.name, node.line)
 
 
-def note_view(op: Op, base: Any, settings: dict[str, Any], out: Any) -> None:
+def note_view(op: Primitive, base: Any, settings: dict[str, Any], out: Any) -> None:
     """Notes of the results of an op where they lie in the memory of `base`, its first argument."""
     several = type(out) is tuple
     first = out[0] if several and out else out

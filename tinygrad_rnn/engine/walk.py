@@ -26,7 +26,9 @@ class Function:
     def next_functions(self) -> tuple[tuple[Function | None, int], ...]:
         """For each argument what made it, and as which of the results; (None, 0) for constants."""
         parents = self._vertex.parents if isinstance(self._vertex, Node) else ()
-        return tuple([(None, 0) if p is None else (Function(p.node or p), getattr(p, "k", 0)) for p in parents])  # type: ignore[arg-type]
+        return tuple(
+            [(None, 0) if p is None else (Function(p.node or p), getattr(p, "k", 0)) for p in parents]
+        )  # type: ignore[arg-type]
 
     @property
     def saved(self) -> dict[str, Any] | None:
@@ -101,7 +103,7 @@ def _watched(vertex: Vertex) -> Watched:
     owner: Any = vertex.node or vertex
     if owner.watched is None:
         owner.watched = Watched()
-    return owner.watched  # type: ignore[no-any-return]
+    return owner.watched
 
 
 def move(value: Value, before: Vertex | None, vertex: Vertex | None) -> None:

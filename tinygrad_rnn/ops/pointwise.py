@@ -235,7 +235,7 @@ class Fused:
         if now.observers:
             call = Call(args, {"rows": rows, "xp": xp}, xp, arrays, parents, mask, dtype)
             for observer in now.observers:
-                observer(self, call, tuple(outs), node)  # type: ignore[arg-type]
+                observer(self, call, tuple(outs), node)
         return outs[0] if self.program.one_result else tuple(outs)
 
     def plan(self, mask: int, rows: int, xp: Any) -> Plan:

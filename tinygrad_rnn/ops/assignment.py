@@ -96,8 +96,10 @@ def is_tracked(name: str, x: Value, *args: Any) -> bool:
     """Whether a change of x in place, by these values, is one that gradients go back through. Raises GraphError
     where it may not be made."""
     array = x.array
-    if 0 in getattr(array, "strides", ()) and array.size and any(
-        s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)
+    if (
+        0 in getattr(array, "strides", ())
+        and array.size
+        and any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
     ):
         raise GraphError(
             f"{name}: this tensor repeats elements of another (expand, broadcast_to) and cannot be changed in "
@@ -142,7 +144,7 @@ def change(name: str, x: Value, op: Callable[..., Any], *args: Any, **settings: 
     """Puts op(x, *args, **settings) into the memory of x, and x at the vertex of that."""
     chain = [x]
     while getattr(chain[-1], "view_of", None) is not None:
-        chain.append(chain[-1].view_of[0])
+        chain.append(chain[-1].view_of[0])  # type: ignore[index]
     before = [versions.vertex_of(value) for value in chain]
     if len(chain) > 1 or getattr(x, "viewed", False):
         versions.mark_moved(x.array)
@@ -153,7 +155,9 @@ def change(name: str, x: Value, op: Callable[..., Any], *args: Any, **settings: 
         old = wrap(x.array.copy() if _is_read(op) else x.array, before[0])
     y = op(old, *[old if a is x else a for a in args], **settings)
     if y.shape != x.array.shape:
-        raise ValueError(f"{name}: the result has shape {y.shape} and does not fit a tensor of {x.array.shape}")
+        raise ValueError(
+            f"{name}: the result has shape {y.shape} and does not fit a tensor of {x.array.shape}"
+        )
     if y.dtype != x.array.dtype:
         y = cast(y, dtype=x.array.dtype)
     if y.array is not x.array:
@@ -161,7 +165,7 @@ def change(name: str, x: Value, op: Callable[..., Any], *args: Any, **settings: 
     mark_changed(x.array)
     walk.move(x, before[0], y.vertex)
     for part, base, vertex in zip(chain, chain[1:], before[1:], strict=False):
-        new = set_view(wrap(base.array, vertex), part, view=part.view_of[1:], out=base.array)
+        new = set_view(wrap(base.array, vertex), part, view=part.view_of[1:], out=base.array)  # type: ignore[index]
         walk.move(base, vertex, new.vertex)
 
 
