@@ -283,7 +283,7 @@ PROGRAMS = {
     "y[0] += v": changed(lambda y, v: y.__setitem__(0, y[0].__iadd__(v[0]))),
     "a row of it": changed(lambda y, v: y[0].mul_(v[0])),
     "its transpose": changed(lambda y, v: y.T.__setitem__(1, v[:, 1])),
-    "its diagonal blocks": changed(lambda y, v: [y.narrow(1, 2 * k, 2).mul_(v[:, k:k + 1]) for k in range(2)]),
+    "its halves": changed(lambda y, v: [y.narrow(1, 2 * k, 2).mul_(v[:, k:k + 1]) for k in range(2)]),
     "flattened": changed(lambda y, v: y.reshape(-1).__setitem__(slice(2, 5), v[0, :3])),
     "each of its rows": changed(lambda y, v: [row.mul_(v[0]) for row in y]),
     "two overlapping views": overlapping,

@@ -1,6 +1,6 @@
-"""Autograd: core.py is all of it, rules.py is how ops are defined, gradients.py what arrives at a vertex. Around
-that: arguments.py reads calls, versions.py knows of changes in place, walk.py looks at graphs, observers.py and
-mode.py are debug and the switches, errors.py the sentences, fast.py the same in fewer steps.
+"""Autograd: core.py is all of it, rules.py is how ops are defined, gradients.py what arrives at a vertex.
+Around that: arguments.py reads calls, versions.py knows of changes in place, walk.py looks at graphs,
+observers.py and mode.py are debug and the switches, errors.py the sentences, fast.py the same in fewer steps.
 """
 
 from .core import Leaf, Node, Output, Value, Vertex
@@ -13,7 +13,8 @@ from .versions import mark_changed, tick
 from .walk import Function, Handle, grad_fn, register_hook, retain_grad
 
 __all__ = [
-    "REGISTRY", "Deferred", "Function", "GraphError", "Handle", "Leaf", "Node", "Output", "Primitive", "Value", "Vertex",
-    "backward", "debug", "eager", "enable_grad", "grad_fn", "is_grad_enabled", "mark_changed", "no_grad",
-    "primitive", "register_hook", "retain_grad", "set_grad_enabled", "tick", "unfused",
+    "REGISTRY", "Deferred", "Function", "GraphError", "Handle", "Leaf", "Node", "Output", "Primitive",
+    "Value", "Vertex", "backward", "debug", "eager", "enable_grad", "grad_fn", "is_grad_enabled",
+    "mark_changed", "no_grad", "primitive", "register_hook", "retain_grad", "set_grad_enabled", "tick",
+    "unfused",
 ]  # fmt: skip

@@ -1,4 +1,5 @@
-"""How a call of an op is read: its arrays, their vertices, their library and type; and how its forward is run."""
+"""How a call of an op is read: its arrays, their vertices, their library and type; and how its forward is
+run."""
 
 from __future__ import annotations
 
@@ -21,8 +22,10 @@ class Call:
 
     __slots__ = ("args", "arrays", "dtype", "mask", "parents", "settings", "wrapped", "xp")
 
-    def __init__(self, args: Sequence[Any], settings: dict[str, Any], xp: ArrayModule, arrays: Sequence[Array],
-                 parents: Sequence[Vertex | None], mask: int, dtype: Any, wrapped: bool = True) -> None:  # fmt: skip
+    def __init__(
+        self, args: Sequence[Any], settings: dict[str, Any], xp: ArrayModule, arrays: Sequence[Array],
+        parents: Sequence[Vertex | None], mask: int, dtype: Any, wrapped: bool = True,
+    ) -> None:  # fmt: skip
         self.args, self.settings = args, settings  # as they were given
         self.xp, self.arrays, self.parents = xp, arrays, parents
         self.mask = mask  # bit i says that argument i needs a gradient
@@ -33,8 +36,8 @@ class Call:
 def read(
     op: Primitive, args: Sequence[Any], settings: dict[str, Any], values: Sequence[Value | None]
 ) -> Call:
-    """Reads a call; `values` are those of its arguments that are values, None for the others. Raises TypeError
-    for what is no array, and for arrays of two libraries."""
+    """Reads a call; `values` are those of its arguments that are values, None for the others. Raises
+    TypeError for what is no array, and for arrays of two libraries."""
     arrays: list[Array] = []
     parents: list[Vertex | None] = []
     xp = dtype = None

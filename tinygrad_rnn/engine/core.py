@@ -3,11 +3,10 @@
 An *op* is a function on arrays with a rule for each argument: how the gradient of the result becomes that of
 the argument (rules.py). Calling it on values that need a gradient makes a `Node`: which op it was, the
 vertices of its arguments, the arrays that the rules will read. Nodes are numbered as they are made, arguments
-before results: so going from the highest number to the lowest reaches each after all that was computed from it.
+before results: from the highest number to the lowest, each comes after all that was computed from it.
 
-Around this, arguments.py reads the arguments of a call, gradients.py adds up what arrives at a vertex,
-versions.py notices changes in place, observers.py is `debug`, errors.py has the sentences. fast.py does usual
-calls and the usual backward in fewer steps; it decides nothing.
+Around this: arguments.py reads a call, gradients.py adds up what arrives at a vertex, versions.py notices
+changes in place. fast.py does usual calls and the usual backward in fewer steps; it decides nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ..backend import Array
 from . import arguments, errors, mode, observers, versions
 from .gradients import Gradient, Gradients, Watched
+from .versions import clock
 
 if TYPE_CHECKING:
     from .rules import Op, Primitive
-
-clock = versions.clock  # numbers nodes and dates changes
 
 
 class Value:
@@ -38,15 +36,15 @@ class Value:
 
 
 class Leaf:
-    """The vertex of a parameter: a value that requires a gradient and was not computed. Gradients end here."""
+    """The vertex of a value that requires a gradient and was not computed. Gradients end here."""
 
     __slots__ = ("dtype", "grad", "shape", "watched")
+    watched: Watched | None
     node, time, key = None, 0, property(lambda self: self)
 
     def __init__(self, array: Array) -> None:
-        self.shape, self.dtype = array.shape, array.dtype
+        self.shape, self.dtype, self.watched = array.shape, array.dtype, None
         self.grad: Value | None = None
-        self.watched: Watched | None = None  # hooks
 
 
 class Node:
@@ -57,13 +55,11 @@ class Node:
 
     def __init__(self, op: Op, parents: Sequence[Vertex | None], saved: Sequence[Any],
                  shape: Any = None, dtype: Any = None, outputs: int | None = None) -> None:  # fmt: skip
-        self.time = next(clock)
-        self.op, self.parents = op, parents
+        self.time, self.op, self.parents = next(clock), op, parents
         self.saved: Sequence[Any] | None = saved  # what rules read: [y, *arguments, ...]; None once freed
         self.shape, self.dtype, self.outputs = shape, dtype, outputs  # of several results: None, and how many
         self.watched: Watched | None = None  # hooks and retain_grad
-        self.grad: Value | None = None  # under retain_grad
-        self.line: str | None = None  # where the op was called, under debug()
+        self.grad = self.line = None  # the line that called the op, under debug()
 
     def free(self) -> None:
         self.saved, self.parents = None, ()
@@ -87,14 +83,14 @@ Vertex = Leaf | Node | Output
 def wrap(y: Any, vertex: Vertex | None) -> Any:
     """A value with this array and vertex; for a tuple, the several results of a node."""
     if type(y) is tuple:
-        return tuple([wrap(part, vertex and Output(vertex, k, part)) for k, part in enumerate(y)])  # type: ignore[arg-type]
+        return tuple([wrap(a, vertex and Output(vertex, k, a)) for k, a in enumerate(y)])  # type: ignore[arg-type]
     out = Value.__new__(Value.result)
     out.array, out.vertex = y, vertex
     return out
 
 
 def apply(op: Primitive, args: Sequence[Any], settings: dict[str, Any]) -> Any:
-    """Calls an op: its forward on the arrays and, where one of them needs a gradient, a node for the result."""
+    """Calls an op: its forward on arrays and, where one needs a gradient, a node for the result."""
     now = mode.current()
     tracer = now.tracer if now.tracer is not None else arguments.symbol(args)
     if tracer is not None:
@@ -119,45 +115,36 @@ def result(op: Primitive, call: arguments.Call, y: Any, now: mode.Mode) -> Any:
     return out
 
 
-def backward(outputs: Sequence[Value], seeds: Sequence[Gradient], *, inputs: Sequence[Value] | None = None,
-             retain_graph: bool = False, create_graph: bool = False, since: int = 0) -> list[Any]:  # fmt: skip
+def backward(
+    outputs: Sequence[Value], seeds: Sequence[Gradient], *, inputs: Sequence[Value] | None = None,
+    retain_graph: bool = False, create_graph: bool = False, since: int = 0,
+) -> list[Any]:  # fmt: skip
     """Sends the gradients `seeds` of `outputs` back to the leaves, and adds them to their `.grad`.
 
-    With `inputs` no `.grad` changes, and the gradients of these values are returned (None where no path
-    leads). With `create_graph` gradients are values in a graph of their own, else arrays. Nodes older than
-    the time `since` are not visited.
+    With `inputs` no `.grad` changes, and their gradients are returned (None where no path leads). With
+    `create_graph` gradients are values in a graph of their own. Nodes older than `since` are not visited.
     """
-    roots = [versions.vertex_of(output) for output in outputs]
+    roots, keep = [versions.vertex_of(output) for output in outputs], retain_graph or create_graph
     wanted = None if inputs is None else [versions.vertex_of(x) for x in inputs]
     gradients = Gradients(wrap, roots, wanted, create_graph, since)
     for root, seed in zip(roots, seeds, strict=True):
-        if root is not None:
-            gradients.add(root, seed, "backward")
-    keep = retain_graph or create_graph
+        gradients.add(root, seed, "backward")
     with mode.going_back(create_graph, frees=not keep):
         while gradients.waiting:
             node, g, owned = gradients.youngest()  # all of its gradient has arrived
-            parents = gradients.on_the_way(node.parents)
+            op, parents = node.op, gradients.on_the_way(node.parents)
             if wanted is not None and not any(parents):  # its own was wanted, and nothing beyond
                 continue
-            op, found = node.op, pull(node, g, parents, owned, keep, create_graph)
-            for i, (parent, gp) in enumerate(zip(parents, found, strict=True)):
-                if parent is not None and gp is not None:
+            if node.saved is None:
+                raise errors.freed(op.name, node.line)
+            versions.check(node)
+            saved = arguments.as_values(node, wrap) if create_graph else node.saved
+            if not keep:
+                node.free()  # first: a rule may write over what was saved; interrupted, it cannot be repeated
+            try:
+                found = op.gradients([g, *saved], parents, **({"owned": owned} if op.asks_owned else {}))
+                for i, (parent, gp) in enumerate(zip(parents, found, strict=True)):
                     gradients.add(parent, gp, op.name, op.asks_owned and i == 0)
+            except Exception as error:
+                raise errors.in_rule(error, op.name, node.line, g) from error.__cause__
         return gradients.hand_out()
-
-
-def pull(node: Node, g: Gradient, parents: Sequence[Vertex | None], owned: bool, keep: bool,
-         create_graph: bool) -> Sequence[Gradient | None]:  # fmt: skip
-    """The gradients of a node's arguments by the rules of its op. Unless it is to be kept the node is freed
-    first: rules may write over what was saved, and one that is interrupted cannot be run again."""
-    if node.saved is None:
-        raise errors.freed(node.op.name, node.line)
-    versions.check(node)
-    saved = arguments.as_values(node, wrap) if create_graph else node.saved
-    if not keep:
-        node.free()
-    try:
-        return node.op.gradients([g, *saved], parents, **({"owned": owned} if node.op.asks_owned else {}))
-    except Exception as error:
-        raise errors.in_rule(error, node.op.name, node.line, g)

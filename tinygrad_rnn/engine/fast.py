@@ -1,9 +1,8 @@
 """The usual calls and the usual backward, in fewer steps than core.py takes.
 
-Nothing here decides anything: what these do is what core.py would do with such arguments, without looking at each
-of them. What is unusual is left to it: other modes, errors, views of memory that was changed in a graph, hooks,
-gradients of inputs, gradients of gradients. Tests run every op and random graphs both ways.
-"""
+Nothing here decides anything: what these do is what core.py would do with such arguments, without looking at
+each of them. What is unusual is left to it: other modes, errors, views of memory that was changed in a graph,
+hooks, gradients of inputs, gradients of gradients. Tests run every op and random graphs both ways."""
 
 from __future__ import annotations
 
@@ -343,7 +342,7 @@ def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient
                     g = sums.pop((node, k), None)
                     gs.append(g.total(False) if type(g) is Sum else g)
                 g = tuple(gs)
-                if all([part is None for part in gs]):
+                if all([part is None for part in gs]):  # noqa: C419 (a generator is slower)
                     continue
             op, saved, parents = node.op, node.saved, node.parents
             if saved is None:
@@ -359,9 +358,10 @@ def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient
                 if pulls is None:
                     fresh = op.asks_owned
                     values = [g, *saved]
-                    found = (
-                        op.gradients(values, parents, owned=owned) if fresh else op.gradients(values, parents)
-                    )  # type: ignore[call-arg]
+                    if fresh:
+                        found = op.gradients(values, parents, owned=owned)  # type: ignore[call-arg]
+                    else:
+                        found = op.gradients(values, parents)
                 for i, parent in enumerate(parents):
                     if parent is None:
                         continue

@@ -1,11 +1,11 @@
 """What arrives at the vertices during a backward: fitted to shape and type, added up, handed out.
 
-Most gradients are plain arrays, and adding two makes a third that the sum owns: from then on it is added to in
-place. Some are better not made at once. A weight that is used at T time steps receives T outer products; making
-each costs as much as the forward product, adding each a pass over the weight. So a rule may return a *deferred*
-term, a small object that stands for an array. At the end `total` makes one array of all terms of a kind: for a
-weight one product over all time steps, for `x[t]` one buffer for all slices. That is why the plain loop
-`for t in range(T): h = cell(x[t], h)` costs what hand-written backpropagation through time costs.
+Most gradients are plain arrays, and adding two makes a third that the sum owns: from then on it is added to
+in place. Some are better not made at once. A weight that is used at T time steps receives T outer products;
+making each costs as much as the forward product, adding each a pass over the weight. So a rule may return a
+*deferred* term, a small object that stands for an array. At the end `total` makes one array of all terms of a
+kind: for a weight one product over all time steps, for `x[t]` one buffer for all slices. That is why the
+plain loop `for t in range(T): h = cell(x[t], h)` costs what hand-written backpropagation through time costs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Sum:
         self._terms: dict[type[Deferred], list[Deferred]] | None = None
 
     def add(self, g: Gradient, create_graph: bool, owned: bool = False) -> None:
-        """Adds an array, a value (under create_graph) or a deferred term; `owned`: nobody else has the array."""
+        """Adds an array, a value (under create_graph) or a deferred term; `owned`: nobody else has the
+        array."""
         if isinstance(g, Deferred):
             if self._terms is None:
                 self._terms = {}
@@ -88,7 +89,8 @@ class Watched:
 
 
 class Gradients:
-    """The gradients of one backward, by vertex. `wanted`: the vertices where they are asked for; None: leaves."""
+    """The gradients of one backward, by vertex. `wanted`: the vertices where they are asked for; None:
+    leaves."""
 
     def __init__(
         self, wrap: Wrap, roots: Sequence[Vertex | None], wanted: Sequence[Vertex | None] | None,
@@ -105,8 +107,10 @@ class Gradients:
         self._reached: set[Node] = set()
         self.waiting: list[tuple[int, Node]] = []  # a heap of the nodes reached, the youngest first
 
-    def add(self, vertex: Vertex, g: Gradient, name: str, owned: bool = False) -> None:
+    def add(self, vertex: Vertex | None, g: Gradient, name: str, owned: bool = False) -> None:
         """One more gradient, made by the op `name`; `owned` where nobody else has that array."""
+        if vertex is None or g is None:
+            return
         if not isinstance(g, Deferred):
             if g.shape != vertex.shape:
                 g = unbroadcast(g, vertex.shape, name)

@@ -19,4 +19,4 @@ def debug(op: Primitive, call: Call, out: Any, node: Node | None) -> None:
         if array.dtype.kind == "f" and not bool(call.xp.isfinite(array).all()):
             raise errors.not_finite(op.name, call.arrays, call.xp)
     if node is not None:
-        node.line = errors.caller()
+        node.line = errors.caller()  # type: ignore[assignment]

@@ -5,10 +5,10 @@
         return xp.tanh(x)
 
 What a rule reads is what its parameters are called: `g` the gradient; `y` the result (a tuple where there are
-several); an argument by its name in the forward; that argument's shape as `x_shape`; a keyword-only setting by its
-name. What no needed rule reads is not saved. Rules use operators and other ops, which take arrays as well as
-tensors: plain `backward` runs them on arrays, `create_graph=True` on tensors, so that a gradient has a gradient.
-"""
+several); an argument by its name in the forward; that argument's shape as `x_shape`; a keyword-only setting
+by its name. What no needed rule reads is not saved. Rules use operators and other ops, which take arrays as
+well as tensors: plain `backward` runs them on arrays, `create_graph=True` on tensors, so that a gradient has
+a gradient."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ class Primitive:
     def __repr__(self) -> str:
         names = ["y", *self.arguments, *self.settings, *(f"{a}_shape" for a in self.arguments)]
         read = sorted({i - 1 for reads in self.reads_of for i in reads if i})
-        return f"{self.name}({', '.join(self.arguments)})  saves {', '.join(names[i] for i in read) or 'nothing'}"
+        saves = ", ".join(names[i] for i in read) or "nothing"
+        return f"{self.name}({', '.join(self.arguments)})  saves {saves}"
 
     def _reads(self, rule: Rule | None, at: dict[str, int]) -> list[int]:
         if rule is None:
@@ -221,9 +222,8 @@ def primitive(
     argument's gradient. The engine sums each rule's gradient back over the axes along which its argument was
     broadcast. The traits say what the op is; `Primitive` describes them.
     """
-    traits = dict(
-        elementwise=elementwise, c=c, ufunc=ufunc, product=product, view=view, rowwise=rowwise, cheap=cheap
-    )
+    traits = {"elementwise": elementwise, "c": c, "ufunc": ufunc, "product": product, "view": view,
+              "rowwise": rowwise, "cheap": cheap}  # fmt: skip
 
     def define(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
         spec = Primitive(forward, vjp, **traits)

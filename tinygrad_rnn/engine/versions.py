@@ -1,10 +1,9 @@
 """Changes in place: which memory was changed when, and which values look into it.
 
-A backward that needs what an array held before says so (`check`). And a value may be a view: its array lies in
-the memory of another value's. When that memory is changed in the graph, the vertices of all who look into it are
-out of date: the changed value gets a new one, so do those it is a view of (ops/assignment.py), and other views get
-theirs when they are used next (`vertex_of`).
-"""
+A backward that needs what an array held before says so (`check`). And a value may be a view: its array lies
+in the memory of another value's. When that memory is changed in the graph, the vertices of all who look into
+it are out of date: the changed value gets a new one, so do those it is a view of (ops/assignment.py), and
+other views get theirs when they are used next (`vertex_of`)."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ moved: Changes = {}  # those in a graph, of memory into which several values loo
 latest = 0
 
 
-# How a value looks into the memory of another: (that, op, settings, k), as result k of the op, None: the only one.
+# How a value looks into the memory of another: (that, op, settings, k), as result k of the op or the only one
 View = tuple["Value", "Primitive", dict[str, Any], "int | None"]
 
 
@@ -88,8 +87,8 @@ def note_view(op: Primitive, base: Any, settings: dict[str, Any], out: Any) -> N
 
 
 def vertex_of(value: Value) -> Vertex | None:
-    """The vertex of a value. Where the memory of a view was changed since, a new one: that of the same view of
-    what its base is now."""
+    """The vertex of a value. Where the memory of a view was changed since, a new one: that of the same view
+    of what its base is now."""
     view: View | None = getattr(value, "view_of", None) if moved else None
     if view is None:
         return value.vertex

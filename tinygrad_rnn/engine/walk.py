@@ -26,9 +26,8 @@ class Function:
     def next_functions(self) -> tuple[tuple[Function | None, int], ...]:
         """For each argument what made it, and as which of the results; (None, 0) for constants."""
         parents = self._vertex.parents if isinstance(self._vertex, Node) else ()
-        return tuple(
-            [(None, 0) if p is None else (Function(p.node or p), getattr(p, "k", 0)) for p in parents]
-        )  # type: ignore[arg-type]
+        each = [(None, 0) if p is None else (Function(p.node or p), getattr(p, "k", 0)) for p in parents]  # type: ignore[arg-type]
+        return tuple(each)
 
     @property
     def saved(self) -> dict[str, Any] | None:
@@ -45,7 +44,8 @@ class Function:
 
     @property
     def source(self) -> str:
-        """The text of the rules, one for each argument or one for all; where they are code that can be read."""
+        """The text of the rules, one for each argument or one for all; where they are code that can be
+        read."""
         op: Any = getattr(self._vertex, "op", None)
         rules = getattr(op, "rules", ()) or (getattr(op, "joint", None),)
         texts = [inspect.getsource(rule) for rule in rules if rule is not None]

@@ -1,10 +1,10 @@
 """Changes in place that gradients go back through.
 
-A change makes a node like any op, whose result lies in the memory of its first argument, and the tensor that was
-changed moves to the new vertex. What it is a view of moves too (`set_view`); other views of that memory follow
-when they are used next (engine/versions.py). The gradient of `x[index] = v` is zero where v was put, and may be
-written over where nobody else has it, so that T assignments to one tensor cost one array on the way back.
-"""
+A change makes a node like any op, whose result lies in the memory of its first argument, and the tensor that
+was changed moves to the new vertex. What it is a view of moves too (`set_view`); other views of that memory
+follow when they are used next (engine/versions.py). The gradient of `x[index] = v` is zero where v was put,
+and may be written over where nobody else has it, so that T assignments to one tensor cost one array on the
+way back."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def set_view(xp: Any, x: Array, v: Array, *, view: ViewOf, out: Array | None = N
 
 
 def is_tracked(name: str, x: Value, *args: Any) -> bool:
-    """Whether a change of x in place, by these values, is one that gradients go back through. Raises GraphError
-    where it may not be made."""
+    """Whether a change of x in place, by these values, is one that gradients go back through. Raises
+    GraphError where it may not be made."""
     array = x.array
     if (
         0 in getattr(array, "strides", ())
@@ -102,8 +102,8 @@ def is_tracked(name: str, x: Value, *args: Any) -> bool:
         and any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
     ):
         raise GraphError(
-            f"{name}: this tensor repeats elements of another (expand, broadcast_to) and cannot be changed in "
-            "place; work on a clone()"
+            f"{name}: this tensor repeats elements of another (expand, broadcast_to) and cannot be changed "
+            "in place; work on a clone()"
         )
     now = mode.current()
     if not now.grad:
@@ -119,8 +119,8 @@ def is_tracked(name: str, x: Value, *args: Any) -> bool:
             )
         if base.vertex is not None and own is None:
             raise GraphError(
-                f"{name}: this tensor is a view, taken under no_grad(), of one that was computed in the graph; "
-                "take the view where gradients are on, or work on a clone()"
+                f"{name}: this tensor is a view, taken under no_grad(), of one that was computed in the "
+                "graph; take the view where gradients are on, or work on a clone()"
             )
         view = getattr(base, "view_of", None)
         if view is None:
@@ -129,13 +129,13 @@ def is_tracked(name: str, x: Value, *args: Any) -> bool:
     tracked = own is not None or any(isinstance(a, Value) and versions.vertex_of(a) is not None for a in args)
     if tracked and now.functional:
         raise GraphError(
-            f"{name}: a step that is read once may not change in place what gradients go back through; build a "
-            "new tensor with where, stack or concat"
+            f"{name}: a step that is read once may not change in place what gradients go back through; build "
+            "a new tensor with where, stack or concat"
         )
     if tracked and array.dtype.kind != "f":
         raise GraphError(
-            f"{name}: the value requires a gradient, which a tensor of {array.dtype} would lose; use a floating "
-            "tensor, or detach() the value"
+            f"{name}: the value requires a gradient, which a tensor of {array.dtype} would lose; use a "
+            "floating tensor, or detach() the value"
         )
     return tracked
 
