@@ -407,8 +407,21 @@ def test_nothing_stays_of_views_and_changes():
         gc.enable()
 
 
+def put_from_outside(out, x, t):
+    out[t] = x
+
+
+def put_from_the_step_before(out, x, t):
+    out[t] = x if t == 0 else out[t - 1] * 1.0
+
+
+def add_to_a_row(out, x, t):
+    out[t] += x
+
+
 @pytest.mark.host
-def test_assignments_in_a_loop_are_linear_in_the_steps():
+@pytest.mark.parametrize("put", [put_from_outside, put_from_the_step_before, add_to_a_row])
+def test_assignments_in_a_loop_are_linear_in_the_steps(put):
     """Forward and back through outputs[t] = h: four times the steps take less than seven times as long."""
 
     def seconds(n_steps):
@@ -416,7 +429,7 @@ def test_assignments_in_a_loop_are_linear_in_the_steps():
         start = time.thread_time()
         out = tg.zeros(n_steps, 1000)
         for t in range(n_steps):
-            out[t] = x
+            put(out, x, t)
         (out * out).sum().backward()
         assert x.grad[0].item() == 2 * n_steps
         return time.thread_time() - start

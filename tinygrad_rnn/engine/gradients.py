@@ -38,6 +38,11 @@ class Deferred:
         """One array (or, under create_graph, one value): the sum of the terms."""
         raise NotImplementedError
 
+    @classmethod
+    def add_to(cls, array: Array, terms: list[Any]) -> bool:
+        """Adds the terms to an array in place, where that is cheaper than `total`; whether it did."""
+        return False
+
 
 class Sum:
     """The gradient of one vertex while it is added up: an array, and deferred terms by kind."""
@@ -72,6 +77,8 @@ class Sum:
         """The sum."""
         if self._terms is not None:
             for kind, terms in self._terms.items():
+                if self.owned and kind.add_to(self.array, terms):
+                    continue
                 g = kind.total(terms)
                 self.add(
                     g if g.dtype == self._dtype else g.astype(self._dtype), create_graph, not create_graph

@@ -68,8 +68,18 @@ def _looked_at(xp: Any, x: Array, view: ViewOf) -> Array:
     return y if k is None else y[k]
 
 
-def _set_view_gradient(g: Array, view: ViewOf, needs: tuple[bool, ...]) -> list[Array]:
+def _set_view_gradient(
+    g: Array, view: ViewOf, needs: tuple[bool, ...], owned: bool = False
+) -> list[Array | None]:
     op, settings, k = view
+    if not isinstance(g, Value) and needs[0]:
+        xp = array_module(g)
+        of_x = g if owned else xp.array(g)
+        part = _looked_at(xp, of_x, view)
+        if part.base is not None and (part.base is of_x or part.base is of_x.base):
+            of_v = xp.array(part)
+            part[...] = 0
+            return [of_x, of_v]
     of_x = of_v = None
     if needs[1]:
         of_v = op.call(g, **settings)

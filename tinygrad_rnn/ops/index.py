@@ -43,6 +43,17 @@ class Picked(Deferred):
             return put(*pieces, **where)
         return _put(array_module(pieces[0]), *pieces, **where)
 
+    @classmethod
+    def add_to(cls, array: Array, terms: list[Picked]) -> bool:
+        if array.dtype in ADDED_IN or any(t.g.dtype != array.dtype for t in terms):
+            return False
+        for t in terms:
+            if _is_basic(t.index):
+                array[t.index] += t.g
+            else:
+                array_module(array).scatter_add(array, t.index, t.g)
+        return True
+
 
 def _pick_again(g: Array, indices: Sequence[Any]) -> list[Array]:
     return [pick(g, index=index) for index in indices]
