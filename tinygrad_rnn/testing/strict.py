@@ -151,7 +151,7 @@ class StrictArray:
         return self._host.tolist()
 
     def __getitem__(self, index: Any) -> StrictArray:
-        return _perform(lambda: self._host[_host_index(index, self.shape)], [self])
+        return _perform(lambda: _picked(self._host, _host_index(index, self.shape)), [self])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         _refuse_host("an assignment", value)
@@ -224,6 +224,14 @@ def _perform(compute: Callable[[], Any], inputs: list[Any], changed: Iterable[St
         hosts = [r._host for r in parts if isinstance(r, StrictArray)]
         _recording.note(compute, hosts, [x._host for x in inputs if isinstance(x, StrictArray)])
     return result
+
+
+def _picked(host: np.ndarray[Any, Any], index: Any) -> np.ndarray[Any, Any]:
+    """host[index]; an element too as a view, as on a GPU."""
+    y = host[index]
+    if isinstance(y, np.ndarray):
+        return y
+    return host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
 
 
 def _wrapped(result: Any, inputs: list[Any]) -> Any:
