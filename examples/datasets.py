@@ -119,7 +119,11 @@ def _archive(package, version):
         command += ONE_FILE * (package in COMPILED)
         command += ["--no-binary=:all:"] * (package in SOURCE)
         done = subprocess.run(
-            [*command, "-d", folder, f"{package}=={version}"], capture_output=True, text=True, check=False
+            [*command, "-d", folder, f"{package}=={version}"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
         found = list(pathlib.Path(folder).iterdir())
         if done.returncode or not found:

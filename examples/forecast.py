@@ -17,128 +17,24 @@ random to go several steps ahead: every path adds such errors to what the net sa
 nine paths in ten lie in the band between its edges.
 """
 
-import csv
-import io
+import hashlib
 import math
 import sys
 import time
 
 import common
-import datasets
 import numpy as np
+import table
+from numerals import Wrong, numeric
+from series import MEASURES, SETS, TRANSFORMS, Scale, check, digits, figure, read_series
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim, viz
 
-TRANSFORMS = {  # what makes the swings even, and back
-    "none": (lambda v: v, lambda z: z),
-    "sqrt": (np.sqrt, lambda z: np.maximum(z, 0) ** 2),
-    "log": (np.log, np.exp),
-}
-MEASURES = {
-    "squared error / 1535": lambda e, x: (e**2).mean() / 1535,
-    "root of mean squared error": lambda e, x: math.sqrt((e**2).mean()),
-    "mean absolute error in %": lambda e, x: 100 * np.abs(e / x).mean(),
-}
-SETS = {  # what is known of a series; `difference`: the season before is taken off; tests: from, to
-    "sunspots": {
-        "season": 11, "difference": False, "transform": "sqrt", "order": 12, "horizon": 11, "first": 1700,
-        "measure": "squared error / 1535", "tests": [(1921, 1955), (1956, 1979)], "unit": "years",
-        "values": "sunspot number",
-        "published": "linear AR(12) 0.126 and 0.36, network of Weigend et al. 0.086 and 0.35",
-    },
-    "airline": {
-        "season": 12, "difference": True, "transform": "log", "order": 12, "horizon": 12, "first": 1,
-        "measure": "root of mean squared error", "tests": [(97, 144)], "unit": "months",
-        "values": "passengers, thousands", "published": None,
-    },
-    "demand": {
-        "season": 336, "difference": True, "transform": "log", "order": 48, "horizon": 48, "first": 1,
-        "measure": "mean absolute error in %", "tests": [(3361, 4032)], "unit": "half hours",
-        "values": "demand, MW", "published": None,
-    },
-}  # fmt: skip
+QUICK = {"nets": 2, "epochs": 25}
+SHAPE = ("cell", "hidden", "nets", "noise", "season", "transform", "column")
+PART = ".part.npz"  # the checkpoint of one net, while the others are not there yet
 WARM, WINDOW = 12, 36  # steps of a window that only make the state; steps of a window
-
-
-# ---------------------------------------------------------------- data
-
-
-def number(text):
-    """A field as a number, None where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def read_csv(text, called):
-    """The last column of a CSV file as numbers; lines at the top that have none are names of columns."""
-    rows = [row for row in csv.reader(io.StringIO(text)) if any(field.strip() for field in row)]
-    values = [number(row[-1]) for row in rows]
-    begin = next((i for i, value in enumerate(values) if value is not None), len(values))
-    rows, values = rows[begin:], values[begin:]
-    if not values:
-        common.fail(f"{called} has no numbers in its last column")
-    if None in values:
-        common.fail(f"{called} has {rows[values.index(None)][-1]!r} where a number should stand")
-    if not np.isfinite(values).all():
-        common.fail(f"{called} has a NaN or an infinity; take it out, or fill it in")
-    return np.array(values)
-
-
-def read_file(path):
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return read_csv(file.read(), path)
-    except OSError as error:
-        common.fail(f"{path} cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        common.fail(f"{path} is no text in UTF-8")
-
-
-def read_series(args):
-    """The values and what is known of them."""
-    if args.data == "sunspots":
-        path = datasets.fetch("statsmodels", "0.15.0", "statsmodels/datasets/sunspots/sunspots.csv")
-        return read_file(path), SETS["sunspots"]
-    if args.data in SETS:
-        module = {"airline": "airpassengers", "demand": "taylor"}[args.data]
-        source = datasets.fetch("pmdarima", "2.1.1", f"pmdarima/datasets/{module}.py").read_text()
-        numbers = source.split("rslt = np.array([")[1].partition("]")[0]
-        return np.array([float(word) for word in numbers.replace(",", " ").split()]), SETS[args.data]
-    x, season = read_file(args.data), args.season
-    if len(x) < max(60, 4 * season):
-        common.fail(f"{args.data} has {len(x)} values; at least {max(60, 4 * season)} are needed")
-    if x.std() == 0:
-        common.fail(f"{args.data} repeats one value; there is nothing to learn")
-    return x, {
-        "season": season, "difference": season > 1, "transform": args.transform, "order": 12, "first": 1,
-        "horizon": min(season, 24) if season > 1 else 12, "measure": "root of mean squared error",
-        "tests": [(len(x) - len(x) // 5 + 1, len(x))], "unit": "steps", "values": "value",
-        "published": None,
-    }  # fmt: skip
-
-
-class Scale:
-    """Values as what nets read and say, z: transformed, the season before taken off, mean 0, variance 1."""
-
-    def __init__(self, transform, lag, mean=0.0, std=1.0):
-        self.transform, self.lag, self.mean, self.std = transform, lag, mean, std
-
-    def z(self, x):
-        """len(x) - lag numbers."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            base = TRANSFORMS[self.transform][0](x)
-        if not np.isfinite(base).all():
-            common.fail(f"the series has values whose {self.transform} does not exist; take --transform none")
-        before = base[: len(base) - self.lag] if self.lag else 0.0
-        return (base[self.lag :] - before - self.mean) / self.std
-
-    def x(self, z, before):
-        """Back; `before` are the values one season before."""
-        there, back = TRANSFORMS[self.transform]
-        return back(z * self.std + self.mean + (there(before) if self.lag else 0.0))
 
 
 # ---------------------------------------------------------------- nets
@@ -156,22 +52,19 @@ class Net(nn.Module):
         return self.out(output), state
 
 
-def part(args, m):
-    """The checkpoint of one net, while the others are not there yet."""
-    return args.out / f"forecast_{args.name}_{m}.part.npz"
-
-
 def train(args, z, n):
     """The nets, and their errors where they were not trained: z[:n] are the training years."""
+    digest = hashlib.sha256(z.tobytes()).hexdigest()
     nets, errors = nn.ModuleList([Net(args.cell, args.hidden) for _ in range(args.nets)]), []
     whole, following = (
         tg.tensor(z[: n - 1]).float().reshape(-1, 1, 1),
         tg.tensor(z[1:n]).float().reshape(-1, 1, 1),
     )
     window = min(WINDOW, n - 1)
-    begin = 0 if (n - 1) // args.nets > WARM else WARM  # no stretch may have only steps that make the state
-    stretches = begin + (n - 1 - begin) * np.arange(args.nets + 1) // args.nets
-    if (n - 1 - begin) < args.nets:
+    n_stretches = args.nets if args.nets > 1 else 5  # a single net leaves out the first of five
+    begin = 0 if (n - 1) // n_stretches > WARM else WARM  # no stretch may have only steps that make the state
+    stretches = begin + (n - 1 - begin) * np.arange(n_stretches + 1) // n_stretches
+    if (n - 1 - begin) < n_stretches:
         common.fail(f"{n - 1} steps are too few for {args.nets} nets, each of which leaves some out")
     begins = np.arange(0, n - window, max(1, (n - window) // 200))
     picked = tg.tensor(begins + np.arange(window)[:, None])  # (window, windows)
@@ -193,11 +86,12 @@ def train(args, z, n):
                 yield whole[rows, 0], following[rows, 0], late
 
         optimizer = optim.Adam(net.parameters(), lr=args.lr)
+        files = common.files(args, m, suffix=PART, series=digest)
+        common.same(files, "series", digest)
         held = (whole, following, tg.tensor(left_out).reshape(-1, 1, 1))
         history = common.fit(
             net, loss, batches, optimizer, epochs=args.epochs, validate=[held], clip=1.0, progress=False,
-            scheduler=optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs), resume=args.resume,
-            checkpoint=part(args, m),
+            scheduler=optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs), **files,
         )  # fmt: skip
         with tg.no_grad():
             errors.append((following - net(whole)[0]).numpy().ravel()[left_out > 0])
@@ -251,17 +145,16 @@ def linear(base, n, order):
 def forecasts(x, s, scale, nets, errors, origins, horizon, rng, plain):
     """name -> (horizon, origins) for the nets and what they are held against; and the band's edges.
 
-    x[o] is the last value known at an origin. `plain` is the series the autoregression reads, and how it goes
-    back to values.
+    x[o] is the last value known at an origin. `plain` is the scale of the series that the autoregression
+    reads, and what that says.
     """
     season, steps = s["season"], np.arange(1, horizon + 1)[:, None]
-    ahead = origins + steps
-    before = x[ahead - scale.lag] if scale.lag else np.zeros(ahead.shape)
-    z = scale.z(x)
+    history = x[origins - scale.lag + 1 + np.arange(scale.lag)[:, None]]
     n_paths = max(8, 320 // len(nets))
-    paths = several_steps(nets, z, origins - scale.lag, horizon, errors, n_paths, rng)
-    paths = scale.x(paths, before[..., None])
-    base, back, step = plain
+    paths = several_steps(nets, scale.z(x), origins - scale.lag, horizon, errors, n_paths, rng)
+    paths = scale.path(paths, history[..., None])
+    unscaled, step = plain
+    base = unscaled.z(x)
     past, linear_says = (
         np.stack([base[o - scale.lag - s["order"] + 1 : o - scale.lag + 1] for o in origins]),
         [],
@@ -271,7 +164,7 @@ def forecasts(x, s, scale, nets, errors, origins, horizon, rng, plain):
         past = np.c_[past[:, 1:], linear_says[-1]]
     found = {
         "nets": paths.mean(2),
-        "linear AR": back(np.stack(linear_says), before),
+        "linear AR": unscaled.path(np.stack(linear_says), history),
         "persistence": np.repeat(x[origins][None], horizon, 0),
         "seasonal naive": x[origins + steps - season * -(-steps // season)],
     }
@@ -283,14 +176,15 @@ def report(args, x, s, scale, nets, errors):
     rng, measure = np.random.default_rng(args.seed), MEASURES[s["measure"]]
     z, first, d = scale.z(x), s["first"], scale.lag
     n = s["tests"][0][0] - first  # where training ends
-    unscaled = Scale("none" if s["transform"] == "sqrt" else s["transform"], d)
-    plain = (unscaled.z(x), unscaled.x, linear(unscaled.z(x), n - d, s["order"]))
+    unscaled = Scale("none" if s["transform"] == "sqrt" else s["transform"], d).learn(x, n)
+    base = unscaled.z(x)
+    plain = unscaled, linear(base, n - d, s["order"])
     says = one_step(nets, z)
     before = x[1 : len(x) - d] if d else 0.0
     each = [scale.x(said, before) for said in says]
-    past = np.lib.stride_tricks.sliding_window_view(plain[0][:-1], s["order"])
+    past = np.lib.stride_tricks.sliding_window_view(base[:-1], s["order"])
     by_ar = np.full(len(x), np.nan)
-    by_ar[d + s["order"] :] = plain[1](plain[2](past), x[s["order"] : len(x) - d] if d else 0.0)
+    by_ar[d + s["order"] :] = unscaled.x(plain[1](past), x[s["order"] : len(x) - d] if d else 0.0)
     mean = np.mean(each, axis=0)
     print(f"\nOne step ahead, {s['measure']}:")
     names = [f"{a}-{b}" for a, b in s["tests"]]
@@ -305,10 +199,10 @@ def report(args, x, s, scale, nets, errors):
         cells = [
             measure(of(k) - x[k], x[k]) for k in (np.arange(a - first, b - first + 1) for a, b in s["tests"])
         ]
-        print(f"{name:34}" + "".join(f"{value:12.3f}" for value in cells))
+        print(f"{name:34}" + "".join(f"{figure(value, 3):>12}" for value in cells))
     k = np.arange(n, s["tests"][0][1] - first + 1)
     alone = [measure(said[k - d - 1] - x[k], x[k]) for said in each]
-    print(f"{'each net alone':34}{min(alone):12.3f} to {max(alone):.3f}")
+    print(f"{'each net alone':34}{figure(min(alone), 3):>12} to {figure(max(alone), 3)}")
     if s["published"]:
         print(f"published: {s['published']}")
 
@@ -322,7 +216,7 @@ def report(args, x, s, scale, nets, errors):
     truth = x[origins + np.arange(1, horizon + 1)[:, None]]
     for name, values in found.items():
         cells = [math.sqrt(((values - truth)[h - 1] ** 2).mean()) for h in shown]
-        print(f"{name:34}" + "".join(f"{value:12.1f}" for value in cells))
+        print(f"{name:34}" + "".join(f"{figure(value, 1):>12}" for value in cells))
     inside = (low <= truth) & (truth <= high)
     print(f"{'in the band, of 90 %':34}" + "".join(f"{100 * inside[h - 1].mean():11.0f}%" for h in shown))
     # All of the tests and what came before them; of a long series what is near the last forecast.
@@ -331,7 +225,7 @@ def report(args, x, s, scale, nets, errors):
     years = first + np.arange(o + 1, o + horizon + 1)
     with common.picture(f"the picture and the checkpoint are in {args.out}"):
         viz.forecast(
-            args.out / f"forecast_{args.name}.png",
+            common.path(args, suffix=".png"),
             first + np.arange(shown_from, last + 1), x[shown_from : last + 1],
             {
                 "one step ahead": (first + k, mean[k - d - 1]),
@@ -344,38 +238,82 @@ def report(args, x, s, scale, nets, errors):
 
 def predict(args):
     """Goes on with a series of the user's, with the nets of the checkpoint."""
-    path = args.out / f"forecast_{args.name}.npz"
-    saved = common.load(path)
+    saved = common.load(common.find(args))
     scale, nets = Scale(*saved["scale"]), nn.ModuleList([Net(*saved["shape"]) for _ in range(saved["nets"])])
     nets.load_state_dict(saved["model"])
+    learned = saved.get("format") or {}  # how the file was read that was learned from
+    form = table.format_of(args)
     if args.predict == "-":
-        return stream(scale, nets)
-    x = read_file(args.predict)
+        return stream(scale, nets, saved.get("spread"), form, learned)
+    form.column = form.column or learned.get("column")
+    reading, said = table.series(args.predict, form)
+    x = reading.values
+    check(x, args.predict)
     if len(x) < WARM + scale.lag:
         common.fail(
-            f"{args.predict} has {len(x)} values; at least {WARM + scale.lag} are needed to go on from"
+            f"{args.predict} has {len(x)} value{'s' * (len(x) != 1)}; at least {WARM + scale.lag} are needed "
+            "to go on from"
         )
-    horizon = args.horizon or saved["horizon"]
-    if scale.lag:
-        horizon = min(horizon, scale.lag)
-    rng, z = np.random.default_rng(args.seed), scale.z(x)
-    before = x[len(x) - scale.lag :][:horizon] if scale.lag else np.zeros(horizon)
+    rng, z, horizon = np.random.default_rng(args.seed), scale.z(x), args.horizon or saved["horizon"]
+    print(said, file=sys.stderr)
     paths = several_steps(nets, z, [len(z) - 1], horizon, saved["errors"], 100, rng)[:, 0]
-    paths = scale.x(paths, before[:, None])
+    paths = scale.path(paths, x[len(x) - scale.lag :, None])
+    if not np.isfinite(paths).all():
+        common.fail(f"what {args.predict} goes on with is too large to be computed; take a smaller --horizon")
+    spread = float(np.ptp(x)) or saved.get("spread")
     print("step,forecast,low,high")
     for h, (low, high) in enumerate(np.quantile(paths, [0.05, 0.95], axis=1).T, 1):
-        print(f"{h},{paths[h - 1].mean():.6g},{low:.6g},{high:.6g}")
+        print(h, *(digits(value, spread) for value in (paths[h - 1].mean(), low, high)), sep=",")
     return 0
 
 
-def stream(scale, nets):
+def values_of(lines, form, learned):
+    """The values of lines as they come: one in each, in its last column, or in that which was learned. Empty
+    lines and comments are passed over, and one line of names before the first value.
+    """
+    begun = False
+    for number, line in enumerate(lines, 1):
+        called = f"line {number} of the input"
+        try:
+            text, _ = table.decoded(line, called)
+            text = text.strip("\r\n")
+            if not text.strip() or text.lstrip().startswith("#"):
+                continue
+            if not begun and not any(map(numeric, (field.strip() for field in table.FIELDS.split(text)))):
+                print(f"{common.name()}: {called} is taken for names", file=sys.stderr)
+                begun = True
+                continue
+            begun = True
+            yield called, one_value(text, called, form, learned)
+        except Wrong as reason:
+            said = str(reason).replace("line 1 of line", "line").replace(", in line 1", "")
+            common.fail(
+                said.replace(" in line 1,", ",").replace(" in line 1;", ";").replace(" in line 1 ", " ")
+            )
+
+
+def one_value(text, called, form, learned):
+    """The value of a line."""
+    delimiter = learned.get("delimiter") if form.delimiter is None else form.delimiter
+    rows, _ = table.split(text, delimiter, called) if delimiter else ([(1, [text])], 0)
+    alone = len(rows[0][1]) == 1  # the value and nothing else
+    column = form.column or (None if alone else learned.get("number"))
+    given = table.Format(
+        "" if alone and delimiter else delimiter, form.decimal or learned.get("decimal"), column, 0
+    )
+    return table.column_of(text, called, given).values[0]
+
+
+def stream(scale, nets, spread, form, learned):
     """Reads values as they come in, one in a line, and says the next one at once: only the state is kept."""
     states, seen = [None] * len(nets), []
-    for line in sys.stdin:
-        seen.append(read_csv(line, "the input")[0])
+    lines = iter(sys.stdin.buffer.readline, b"") if sys.stdin is not None else ()
+    for called, value in values_of(lines, form, learned):
+        seen = [*seen[-scale.lag :], value] if scale.lag else [value]
+        check(seen[-1:], called)
         if len(seen) <= scale.lag:
             continue
-        z = scale.z(np.array(seen[-scale.lag - 1 :]))
+        z = scale.z(seen)
         with tg.no_grad():
             steps = [
                 net(tg.tensor(z).float().reshape(1, 1, 1), state)
@@ -383,53 +321,65 @@ def stream(scale, nets):
             ]
         states = [state for _, state in steps]
         said = np.array([output.item() for output, _ in steps])
-        print(f"{scale.x(said, seen[-scale.lag] if scale.lag else 0.0).mean():.6g}", flush=True)
+        following = scale.x(said, seen[-scale.lag] if scale.lag else 0.0).mean()
+        print(digits(following, spread), flush=True)
     if not seen:
         common.fail("the input is empty")
     return 0
 
 
-def main():
+def options():
     parser = common.parser(__doc__, cell="gru")
-    add = parser.add_argument
+    add, positive = parser.add_argument, common.positive
     add(
         "--data", default="sunspots", metavar="NAME", help="sunspots, airline, demand, or a CSV file of yours"
     )
-    add("--season", type=common.positive(int), default=1, help="of a series of yours: 12 for months, say")
+    add("--season", type=positive(int), default=1, help="of a series of yours: 12 for months, say")
     add("--transform", choices=TRANSFORMS, default="none", help="of a series of yours")
-    add("--horizon", type=common.positive(int), help="how many steps ahead")
-    add("--nets", type=common.positive(int), default=8)
-    add("--hidden", type=common.positive(int), default=16)
-    add("--epochs", type=common.positive(int), default=75)
-    add("--lr", type=common.positive(float), default=5e-3)
+    table.add_options(add)
+    add("--horizon", type=positive(int, most=10_000), help="how many steps ahead")
+    add("--nets", type=positive(int, most=1000), default=8)
+    add("--hidden", type=common.size, default=16)
+    add("--epochs", type=positive(int), default=75)
+    add("--lr", type=common.rate, default=5e-3)
     add("--noise", type=common.fraction, default=0.3, help="added to what the nets read in training")
     add("--predict", metavar="FILE", help="only go on with this CSV file, or with - as values come in")
-    args = parser.parse_args()
+    return common.parse(
+        parser, SHAPE, free=("data", "horizon", "predict", "delimiter", "decimal", "header"), quick=QUICK,
+        task=lambda args: (args.data if args.data in SETS else common.label(args.data),),
+    )  # fmt: skip
+
+
+def main():
+    args = options()
     args.name = args.data if args.data in SETS else "series"
-    if args.quick:
-        args.nets, args.epochs = 2, 25
-    common.start(args, f"forecast_{args.name}_*.part.npz")
+    common.start(args, PART)
     if args.predict is not None:
         return predict(args)
-    x, s = read_series(args)
-    if s["difference"]:
-        args.horizon = min(args.horizon or s["horizon"], s["season"])
+    x, s, reading = read_series(args, table.format_of(args))
     n = s["tests"][0][0] - s["first"]
-    scale = Scale(s["transform"], s["season"] if s["difference"] else 0)
-    z = scale.z(x[:n])
-    scale.mean, scale.std = float(z.mean()), float(z.std())
+    held_out = s["tests"][-1][1] - s["first"] + 1 - n
+    if args.horizon and args.horizon > held_out:
+        common.fail(
+            f"--horizon {args.horizon} is more than the {held_out} values that are held out; take fewer"
+        )
+    scale = Scale(s["transform"], s["season"] if s["difference"] else 0).learn(x, n)
     print(
         f"{args.name}: {len(x)} values, {n} to train; {args.nets} nets of {args.hidden} units ({args.cell})"
     )
     began = time.perf_counter()
     nets, errors = train(args, scale.z(x), n - scale.lag)
+    read_as = reading and {
+        "delimiter": reading.delimiter, "decimal": reading.decimal, "column": args.column,
+        "number": str(reading.column + 1),
+    }  # fmt: skip
     tg.save(
-        args.out / f"forecast_{args.name}.npz", nets, example=common.name(), shape=[args.cell, args.hidden],
+        common.path(args), nets, example=common.name(), run=common.kept(args), shape=[args.cell, args.hidden],
         nets=args.nets, scale=[scale.transform, scale.lag, scale.mean, scale.std], errors=errors,
-        horizon=args.horizon or s["horizon"],
+        horizon=args.horizon or s["horizon"], spread=float(np.ptp(x)), format=read_as,
     )  # fmt: skip
     for m in range(args.nets):
-        part(args, m).unlink()
+        common.path(args, m, suffix=PART).unlink(missing_ok=True)
     report(args, x, s, scale, nets, errors)
     print(f"{time.perf_counter() - began:.0f} s")
     return 0

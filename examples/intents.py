@@ -27,6 +27,7 @@ from tinygrad_rnn.nn.utils.rnn import pad_sequence
 REFERENCE = "99.1 % TF-IDF and logistic regression, 24 intents"
 TEMPLATES = ("home-assistant-intents", "2026.10.27", "home_assistant_intents/data/en.json")
 SHAPE = ("cell", "hidden", "embedding", "dropout", "word_dropout")
+QUICK = {"hidden": 32, "embedding": 32, "epochs": 3, "batch": 32}
 THINGS = """
     milk, two eggs, olive oil, bread and butter, batteries, toilet paper, call the dentist, water the plants,
     feed the cat, some jazz, dinner is ready, we leave soon, pink floyd, the blue danube, abbey road
@@ -89,7 +90,7 @@ def read(quick, rng):
     try:
         say = sampler(language, rng)
     except ImportError:
-        common.fail("templates need hassil: pip install 'tinygrad-rnn[examples]'")
+        common.fail("templates need hassil: pip install '.[examples]'")
     held, learned = [], []
     for intent, found in language["intents"].items():
         templates = [template for block in found["data"] for template in block["sentences"]]
@@ -161,21 +162,14 @@ def train(args, cell, vocab, intents, sentences):
         model, lambda model, batch: (F.cross_entropy(model(batch[0]), tg.tensor(batch[1])), len(batch[1])),
         batches, optimizer, epochs=args.epochs, clip=1.0, scheduler_every="step", monitor="loss",
         scheduler=optim.lr_scheduler.WarmupCosineLR(optimizer, min(50, total // 2), total),
-        checkpoint=checkpoint(args, cell), resume=args.resume,
-        extras={
-            "example": common.name(), "settings": settings, "vocab": vocab.state_dict(), "intents": intents,
-        },
+        **common.files(args, cell, settings=settings, vocab=vocab.state_dict(), intents=intents),
     )  # fmt: skip
     return model.eval()
 
 
-def checkpoint(args, cell):
-    return args.out / f"intents_{cell}.npz"
-
-
 def restored(args):
     """(model, vocabulary, intents) from the checkpoint in --out."""
-    saved = common.load(checkpoint(args, args.cell))
+    saved = common.load(common.find(args, args.cell))
     vocab = data.WordVocab.from_state(saved["vocab"])
     model = Reader(vocab, len(saved["intents"]), **saved["settings"]).eval()
     model.load_state_dict(saved["model"])
@@ -222,19 +216,18 @@ def options():
     parser = common.parser(__doc__)
     add, positive = parser.add_argument, common.positive
     add("--cells", nargs="+", choices=common.CELLS, default=list(common.CELLS), help="those to learn")
-    add("--hidden", type=positive(int), default=64)
-    add("--embedding", type=positive(int), default=48)
+    add("--hidden", type=common.size, default=64)
+    add("--embedding", type=common.size, default=48)
     add("--dropout", type=common.fraction, default=0.2)
     add("--word-dropout", type=common.fraction, default=0.1, help="how often a word is made unknown")
     add("--epochs", type=positive(int), default=5)
-    add("--batch", type=positive(int), default=64)
-    add("--lr", type=positive(float), default=4e-3, help="the highest learning rate")
+    add("--batch", type=common.size, default=64)
+    add("--lr", type=common.rate, default=4e-3, help="the highest learning rate")
     add("--predict", nargs="+", metavar="TEXT", help="only these, with the checkpoint of --cell in --out")
     add("--demo", action="store_true", help="talk, with the checkpoint of --cell in --out")
-    args = parser.parse_args()
-    if args.quick:
-        args.hidden, args.embedding, args.epochs, args.batch = 32, 32, 3, 32
-    return args
+    return common.parse(  # the cell is a part of the name in any case
+        parser, SHAPE[1:], free=("cell", "cells", "predict", "demo"), quick=QUICK
+    )
 
 
 def main():
@@ -267,7 +260,8 @@ def main():
     print(f"reference: {REFERENCE}")
     with common.picture(f"checkpoints and picture are in {args.out}"):
         title = "What each word contributes: for the answer (blue) or against it (red)"
-        viz.word_scores(args.out / "intents.png", rows, title=title)
+        cells = [] if args.cells == list(common.CELLS) else args.cells
+        viz.word_scores(common.path(args, *cells, suffix=".png"), rows, title=title)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ from tinygrad_rnn import data, nn, optim, viz
 from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.nn.utils.rnn import pad_sequence
 
+SHAPE = ("cell", "hidden", "embedding", "dropout", "independent")
+QUICK = {"hidden": 48, "embedding": 12, "epochs": 3}
 REFERENCE = {"rnn": 8.9, "lstm": 8.5, "gru": 8.4}
 VOICES = ("soprano", "alto", "tenor", "bass")
 LOW, HIGH = 33, 84  # MIDI's numbers of the keys there are, and some to transpose to; token 0 is silence
@@ -149,7 +151,8 @@ class Composer(nn.Module):
             memory, state = self.remember(frame, state)
             keys, known = [], []
             for v, embed in enumerate(self.embed):
-                weights = F.softmax(self.voice(v, memory[0], known)[0].double() / temperature, dim=-1)
+                said = self.voice(v, memory[0], known)[0].double()
+                weights = F.softmax((said - said.max()) / temperature, dim=-1)
                 given = v == 0 and t < len(melody)
                 token = tg.tensor([melody[t]]) if given else tg.multinomial(weights, 1, rng=rng)
                 known.append(embed(token))
@@ -204,12 +207,12 @@ def keys_of(text):
     return found
 
 
-def demo(args, model, name="chorale.mid"):
+def demo(args, model):
     melody = keys_of(args.demo or "")
     model.eval()
     with tg.no_grad():
         piece = model.compose(len(melody) or 64, args.temperature, tg.default_rng(args.seed), melody)
-    path = args.out / name
+    path = args.out / f"chorale{args.stem.removeprefix('music')}{f'_seed-{args.seed}' * (args.seed > 0)}.mid"
     try:
         path.write_bytes(midi(piece))
     except OSError as error:
@@ -224,27 +227,27 @@ def demo(args, model, name="chorale.mid"):
 # ---------------------------------------------------------------- all of it
 
 
-def main():
+def options():
     parser = common.parser(__doc__)
     add = parser.add_argument
-    add("--hidden", type=common.positive(int), default=256)
-    add("--embedding", type=common.positive(int), default=32, help="of a voice's key")
+    add("--hidden", type=common.size, default=256)
+    add("--embedding", type=common.size, default=32, help="of a voice's key")
     add("--dropout", type=common.fraction, default=0.3)
-    add("--batch", type=common.positive(int), default=16)
-    add("--lr", type=common.positive(float), default=2e-3)
+    add("--batch", type=common.size, default=16)
+    add("--lr", type=common.rate, default=2e-3)
     add("--epochs", type=common.positive(int), default=60)
     add("--minutes", type=common.positive(float), default=9.0, help="stop after so long")
     add("--independent", action="store_true", help="a voice is not told the others of its frame")
     add("--demo", nargs="?", const="", metavar="NOTES", help='only compose, perhaps to a melody: "C5 D5 E5"')
-    add("--temperature", type=common.positive(float), default=0.8)
-    args = parser.parse_args()
-    if args.quick:
-        args.hidden, args.embedding, args.epochs = 48, 12, 3
+    add("--temperature", type=common.temperature, default=0.8)
+    return common.parse(parser, SHAPE, free=("minutes", "demo", "temperature"), quick=QUICK)
+
+
+def main():
+    args = options()
     common.start(args)
-    shape = ("cell", "hidden", "embedding", "dropout", "independent")
-    path = args.out / "music.npz"
     if args.demo is not None:
-        saved = common.load(path)
+        saved = common.load(common.find(args))
         model = Composer(*saved["shape"])
         model.load_state_dict(saved["model"])
         demo(args, model)
@@ -257,13 +260,13 @@ def main():
     print(
         f"{len(train)} chorales to train, {len(valid)} to stop by, {len(held_out)} held out; frames: {frames}"
     )
-    model = Composer(*(getattr(args, name) for name in shape))
+    model = Composer(*(getattr(args, name) for name in SHAPE))
     optimizer = optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.01)
     history = common.fit(
         model, loss, lambda epoch: batches(train, args.batch, tg.default_rng()), optimizer,
         epochs=args.epochs, minutes=args.minutes, validate=list(batches(valid, 32)), patience=8, clip=1.0,
-        scheduler=optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs), checkpoint=path,
-        resume=args.resume, extras={"example": common.name(), "shape": [getattr(args, n) for n in shape]},
+        scheduler=optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs),
+        **common.files(args, shape=[getattr(args, name) for name in SHAPE]),
     )  # fmt: skip
     model.eval()
     with tg.no_grad():
@@ -277,7 +280,7 @@ def main():
     drawn = {"training": "loss", "validation": "valid_loss"}
     with common.picture(f"checkpoint and pictures are in {args.out}"):
         viz.curves(
-            args.out / "music.png", {k: (history["epoch"], history[v]) for k, v in drawn.items()},
+            common.path(args, suffix=".png"), {k: (history["epoch"], history[v]) for k, v in drawn.items()},
             xlabel="epochs", ylabel="nats per frame", title="Chorales", lines={"held out": nll},
         )  # fmt: skip
     return 0

@@ -29,6 +29,7 @@ REFERENCE = (
 ARCHIVE = ("vaderSentiment", "3.3.2", "additional_resources/hutto_ICWSM_2014.tar.gz")
 MEMBER = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 SHAPE = ("cell", "hidden", "embedding", "dropout", "word_dropout")
+QUICK = {"folds": 1, "hidden": 24, "embedding": 32, "epochs": 4, "lr": 5e-3}
 
 
 def words_of(text):
@@ -100,17 +101,12 @@ def train(args, fold, sentences, valid):
     common.fit(
         model, loss, batches, optim.Adam(model.parameters(), lr=args.lr), epochs=args.epochs, clip=1.0,
         validate=lambda model: {"accuracy": accuracy(model, vocab, valid)}, monitor="accuracy", mode="max",
-        patience=args.patience, checkpoint=checkpoint(args, fold), resume=args.resume,
-        extras={
-            "example": common.name(), "settings": {name: getattr(args, name) for name in SHAPE},
-            "vocab": vocab.state_dict(),
-        },
+        patience=args.patience,
+        **common.files(
+            args, fold, settings={name: getattr(args, name) for name in SHAPE}, vocab=vocab.state_dict()
+        ),
     )  # fmt: skip
     return model.eval(), vocab
-
-
-def checkpoint(args, fold=0):
-    return args.out / f"sentiment_{fold}.npz"
 
 
 def judged(model, vocab, words):
@@ -122,7 +118,7 @@ def judged(model, vocab, words):
 
 def predict(args):
     """Judges what the user gives, with the first checkpoint in --out."""
-    saved = common.load(checkpoint(args))
+    saved = common.load(common.find(args, 0))
     vocab = data.WordVocab.from_state(saved["vocab"])
     model = Judge(len(vocab), vocab.unk_id, *(saved["settings"][name] for name in SHAPE)).eval()
     model.load_state_dict(saved["model"])
@@ -141,22 +137,18 @@ def predict(args):
 def options():
     parser = common.parser(__doc__)
     add, positive = parser.add_argument, common.positive
-    add("--hidden", type=positive(int), default=48, help="of one direction")
-    add("--embedding", type=positive(int), default=64)
+    add("--hidden", type=common.size, default=48, help="of one direction")
+    add("--embedding", type=common.size, default=64)
     add("--dropout", type=common.fraction, default=0.5)
     add("--word-dropout", type=common.fraction, default=0.1, help="how often a word is made unknown")
-    add("--sharpness", type=positive(float), default=1.5, help="of the ratings as probabilities")
+    add("--sharpness", type=positive(float, most=1000), default=1.5, help="of the ratings as probabilities")
     add("--epochs", type=positive(int), default=10, help="at most")
     add("--patience", type=positive(int), default=2, help="epochs without a better one")
-    add("--batch", type=positive(int), default=32)
-    add("--lr", type=positive(float), default=2e-3)
-    add("--folds", type=positive(int), default=10, help="how many of the ten to learn")
+    add("--batch", type=common.size, default=32)
+    add("--lr", type=common.rate, default=2e-3)
+    add("--folds", type=positive(int, most=10), default=10, help="how many of the ten to learn")
     add("--predict", nargs="+", metavar="TEXT", help="only judge these, with the checkpoint in --out")
-    args = parser.parse_args()
-    args.folds = min(10, args.folds)
-    if args.quick:
-        args.folds, args.hidden, args.embedding, args.epochs, args.lr = 1, 24, 32, 4, 5e-3
-    return args
+    return common.parse(parser, SHAPE, free=("folds", "predict"), quick=QUICK)
 
 
 def main():
@@ -180,7 +172,7 @@ def main():
         shown.append((f"{verdict}; people said {rating:+.1f}", *scored))
     with common.picture(f"checkpoints and picture are in {args.out}"):
         title = "Which words spoke for a film (blue), and which against it (red)"
-        viz.word_scores(args.out / "sentiment.png", shown, title=title)
+        viz.word_scores(common.path(args, suffix=".png"), shown, title=title)
 
 
 if __name__ == "__main__":

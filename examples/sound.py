@@ -1,11 +1,15 @@
 """What speech.py does to sound: WAV files, features, and spoken digits mixed into strings."""
 
 import functools
+import struct
+import sys
 import wave
 
 import common
 import numpy as np
 
+PCM, EXTENSIBLE = 1, 0xFFFE  # how samples are written
+CODINGS = {3: "as floating point", 6: "in A-law", 7: "in mu-law", 0x11: "in ADPCM", 0x55: "in MP3"}
 RATE = 8000  # samples in a second
 WINDOW, HOP = 256, 128  # samples of a spectrum, 32 ms, and from one to the next
 N_MELS = 40  # bands of a spectrum
@@ -16,17 +20,24 @@ SECONDS = 2 * HOP / RATE  # from one frame to the next
 def read_wav(path):
     """A WAV file of 8 or 16 bits as one channel of numbers between -1 and 1, 8000 in a second."""
     try:
-        with wave.open(str(path), "rb") as file:
-            n_channels, width, rate, n_samples = file.getparams()[:4]
-            content = file.readframes(n_samples)
+        with open(path, "rb") as file:
+            (coding, n_channels, rate, width), content, missing = parts_of(file.read())
     except OSError as error:
         common.fail(f"{path} cannot be read: {error.strerror}")
-    except (wave.Error, EOFError, RuntimeError) as error:
-        common.fail(f"{path} is no WAV file that can be read: {str(error) or 'it ends too early'}")
+    except ValueError as error:
+        common.fail(f"{path} is no WAV file that can be read: {error}")
+    if coding != PCM:
+        named = CODINGS.get(coding, f"in the coding {coding:#06x}")
+        common.fail(f"{path} has samples {named}; save it as PCM with 16 bits")
     if width not in (1, 2):
         common.fail(f"{path} has samples of {8 * width} bits; save it with 16, or with 8")
     if rate < RATE // 2:
         common.fail(f"{path} has {rate} samples in a second; for speech {RATE // 2} are needed")
+    if missing:
+        print(
+            f"{common.name()}: {path} is cut short by {missing:,} bytes; what is there is read",
+            file=sys.stderr,
+        )
     content = content[: len(content) // (width * n_channels) * width * n_channels]
     values = np.frombuffer(content, "<i2") / 2**15 if width == 2 else np.frombuffer(content, "u1") / 128 - 1
     x = values.reshape(-1, n_channels).mean(1)
@@ -38,6 +49,41 @@ def read_wav(path):
         return x
     n = round(len(x) * RATE / rate)  # the same spectrum, cut off at the new rate's half, or filled up to it
     return np.fft.irfft(np.fft.rfft(x), n) * (n / len(x))
+
+
+def parts_of(content):
+    """What a WAV file says of its samples (coding, channels, samples in a second, bytes of one), those
+    samples, and how many bytes of them are missing. Raises ValueError. Python's own reader knows the
+    extensible header, which 16-bit recordings have, too, from version 3.12 on only.
+    """
+    if content[:4] not in (b"RIFF", b"RIFX", b"RF64") or content[8:12] != b"WAVE":
+        raise ValueError("it does not begin with RIFF and WAVE")
+    if content[:4] != b"RIFF":
+        raise ValueError(f"it is of the kind {content[:4].decode()}; save it as an ordinary WAV file")
+    at, form = 12, None
+    while at + 8 <= len(content):
+        name, (size,) = content[at : at + 4], struct.unpack("<I", content[at + 4 : at + 8])
+        body = content[at + 8 : at + 8 + size]
+        if name == b"data":
+            if form is None:
+                raise ValueError("its samples come before what says how they are written")
+            (whole,) = struct.unpack("<I", content[4:8])
+            if size > 2**31 - 2**16 or whole == size == 0:  # written to a pipe, where sizes are not known yet
+                return form, content[at + 8 :], 0
+            return form, body, size - len(body)
+        if len(body) < size:
+            raise ValueError("it ends too early")
+        if name == b"fmt ":
+            if size < 16:
+                raise ValueError("what says how its samples are written is too short")
+            coding, n_channels, rate, _, _, bits = struct.unpack("<HHIIHH", body[:16])
+            if coding == EXTENSIBLE and size >= 26:
+                (coding,) = struct.unpack("<H", body[24:26])  # the beginning of a GUID
+            if not n_channels or not rate or not bits:
+                raise ValueError("it says that it has no channels, no samples in a second, or none at all")
+            form = coding, n_channels, rate, (bits + 7) // 8
+        at += 8 + size + size % 2
+    raise ValueError("it has no samples" if form else "it ends too early")
 
 
 def write_wav(path, x):

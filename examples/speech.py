@@ -15,7 +15,6 @@ digit was said; the picture shows when it believes so, which is the gradient of 
 are clips by captcha itself, meant to keep machines out: over a babble of recordings said backwards.
 """
 
-import csv
 import importlib.util
 import random
 import types
@@ -24,6 +23,8 @@ import common
 import datasets
 import numpy as np
 import sound
+import table
+from numerals import Wrong
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim, viz
@@ -67,10 +68,6 @@ class Nets(nn.Module):
         return tg.stack([net(rows) for net in self.nets]).mean(0)
 
 
-def checkpoint(args):
-    return args.out / f"speech_{args.task}.npz"
-
-
 def train(args, batches, loss, validate=None, metrics=None, **extras):
     model = Nets(*(getattr(args, name) for name in SHAPE))
     optimizer = optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.01)
@@ -80,11 +77,7 @@ def train(args, batches, loss, validate=None, metrics=None, **extras):
     common.fit(
         model, loss, batches, optimizer, epochs=args.epochs, clip=5.0, scheduler=scheduler,
         scheduler_every="step", validate=validate, metrics=metrics,
-        checkpoint=checkpoint(args), resume=args.resume,
-        extras={
-            "example": common.name(), "task": args.task,
-            "shape": [getattr(args, name) for name in SHAPE], **extras,
-        },
+        **common.files(args, task=args.task, shape=[getattr(args, name) for name in SHAPE], **extras),
     )  # fmt: skip
     return model.eval()
 
@@ -96,7 +89,7 @@ def utterances(part):
     """[(array (n, 12), speaker 0 to 8)]"""
     member = f"aeon/datasets/data/JapaneseVowels/JapaneseVowels_{part}.ts"
     found = []
-    for line in datasets.fetch("aeon", "1.6.0", member).read_text().splitlines():
+    for line in datasets.fetch("aeon", "1.6.0", member).read_text(encoding="utf-8").splitlines():
         if line and line[0] not in "#@":
             *channels, speaker = line.split(":")
             rows = [[float(word) for word in channel.split(",")] for channel in channels]
@@ -133,15 +126,18 @@ def speakers(args):
 
 
 def read_utterance(path):
+    """Frames (n, 12) of a table of numbers."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            x = np.array([[float(field) for field in row] for row in csv.reader(file) if row], "float32")
+        x = table.matrix(path, "it")
     except OSError as error:
         common.fail(f"{path} cannot be read: {error.strerror}")
-    except ValueError:
-        common.fail(f"{path} is no table of numbers, 12 in each line with commas between them")
-    if x.ndim != 2 or x.shape[1] != 12 or not np.isfinite(x).all():
-        common.fail(f"{path} must have 12 numbers in each line, one line for each step, and none may be NaN")
+    except Wrong as reason:
+        common.fail(
+            f"{path} is no table of numbers: it must have 12 numbers in each line, one line for each step, "
+            f"and none may be NaN ({reason})"
+        )
+    if np.abs(x).max() > 1e6:
+        common.fail(f"{path} has numbers beyond a million, which no frame of speech has")
     return x
 
 
@@ -272,7 +268,7 @@ def picture(args, model, clips):
         bands = row.reshape(-1, 2, sound.N_MELS).mean(1)
         panels.append((bands, alignment(model, row, said), f"said {said}, read {read(model, [row], 10)[0]}"))
     with common.picture(f"checkpoint and picture are in {args.out}"):
-        path = args.out / "speech_digits.png"
+        path = common.path(args, suffix=".png")
         viz.alignment(path, panels, [str(digit) for digit in range(10)], seconds=sound.SECONDS)
 
 
@@ -302,34 +298,43 @@ DEFAULTS = {  # nets, hidden, dropout, epochs, clips in a batch, learning rate
 QUICK = {"speakers": (1, 32, 0.3, 12, 30, 5e-3), "digits": (1, 48, 0.0, 2, 12, 8e-3)}
 
 
-def main():
+def options():
     parser = common.parser(__doc__)
     add, positive = parser.add_argument, common.positive
     add("--task", choices=TASKS, default="speakers")
-    for option, kind in (("nets", int), ("hidden", int), ("epochs", int), ("batch", int), ("lr", float)):
-        add(f"--{option}", type=positive(kind))
+    add("--nets", type=positive(int, most=100))
+    for option in ("hidden", "batch"):
+        add(f"--{option}", type=common.size)
+    add("--epochs", type=positive(int))
+    add("--lr", type=common.rate)
     add("--dropout", type=common.fraction)
     add("--batches", type=positive(int), default=200, help="of an epoch of digits")
     add("--babble", type=common.fraction, default=0.25, help="the part of batches like AudioCaptcha's clips")
     add("--predict", nargs="+", metavar="FILE", help="only read these: WAV, or CSV of a speaker's frames")
     add("--demo", metavar="DIGITS", help="only mix a clip of these digits into --out, and read it")
-    args = parser.parse_args()
     names = ("nets", "hidden", "dropout", "epochs", "batch", "lr")
-    for name, value in zip(names, (QUICK if args.quick else DEFAULTS)[args.task], strict=True):
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    return common.parse(
+        parser, names[:3] + ("cell",), free=("predict", "demo"), task=lambda args: (args.task,),
+        defaults=lambda args: dict(zip(names, DEFAULTS[args.task], strict=True)),
+        quick=lambda args: {
+            "batches": 80, "babble": 0.0, **dict(zip(names, QUICK[args.task], strict=True))
+        },
+    )  # fmt: skip
+
+
+def main():
+    args = options()
+    common.start(args)
     args.snr = (15, 25) if args.quick else (-5, 20)
-    if args.quick:
-        args.batches, args.babble = 80, 0.0
     who = args.task == "speakers"
     args.features, args.classes, args.pooled = (12, 9, True) if who else (sound.FEATURES, 11, False)
-    common.start(args, checkpoint(args).name)
     if args.predict or args.demo is not None:
         if who and args.demo is not None:
             common.fail("--demo is for --task digits")
-        saved = common.load(checkpoint(args))
+        path = common.find(args)
+        saved = common.load(path)
         if saved["task"] != args.task:
-            common.fail(f"{checkpoint(args)} is of --task {saved['task']}")
+            common.fail(f"{path} is of --task {saved['task']}")
         model = Nets(*saved["shape"]).eval()
         model.load_state_dict(saved["model"])
         return (predict_speakers if who else predict_digits)(args, model, saved)

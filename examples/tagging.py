@@ -27,6 +27,7 @@ CORPUS = ("pycantonese", "5.0.0", "pycantonese/data/hkcancor/*.cha")
 REFERENCE = "90.6 % for the most frequent tag of each word"
 DIRECTIONS = {"one": "one direction", "both": "both directions"}
 SHAPE = ("nets", "cell", "hidden", "embedding", "dropout")
+QUICK = {"nets": 1, "hidden": 32, "embedding": 48, "epochs": 3, "lr": 1e-2}
 NONE = -1  # the tag of what is not counted
 
 
@@ -146,17 +147,10 @@ def train(args, which, vocabs, utterances, valid):
         model, loss, batches, optimizer, epochs=args.epochs, clip=1.0, scheduler_every="step",
         scheduler=optim.lr_scheduler.WarmupCosineLR(optimizer, min(100, total // 2), total),
         validate=lambda model: {"accuracy": accuracy(tag(model, vocabs, words_of(valid)), valid)},
-        monitor="accuracy", mode="max", checkpoint=checkpoint(args, which), resume=args.resume,
-        extras={
-            "example": common.name(), "shape": shape,
-            "vocabs": [vocab.state_dict() for vocab in vocabs],
-        },
+        monitor="accuracy", mode="max",
+        **common.files(args, which, shape=shape, vocabs=[vocab.state_dict() for vocab in vocabs]),
     )  # fmt: skip
     return model.eval(), history["accuracy"]
-
-
-def checkpoint(args, which):
-    return args.out / f"tagging_{which}.npz"
 
 
 def cut(text, vocab):
@@ -175,7 +169,7 @@ def cut(text, vocab):
 
 def predict(args):
     """Tags what the user gives, with the checkpoint of both directions in --out."""
-    saved = common.load(checkpoint(args, "both"))
+    saved = common.load(common.find(args, "both"))
     vocabs = [data.WordVocab.from_state(state) for state in saved["vocabs"]]
     model = Taggers(vocabs, True, *saved["shape"]).eval()
     model.load_state_dict(saved["model"])
@@ -193,19 +187,16 @@ def predict(args):
 def options():
     parser = common.parser(__doc__)
     add, positive = parser.add_argument, common.positive
-    add("--nets", type=positive(int), default=3, help="whose mean counts")
-    add("--hidden", type=positive(int), default=128, help="of one direction")
-    add("--embedding", type=positive(int), default=96, help="of a word; a character has 32")
+    add("--nets", type=positive(int, most=100), default=3, help="whose mean counts")
+    add("--hidden", type=common.size, default=128, help="of one direction")
+    add("--embedding", type=common.size, default=96, help="of a word; a character has 32")
     add("--dropout", type=common.fraction, default=0.4)
     add("--word-dropout", type=common.fraction, default=0.25, help="a: unknown with odds a / (a + count)")
     add("--epochs", type=positive(int), default=8)
-    add("--batch", type=positive(int), default=32)
-    add("--lr", type=positive(float), default=3e-3, help="the highest learning rate")
+    add("--batch", type=common.size, default=32)
+    add("--lr", type=common.rate, default=3e-3, help="the highest learning rate")
     add("--predict", nargs="+", metavar="TEXT", help="only tag these, with the checkpoint in --out")
-    args = parser.parse_args()
-    if args.quick:
-        args.nets, args.hidden, args.embedding, args.epochs, args.lr = 1, 32, 48, 3, 1e-2
-    return args
+    return common.parse(parser, (*SHAPE, "word_dropout"), free=("predict",), quick=QUICK)
 
 
 def main():
@@ -250,7 +241,7 @@ def main():
     usual_right = accuracy([[usual(word) for word in words] for words in words_of(valid)], valid)
     with common.picture(f"checkpoints and picture are in {args.out}"):
         viz.curves(
-            args.out / "tagging.png", curves, xlabel="epochs", ylabel="right tags, % (validation)",
+            common.path(args, suffix=".png"), curves, xlabel="epochs", ylabel="right tags, % (validation)",
             title=f"Part of speech ({args.cell})", lines={"most frequent tag": 100 * usual_right},
         )  # fmt: skip
 

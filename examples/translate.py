@@ -35,6 +35,7 @@ REFERENCE = {
 }
 DEFAULTS = {"dates": (64, 3), "g2p": (128, 6)}  # hidden, epochs
 SHAPE = ("cell", "hidden", "embedding", "dropout")
+QUICK = {"hidden": 48, "embedding": 32, "epochs": 2, "batch": 32, "dropout": 0.0}
 
 
 def clean(text):
@@ -46,7 +47,7 @@ def read_dates(quick, rng):
     try:
         from babel.dates import format_date
     except ImportError:
-        common.fail("dates need Babel: pip install 'tinygrad-rnn[examples]'")
+        common.fail("dates need Babel: pip install '.[examples]'")
     first, last = datetime.date(1900, 1, 1).toordinal(), datetime.date(2100, 1, 1).toordinal()
     days, languages = rng.sample(range(first, last), last - first), LANGUAGES[:: 14 if quick else 1]
     cut = len(days) // 10
@@ -145,21 +146,16 @@ def train(args, model, vocabs, pairs):
         model, loss, batches, optimizer, epochs=args.epochs, clip=1.0, scheduler=scheduler,
         scheduler_every="step", validate=lambda model: {"exact": exact(model, vocabs, pairs[:500], 1)},
         monitor="loss",  # the learning rate ends at zero: the last epoch is the one to keep
-        checkpoint=checkpoint(args), resume=args.resume,
-        extras={
-            "example": common.name(), "settings": {name: getattr(args, name) for name in SHAPE},
-            "reads": vocabs[0].state_dict(), "writes": vocabs[1].state_dict(),
-        },
+        **common.files(
+            args, settings={name: getattr(args, name) for name in SHAPE},
+            reads=vocabs[0].state_dict(), writes=vocabs[1].state_dict(),
+        ),
     )  # fmt: skip
-
-
-def checkpoint(args):
-    return args.out / f"translate_{args.task}.npz"
 
 
 def predict(args):
     """Translates what the user gives, with the checkpoint in --out."""
-    saved = common.load(checkpoint(args))
+    saved = common.load(common.find(args))
     vocabs = [data.WordVocab.from_state(saved[name]) for name in ("reads", "writes")]
     model = Translator(*map(len, vocabs), *(saved["settings"][name] for name in SHAPE)).eval()
     model.load_state_dict(saved["model"])
@@ -186,26 +182,24 @@ def options():
     parser = common.parser(__doc__, cell="gru")
     add, positive = parser.add_argument, common.positive
     add("--task", choices=TASKS, default="dates")
-    add("--hidden", type=positive(int), help="of one direction; 64 for dates, 128 for g2p")
-    add("--embedding", type=positive(int), default=64)
+    add("--hidden", type=common.size, help="of one direction; 64 for dates, 128 for g2p")
+    add("--embedding", type=common.size, default=64)
     add("--dropout", type=common.fraction, default=0.1)
     add("--epochs", type=positive(int), help="3 for dates, 6 for g2p")
-    add("--batch", type=positive(int), default=64)
-    add("--lr", type=positive(float), default=3e-3, help="the highest learning rate")
+    add("--batch", type=common.size, default=64)
+    add("--lr", type=common.rate, default=3e-3, help="the highest learning rate")
     add("--sampling", type=common.fraction, default=0.0, help="how often it reads its own tokens at the end")
-    add("--beam", type=positive(int), default=5)
+    add("--beam", type=positive(int, most=100), default=5)
     add("--predict", nargs="+", metavar="TEXT", help="only translate these, with the checkpoint in --out")
-    args = parser.parse_args()
-    if args.quick:
-        args.hidden, args.embedding, args.epochs, args.batch, args.dropout = 48, 32, 2, 32, 0.0
-    hidden, epochs = DEFAULTS[args.task]
-    args.hidden, args.epochs = args.hidden or hidden, args.epochs or epochs
-    return args
+    return common.parse(
+        parser, SHAPE, free=("beam", "predict"), task=lambda args: (args.task,), quick=QUICK,
+        defaults=lambda args: dict(zip(("hidden", "epochs"), DEFAULTS[args.task], strict=True)),
+    )  # fmt: skip
 
 
 def main():
     args = options()
-    common.start(args, checkpoint(args).name)
+    common.start(args)
     if args.predict:
         return predict(args)
     test, pairs = TASKS[args.task](args.quick, random.Random(args.seed))
@@ -240,7 +234,7 @@ def draw(args, model, vocabs, texts):
             _, weights = model.decoder(vocabs[1].encode(out, bos=True).unsqueeze(1), memory)
         maps.append((weights[:, 0].numpy(), list(text), [*out, "end"]))
     with common.picture(f"checkpoint and attention map are in {args.out}"):
-        viz.attention_map(args.out / f"translate_{args.task}.png", maps, title="Where the decoder looked")
+        viz.attention_map(common.path(args, suffix=".png"), maps, title="Where the decoder looked")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tinygrad_rnn import nn, optim, viz
 from tinygrad_rnn.nn import functional as F
 
 BASELINE = 1 / 6  # the variance of the sum of two numbers drawn from [0, 1]
+QUICK = {"steps_back": 20, "pause": 5, "hidden": 24}
 SYMBOLS, MARK = 10, 9  # to be copied, of 8 kinds (1 to 8); 0 is a pause, 9 says "now"
 
 
@@ -138,8 +139,7 @@ def train(args, name, model, loss, draw, enough, minutes):
     history = common.fit(
         model, loss, batches, optimizer, epochs=args.epochs, minutes=minutes, clip=1.0,
         validate=[draw(500, 1)], callbacks=Solved(enough),
-        checkpoint=args.out / f"vanishing_{name}.npz", resume=args.resume,
-        extras={"example": common.name(), "name": name, "hidden": args.hidden},
+        **common.files(args, name, name=name, hidden=args.hidden),
     )  # fmt: skip
     best = history.best
     print(f"    {best['valid_loss']:.4f} after {best['step']} steps, {time.perf_counter() - began:.0f} s")
@@ -175,27 +175,35 @@ def predict(args):
     return 0
 
 
-def main():
+def options():
     parser = common.parser(__doc__, cell=None)
-    add = parser.add_argument
-    add("--steps-back", type=common.positive(int), default=100, help="T of the adding problem")
-    add("--pause", type=common.positive(int), default=30, help="of the copy problem")
-    add("--hidden", type=common.positive(int), default=64)
-    add("--batch", type=common.positive(int), default=32)
-    add("--lr", type=common.positive(float), default=0.01)
+    add, positive = parser.add_argument, common.positive
+    add("--steps-back", type=positive(int, 3, 5000), help="T of the adding problem (100, 600 with --long)")
+    add("--pause", type=positive(int, most=5000), default=30, help="of the copy problem")
+    add("--hidden", type=common.size, default=64)
+    add("--batch", type=common.size, default=32)
+    add("--lr", type=common.rate, default=0.01)
     add("--long", action="store_true", help="the adding problem over 600 steps, for a GRU or --cell")
     add("--predict", metavar="NUMBERS", help='only add: "0.3 0.9* 0.1 0.4*"')
-    args = parser.parse_args()
+    return common.parse(
+        parser, ("steps_back", "pause", "hidden"), free=("cell", "predict"), quick=QUICK,
+        task=lambda args: ("long",) if args.long else (),
+        defaults=lambda args: {"steps_back": 600 if args.long else 100},
+    )  # fmt: skip
+
+
+def main():
+    args = options()
     common.start(args)
     if args.predict is not None:
         return predict(args)
     cells, minutes = [args.cell] if args.cell else list(common.CELLS), 2.0
     args.steps, args.epochs = 50, None
     if args.long:
-        cells, args.steps_back, minutes = [args.cell or "gru"], 600, 20.0
+        cells, minutes = [args.cell or "gru"], 20.0
     if args.quick:
-        args.steps_back, args.pause, args.hidden, args.epochs, args.steps = 20, 5, 24, 6, 40
-    n_steps, stem = args.steps_back, args.out / ("vanishing_long" if args.long else "vanishing")
+        args.epochs, args.steps = 6, 40
+    n_steps = args.steps_back
 
     batch = adding(n_steps, 100, 0)
     norms, curves = {}, {}
@@ -229,15 +237,17 @@ def main():
         print(f"Copying after a pause of {args.pause} (knowing nothing: {trivial:.4f}):")
     for cell, history in copied.items():
         print(f"    {cell:5}loss {history.best['valid_loss']:.4f}")
+    chosen = [args.cell] if args.cell else []
     trained = {cell: values for cell, (values, _) in norms.items()}
     with common.picture(f"pictures and checkpoints are in {args.out}"):
         for when, values in (("start", at_start), ("trained", trained)):
             viz.gradient_through_time(
-                f"{stem}_{when}.png", values, first=1, ylabel="norm of d loss / d state, over that at 1",
+                common.path(args, *chosen, when, suffix=".png"), values, first=1,
+                ylabel="norm of d loss / d state, over that at 1",
                 title="Before training" if when == "start" else "After training",
             )  # fmt: skip
         viz.curves(
-            f"{stem}_adding.png", curves, log=True, ylabel="squared error",
+            common.path(args, *chosen, "adding", suffix=".png"), curves, log=True, ylabel="squared error",
             lines={"1/6": BASELINE}, title=f"The adding problem, T = {n_steps}",
         )  # fmt: skip
     return 0

@@ -1,6 +1,7 @@
 """`python -m tests`: linter, formatter, type checker, tests on NumPy and on the strict stand-in for CuPy.
 
-Further arguments go to pytest: `python -m tests -k lstm`. `--only ruff,mypy,numpy,strict` chooses checks.
+Further arguments go to pytest: `python -m tests -k lstm`. `--only ruff,mypy,numpy,strict` chooses checks. Two
+more, `extras` and `extras-strict`, are the tests that need PyTorch, CuPy or NVRTC, which must be installed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import os
 import subprocess
 import sys
 import time
+
+USUAL = ("ruff", "format", "mypy", "numpy", "strict")
 
 
 def checks(pytest_arguments: list[str]) -> dict[str, list[str]]:
@@ -21,15 +24,17 @@ def checks(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "mypy": [*python, "mypy"],
         "numpy": [*tests, "--backend", "numpy"],
         "strict": [*tests, "--backend", "strict"],
+        "extras": [*tests, "--extras", "--backend", "numpy"],
+        "extras-strict": [*tests, "--extras", "--backend", "strict"],
     }
 
 
 def main(arguments: list[str]) -> int:
-    chosen: list[str] | None = None
+    chosen = list(USUAL)
     if arguments[:1] == ["--only"] and len(arguments) > 1:
         chosen, arguments = arguments[1].split(","), arguments[2:]
     commands = checks(arguments)
-    unknown = sorted(set(chosen or []) - set(commands))
+    unknown = sorted(set(chosen) - set(commands))
     if unknown:
         print(f"--only: {unknown[0]!r} is no check; there are {', '.join(commands)}", file=sys.stderr)
         return 2
@@ -37,7 +42,7 @@ def main(arguments: list[str]) -> int:
     environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **os.environ}
     failed = []
     for name, command in commands.items():
-        if chosen is not None and name not in chosen:
+        if name not in chosen:
             continue
         print(f"== {name}: {' '.join(['python', *command[1:]])}", flush=True)
         start = time.perf_counter()

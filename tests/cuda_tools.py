@@ -8,31 +8,20 @@ import pkgutil
 import pytest
 
 import tinygrad_rnn
+from tests.extras import extra
 from tinygrad_rnn.ops.pointwise import Fused
-from tinygrad_rnn.testing import cpu_kernels
 
 ARCHITECTURE = "sm_90"
 
-needs_compiler = pytest.mark.skipif(cpu_kernels.compiler() is None, reason="no C++ compiler is installed")
+needs_compiler = pytest.mark.compiler
 
 
-def nvrtc():
-    """CuPy's binding of NVRTC, or None where CuPy or the library is not installed."""
-    try:
-        from cupy_backends.cuda.libs import nvrtc as found
-
-        found.getVersion()
-    except Exception:  # CuPy raises its own kinds for libraries that it cannot load
-        return None
-    return found
-
-
-needs_nvrtc = pytest.mark.skipif(nvrtc() is None, reason="CuPy with NVRTC is not installed")
+needs_nvrtc = pytest.mark.extras("nvrtc")
 
 
 def compile_for_gpu(source):
     """The size of the machine code that NVRTC makes of a kernel; its complaint as an AssertionError."""
-    library = nvrtc()
+    library = extra("nvrtc")
     program = library.createProgram(source, "kernel.cu", (), ())
     try:
         library.compileProgram(program, (f"--gpu-architecture={ARCHITECTURE}", "-std=c++17"))

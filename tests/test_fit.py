@@ -187,6 +187,57 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
             np.testing.assert_array_equal(saved[name].numpy(), kept[2][name])
 
 
+@pytest.mark.parametrize(("measured", "mode", "best", "epochs"), [
+    ([math.nan] * 9, "min", None, 2),
+    ([math.nan] * 9, "max", None, 2),
+    ([math.inf] * 9, "min", None, 2),
+    ([-math.inf] * 9, "max", None, 2),
+    ([math.nan, 3.0, 2.0, math.nan, math.nan], "min", 3, 5),
+    ([math.inf, 3.0, math.nan, 3.0], "min", 2, 4),
+    ([math.nan, -3.0, math.inf, math.nan, math.inf], "max", 3, 5),
+    ([1.0, math.nan, 0.5, math.nan, math.nan], "min", 3, 5),
+    ([1.0, -math.inf, math.nan, -math.inf], "min", 2, 4),
+    ([2.0, math.nan, math.inf], "min", 1, 3),
+])  # fmt: skip
+def test_nan_is_never_the_best(measured, mode, best, epochs, tmp_path):
+    """And it counts as an epoch without a better one."""
+    kept = {}
+    for resumed in (False, True):
+        kept.clear()
+        model, _, batches, optimizer = start()
+        weight = next(name for name in model.state_dict())
+
+        def note(run, weight=weight):
+            kept[run.epoch] = run.model.state_dict()[weight].numpy().copy()
+
+        settings = {
+            "mode": mode, "patience": 2, "callbacks": note, "validate": lambda model: measured[len(kept)],
+            "checkpoint": tmp_path / f"{resumed}.npz", "monitor": "valid_loss",
+        }  # fmt: skip
+        if resumed:
+            fit(model, loss, batches, optimizer, epochs=1, **settings)
+        history = fit(model, loss, batches, optimizer, epochs=9, resume=resumed, **settings)
+        assert history.stopped == "patience"
+        assert len(history) == epochs
+        assert history.best["epoch"] == (best or epochs)  # the weights there are, where none was best
+        found = [model.state_dict()[weight], tg.load(settings["checkpoint"])["model"][weight]]
+        for value in found:
+            np.testing.assert_array_equal(value.numpy(), kept[best or epochs])
+
+
+@pytest.mark.parametrize("never", [math.nan, math.inf])
+def test_a_rate_goes_down_where_what_is_watched_is_nan(never):
+    model, _, batches, optimizer = start(lr=1.0)
+    scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1, factor=0.5)
+    measured = iter([never, never, 2.0, never, 1.0, never, never])
+    history = fit(
+        model, loss, batches, optimizer, epochs=7, scheduler=scheduler, validate=lambda model: next(measured)
+    )
+    assert history["lr"] == [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5]
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    assert scheduler.best == 1.0
+
+
 def test_minutes():
     history = fit(*start(), minutes=0.5 / 60)
     assert history.stopped == "minutes"
@@ -587,6 +638,9 @@ def test_checkpoints_that_do_not_fit(tmp_path):
         ({}, "give epochs or minutes"),
         ({"epochs": 0}, "epochs must be positive, got 0"),
         ({"epochs": 1, "patience": 3}, "patience needs something to monitor"),
+        ({"epochs": 1, "mode": "max"}, 'mode="max" needs something to monitor'),
+        ({"epochs": 1, "scheduler_every": "step"}, "scheduler_every needs a scheduler"),
+        ({"epochs": 1, "extras": {"a": 1}}, "extras stand in the checkpoint; give its file name"),
         ({"epochs": 1, "callbacks": [3]}, "a callback must be a function"),
         ({"epochs": 1, "mode": "least"}, 'mode must be "min" or "max"'),
         ({"epochs": 1, "scheduler_every": "day"}, 'must be "epoch" or "step"'),
@@ -614,3 +668,43 @@ def test_wrong_things_in_the_first_places():
         fit(model, lambda model, batch: model(batch[0]), batches, optimizer, epochs=1)
     with pytest.raises(TypeError, match="loss returned 3 values"):
         fit(model, lambda model, batch: (1, 2, 3), batches, optimizer, epochs=1)
+
+
+def test_files_are_written_before_anything_is_said(tmp_path, monkeypatch):
+    """Where the output is gone (`| head -1`), what was learned is not."""
+    path, seen = tmp_path / "run.npz", []
+
+    def line(self, text, *, always):
+        seen.append((text, tg.load(path)["fit"]["epoch"]))
+        if len(seen) == 3:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("tinygrad_rnn.training.progress.Progress.line", line)
+    monkeypatch.setattr("time.perf_counter", lambda: 1.0)  # so that every epoch is written
+    model = nn.Linear(1, 1)
+
+    def train(epochs):
+        tg.fit(
+            model, lambda model, x: model(x).square().mean(), [tg.ones(2, 1)],
+            optim.SGD(model.parameters(), lr=0.1), epochs=epochs, checkpoint=path,
+        )  # fmt: skip
+
+    with pytest.raises(BrokenPipeError):
+        train(5)
+    assert [epoch for _, epoch in seen] == [1, 2, 3]
+    seen.clear()
+    train(2)
+    assert [epoch for _, epoch in seen] == [1, 2]  # the last line, too
+
+
+def test_a_name_that_the_console_does_not_have(tmp_path, monkeypatch):
+    path = tmp_path / "console"
+    with open(path, "w", encoding="ascii") as console:
+        monkeypatch.setattr("sys.stdout", console)
+        model = nn.Linear(1, 1)
+        tg.fit(
+            model, lambda model, x: model(x).square().mean(), [tg.ones(2, 1)],
+            optim.SGD(model.parameters(), lr=0.1), epochs=1, validate=lambda model: {"pr\u00e9cision": 1.0},
+            monitor="loss",
+        )  # fmt: skip
+    assert "pr\\xe9cision 1" in path.read_text()

@@ -9,12 +9,16 @@ import numpy as np
 from . import backend
 from .backend import default_rng, dtypes
 from .engine import Value
-from .ops import as_array, ints
+from .engine.errors import came
+from .ops import as_array, ints, warn_of_constant
 from .tensor import Tensor
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor with a copy of `data`: numbers, nested lists, arrays or tensors."""
+    """A tensor with a copy of `data`: numbers, nested lists, arrays or tensors, whose gradients it leaves
+    behind, with a warning where there are any.
+    """
+    warn_of_constant("tensor", data)
     return _made(as_array(data, dtype, device), requires_grad)
 
 
@@ -24,13 +28,14 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
+    warn_of_constant("as_tensor", data)
     return _made(as_array(data, dtype, device, copy=False))
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over the memory of a NumPy array: a change in one is a change in the other."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
+        raise TypeError(f"from_numpy: expected a NumPy array, got {came(array)}")
     return _made(as_array(array, device="cpu", copy=False))
 
 
@@ -67,12 +72,16 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """One value in every place; without `dtype`, that of the value."""
+    """One value, a number or a tensor of one element, in every place; without `dtype`, that of the value."""
+    warn_of_constant("full", fill_value)
+    tensor = isinstance(fill_value, Tensor)
     if dtype is None:
-        dtype = (
-            bool if isinstance(fill_value, bool) else dtypes.int64 if isinstance(fill_value, int) else None
-        )
+        whole = dtypes.int64 if isinstance(fill_value, int) else None
+        dtype = fill_value.dtype if tensor else bool if isinstance(fill_value, bool) else whole
     xp, kind = _place(dtype, device)
+    if tensor:
+        made = Tensor._of(xp.empty(ints((size,)), kind)).fill_(fill_value.detach())
+        return _made(made.array, requires_grad)
     return _made(xp.full(ints((size,)), fill_value, kind), requires_grad)
 
 
@@ -84,6 +93,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) 
 
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
     """start, start + step, ... up to but without `end`; `arange(n)` starts at 0. Integers give int64."""
+    warn_of_constant("arange", [start, end, step])
     if end is None:
         start, end = 0, start
     if dtype is None and all(isinstance(v, (int, np.integer)) for v in (start, end, step)):
@@ -94,6 +104,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
 
 def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> Tensor:
     """`steps` numbers at equal distances, from `start` to `end`, both among them."""
+    warn_of_constant("linspace", [start, end])
     xp, kind = _place(dtype, device)
     return _made(xp.from_numpy(np.linspace(start, end, steps).astype(kind)))
 
@@ -179,6 +190,7 @@ def normal(
     mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, device: Any = None, rng: Any = None
 ) -> Tensor:
     """Normally distributed numbers: of a shape, or one for each element of `mean` or `std`, if tensors."""
+    warn_of_constant("normal", [mean, std])
     tensors = [v for v in (mean, std) if isinstance(v, Tensor)]
     if not tensors and size is None:
         raise TypeError("normal: give a size, as in normal(0.0, 1.0, (2, 3)), or a tensor as mean or std")

@@ -5,7 +5,7 @@ engine.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import backend, engine, ops
@@ -38,6 +38,8 @@ class Tensor(Value):
             raise TypeError(
                 f"Tensor({data!r}, {dtype!r}, ...): it takes data, not sizes; empty(...) takes sizes"
             )
+        if type(self) is Tensor:  # a Parameter is a leaf, which says so
+            ops.warn_of_constant("Tensor", data)
         self.array = ops.as_array(data, dtype, device)
         self.vertex = None
         if requires_grad:
@@ -208,7 +210,7 @@ class Tensor(Value):
         if inputs is None:
             engine.backward([self], [seed], **settings)
             return
-        inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        inputs = _tensors("backward", "inputs", inputs)
         gradients = engine.backward([self], [seed], inputs=inputs, **settings)
         for x, g in zip(inputs, gradients, strict=True):
             if g is not None:
@@ -454,9 +456,11 @@ class Tensor(Value):
         """A value for in-place use: a tensor on this one's device, or a number."""
         if isinstance(value, Value):
             here, there = array_module(self.array), array_module(value.array)
-            if here is not there:
-                raise engine.errors.mixed_devices(name, 1, here.name, there.name)
-            return value
+            if here is there:
+                return value
+            if there.device_type == "cpu" and not value.array.ndim:  # as good as a number
+                return ops.transfer(value, source=there, target=here)
+            raise engine.errors.mixed_devices(name, 1, here.name, there.name)
         return value if isinstance(value, (float, int, bool)) else Tensor(value, device=self.device)
 
     def _set(self, name: str, index: Any, value: Any) -> Tensor:
@@ -469,12 +473,14 @@ class Tensor(Value):
                 value = value.reshape(value.shape[extra:]) if extra > 0 else value
             ops.change(name, self, ops.set_item, value, index=index)
             return self
-        self.array[index] = ops.plain(value)
-        mark_changed(self.array)
+        value = ops.plain(value)
+        self.array[index] = value
+        mark_changed(self.array, value, index)
         return self
 
     def _replace(self, name: str, op: Any, *args: Any) -> Tensor:
-        """op(self, *args) into this tensor's memory."""
+        """op(self, *args) into this tensor's memory. None among the arguments stays."""
+        args = tuple([a if a is None else self._value(name, a) for a in args])
         if ops.is_tracked(name, self, *args):
             ops.change(name, self, op, *args)
         else:
@@ -497,8 +503,9 @@ class Tensor(Value):
         if ops.is_tracked(name, self, other):
             ops.change(name, self, op, other)
         else:
-            getattr(array_module(array), ufunc)(array, ops.plain(other), out=array)
-            mark_changed(array)
+            other = ops.plain(other)
+            getattr(array_module(array), ufunc)(array, other, out=array)
+            mark_changed(array, other)
         return self
 
     def _augment(self, op: Any, name: str, ufunc: str, other: Any) -> Tensor:
@@ -512,15 +519,17 @@ class Tensor(Value):
     __imul__: Any = lambda self, other: self._augment(ops.mul, "*=", "multiply", other)
     __itruediv__: Any = lambda self, other: self._augment(ops.div, "/=", "true_divide", other)
 
+    def _scaled(self, name: str, other: Any, alpha: Any) -> Any:
+        alpha = self._value(name, alpha)
+        return other if isinstance(alpha, int) and alpha == 1 else self._value(name, other) * alpha
+
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Adds alpha * other in place."""
-        other = other if alpha == 1 else self._value("add_", other) * alpha
-        return self._apply(ops.add, "add_", "add", other)
+        return self._apply(ops.add, "add_", "add", self._scaled("add_", other, alpha))
 
     def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Subtracts alpha * other in place."""
-        other = other if alpha == 1 else self._value("sub_", other) * alpha
-        return self._apply(ops.sub, "sub_", "subtract", other)
+        return self._apply(ops.sub, "sub_", "subtract", self._scaled("sub_", other, alpha))
 
     def mul_(self, other: Any) -> Tensor:
         """Multiplies in place."""
@@ -647,9 +656,14 @@ class Tensor(Value):
         self, size: Sequence[Any], fill_value: Any, *, dtype: Any = None, device: Any = None
     ) -> Tensor:
         """One value in another shape; without `dtype` or `device` in this tensor's type and on its device."""
+        ops.warn_of_constant("new_full", fill_value)
         kind = self.dtype if dtype is None else dtypes.as_dtype(dtype)
         xp = array_module(self.array) if device is None else backend.find(device)
-        result: Tensor = Tensor._of(xp.full(tuple(size), fill_value, kind))
+        result: Tensor
+        if isinstance(fill_value, Value):
+            result = Tensor._of(xp.empty(tuple(size), kind)).fill_(Tensor._of(fill_value.array))
+        else:
+            result = Tensor._of(xp.full(tuple(size), fill_value, kind))
         return result
 
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -720,6 +734,29 @@ def _seed(name: str, output: Tensor, gradient: Any, create_graph: bool) -> Any:
     return gradient if create_graph else gradient.array
 
 
+def _tensors(name: str, what: str, given: Any) -> list[Tensor]:
+    """A tensor, or those of a sequence, as a list. Raises TypeError for anything else, with what to give."""
+    if isinstance(given, Tensor):
+        return [given]
+    remedy = ""
+    if callable(given) and not hasattr(given, "parameters"):
+        remedy = f"; call it first: tinygrad_rnn.{name}(f(x), x)" if name == "grad" else "; call it first"
+    elif hasattr(given, "parameters"):
+        remedy = "; give list(module.parameters())"
+    elif isinstance(given, Mapping):
+        remedy = "; give list(d.values())"
+    elif isinstance(given, Iterable) and not hasattr(given, "shape") and not isinstance(given, str):
+        found = list(given)
+        wrong = [value for value in found if not isinstance(value, Tensor)]
+        if not wrong:
+            return found
+        given = wrong[0]
+    if not remedy:
+        remedy = "" if given is None else "; a gradient flows between tensors that require one"
+    expected = "a tensor or a list of tensors"
+    raise TypeError(f"{name}: {what} must be {expected}, got {engine.errors.kind(given)}{remedy}")
+
+
 def grad(
     output: Any,
     inputs: Any,
@@ -736,13 +773,17 @@ def grad(
     and `grad_output` may be sequences of several. Raises GraphError for an input that `output` does not
     depend on, unless `allow_unused`, which gives None for it.
     """
-    outputs = [output] if isinstance(output, Tensor) else list(output)
+    outputs = _tensors("grad", "output", output)
     given = (
         [grad_output] * len(outputs)
         if grad_output is None or isinstance(output, Tensor)
         else list(grad_output)
     )
-    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if len(given) != len(outputs):
+        raise ValueError(
+            f"grad: grad_output has {len(given)} entries for {len(outputs)} outputs; give one for each"
+        )
+    wanted = _tensors("grad", "inputs", inputs)
     for tensor in (*outputs, *wanted):
         if tensor.vertex is None and not allow_unused:
             raise GraphError(

@@ -9,11 +9,15 @@ beginning: that is reverse mode, and everything else in this course builds on it
 """
 
 import math
+import signal
 from itertools import pairwise
 
 import numpy as np
 
 import tinygrad_rnn as tg
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 # ---------------------------------------------------------------- 1. a program has a derivative
 

@@ -11,11 +11,15 @@ nodes from the youngest to the oldest.
 import gc
 import inspect
 import itertools
+import signal
 import weakref
 
 import numpy as np
 
 import tinygrad_rnn as tg
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 # ---------------------------------------------------------------- the engine
 

@@ -8,12 +8,16 @@ term. You see how the engine adds (tinygrad_rnn/engine/gradients.py), and why a 
 what a hand-written backward pass costs.
 """
 
+import signal
 import time
 
 import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.engine import Deferred
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 rng = np.random.default_rng(0)
 

@@ -8,10 +8,15 @@ You write that gradient down once, see that the graph gives the same numbers, an
 are too long.
 """
 
+import signal
+
 import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 T, B, D, H = 12, 3, 4, 5  # time steps, batch, features of the input, of the state
 rng = np.random.default_rng(0)

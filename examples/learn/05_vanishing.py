@@ -8,6 +8,7 @@ tanh adds to it, why the cell of an LSTM has factors near one, and what all that
 """
 
 import math
+import signal
 import sys
 
 import numpy as np
@@ -15,6 +16,9 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim, viz
 from tinygrad_rnn.nn import functional as F
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 T, H = 50, 32
 tg.manual_seed(0)

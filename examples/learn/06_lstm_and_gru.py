@@ -7,11 +7,16 @@ against `nn.LSTM`, and look at what @pointwise turned its elementwise part into:
 list of their rules backwards, and a function that runs over the data once. Then a GRU, and its two dialects.
 """
 
+import signal
+
 import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, sigmoid, tanh
 from tinygrad_rnn.testing import gradcheck
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 T, B, D, H = 9, 2, 3, 4  # time steps, batch, features of the input, of the state
 tg.manual_seed(0)

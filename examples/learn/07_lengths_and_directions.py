@@ -8,10 +8,15 @@ step. You write that in a few lines, see that the layers of the library compute 
 that stands in the padding can matter, NaN included.
 """
 
+import signal
+
 import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 D, H = 3, 4  # features of the input, of the state
 lengths = [2, 5, 0, 3]

@@ -9,12 +9,16 @@ a bug. First every line of the training loop, then `tg.fit`, which does the same
 """
 
 import math
+import signal
 
 import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.nn import functional as F
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 TEXT = (
     "a recurrent net reads one character at a time. what it has read is in its state, and nowhere else. "

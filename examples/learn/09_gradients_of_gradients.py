@@ -8,12 +8,16 @@ derivatives cost nobody a line of code. Three uses: Newton's method, curvature w
 learning rate that is itself learned, by differentiating a step of training.
 """
 
+import signal
 from itertools import pairwise
 
 import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 tg.manual_seed(0)
 

@@ -9,12 +9,16 @@ backpropagation through time for any step, and learn what a step has to promise.
 """
 
 import contextlib
+import signal
 import time
 
 import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+
+if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 T, B, H = 100, 4, 16
 rng = np.random.default_rng(0)

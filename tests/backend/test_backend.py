@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import backend
 from tinygrad_rnn.testing import strict
 
@@ -125,13 +126,14 @@ def test_without_cupy_one_sentence_says_what_to_install():
     )
     status, text, errors = run(code)
     assert (status, errors) == (0, "")
-    sentence = "the cupy backend needs CuPy, which is not installed: pip install 'tinygrad-rnn[cuda12]'"
+    sentence = "the cupy backend needs CuPy, which is not installed: pip install '.[cuda12]'"
     assert text.count(sentence) == 2
     assert text.endswith("[1.0, 1.0] False")
 
 
+@pytest.mark.extras("cupy")
 def test_without_a_driver_one_sentence_says_so():
-    cupy = pytest.importorskip("cupy")
+    cupy = extra("cupy")
     if cupy.cuda.is_available():
         pytest.skip("there is a GPU")
     code = START + (

@@ -76,7 +76,8 @@ int cublasGemmEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alp
 def stand_in(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cublas")
     (folder / "stand_in.cpp").write_text(STAND_IN)
-    command = [cpu_kernels.compiler(), "-O1", "-shared", "-fPIC", "-w", "stand_in.cpp", "-o", "stand_in.so"]
+    command = [cpu_kernels.compiler(), "-O1", *cpu_kernels.flags(), "-shared", "-fPIC", "-w"]
+    command += ["stand_in.cpp", "-o", "stand_in.so"]
     subprocess.run(command, cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "stand_in.so"))
 

@@ -2,18 +2,24 @@
 
 import contextlib
 import gc
+import importlib
 import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.extras import extra
 from tinygrad_rnn.backend import CannotCapture
 
-pytest.importorskip("cupy")
-from tinygrad_rnn.backend import cupy_
+extra("cupy")
+cupy_ = importlib.import_module("tinygrad_rnn.backend.cupy_")
 
-pytestmark = pytest.mark.host
+pytestmark = [pytest.mark.host, pytest.mark.extras("cupy")]
+
+
+class OutOfMemory(Exception):
+    pass
 
 
 class Driver:
@@ -21,6 +27,7 @@ class Driver:
 
     def __init__(self):
         self.n_streams, self.current, self.launched, self.allocator = 0, None, [], None
+        self.n_free, self.n_bytes, self.made, self.filled, self.events = 1 << 20, 0, [], [], []
         driver = self
 
         class Stream:
@@ -48,26 +55,81 @@ class Driver:
                     raise RuntimeError("cudaErrorStreamCaptureInvalidated: operation failed")
                 return SimpleNamespace(launch=lambda: driver.launched.append(driver.current))
 
+            def record(self, event):
+                driver.events.append(("record", driver.current))
+                event.on = self
+
+            def wait_event(self, event):
+                driver.events.append(("wait", event.on))
+
+        class Memory:
+            def __init__(self, size):
+                if driver.n_free < size:
+                    raise OutOfMemory
+                driver.n_free -= size
+                driver.n_bytes += 4096
+                self.ptr, self.size = driver.n_bytes, size
+
         class Pool:
+            """Out of memory, it lets its free blocks go and tries again, as CuPy's."""
+
+            def __init__(self, allocator=Memory):
+                self.allocate, self.blocks, self.used = allocator, [], 0
+
             def malloc(self, size):
-                raise NotImplementedError
+                try:
+                    self.blocks.append(self.allocate(size))
+                except OutOfMemory:
+                    self.blocks.clear()
+                    self.blocks.append(self.allocate(size))
+                return self.blocks[-1]
+
+            def used_bytes(self):
+                return self.used
+
+            def free_all_blocks(self):
+                driver.n_free += 1000
+
+        class Pointer:
+            def __init__(self, memory, offset):
+                self.memory, self.ptr = memory, memory.ptr + offset
+
+            def memset_async(self, value, size, stream):
+                driver.filled.append((self.ptr, value, size, stream))
 
         @contextlib.contextmanager
         def using_allocator(malloc):
-            driver.allocator = weakref.ref(malloc.__self__)
+            before, driver.allocator = driver.allocator, malloc
             try:
                 yield
             finally:
-                driver.allocator = None
+                driver.allocator = before
 
+        class Array:
+            def __init__(self, ptr=0, size=1):
+                self.data, self.size = SimpleNamespace(ptr=ptr), size
+
+        def empty(shape, dtype):
+            driver.made.append(getattr(driver.allocator, "__self__", None))
+            return np.empty(shape, dtype)
+
+        self.default = Stream(non_blocking=True)
+        self.n_streams = 0
         self.library = SimpleNamespace(
             cuda=SimpleNamespace(
                 Stream=Stream,
                 MemoryPool=Pool,
+                Memory=Memory,
+                MemoryPointer=Pointer,
+                Event=lambda disable_timing: SimpleNamespace(on="nothing"),
+                get_current_stream=lambda: driver.current or driver.default,
+                get_allocator=lambda: driver.allocator,
                 using_allocator=using_allocator,
-                runtime=SimpleNamespace(getDevice=lambda: 0),
+                runtime=SimpleNamespace(getDevice=lambda: 0, CUDARuntimeError=OutOfMemory),
             ),
-            empty=np.empty,
+            get_default_memory_pool=Pool,
+            ndarray=Array,
+            empty=empty,
             asarray=np.asarray,
         )
 
@@ -102,7 +164,7 @@ def test_a_capture_has_a_stream_a_pool_and_a_handle_of_its_own(driver, module):
 
     def run():
         assert module.capturing is not None
-        seen.append((driver.current, driver.allocator()))
+        seen.append((driver.current, driver.allocator.__self__))
         return "result"
 
     result, replay = module.capture(run)
@@ -122,7 +184,7 @@ def test_stream_pool_and_results_live_as_long_as_the_graph(driver, module):
     pools = []
 
     def run():
-        pools.append(driver.allocator)
+        pools.append(weakref.ref(driver.allocator.__self__))
         return Result()
 
     result, replay = module.capture(run)
@@ -206,3 +268,92 @@ def test_what_comes_from_the_host_is_written_before_each_replay(driver, module):
 def test_what_no_graph_can_hold_is_refused(module, call):
     with pytest.raises(CannotCapture, match="the host"):
         module.capture(lambda: getattr(module, call)(np.ones(2)))
+
+
+def test_what_the_host_writes_is_in_no_memory_of_the_steps(driver, module):
+    """A block that the step has freed would be written over before it is read, at each replay."""
+    pools = []
+
+    def run():
+        pools.append(driver.allocator.__self__)
+        module.fed(lambda: np.ones(2))
+        module.asarray([1, 2], "int64")
+        module.numbers((1.0, 2.0), lambda: (1.0, 2.0))
+        driver.library.empty(2, "float32")
+        assert driver.allocator.__self__ is pools[0]
+
+    module.capture(run)
+    *feeds, step = driver.made
+    assert step is pools[0]
+    assert len(feeds) == 3
+    assert len({*map(id, feeds)}) == 1
+    assert pools[0] not in feeds
+
+
+def test_what_is_made_at_once_is_made_outside(driver, module):
+    usual = driver.allocator = driver.library.cuda.MemoryPool().malloc
+
+    def run():
+        inside = driver.current, driver.allocator
+        with module.at_once():
+            assert module.capturing is None
+            assert (driver.current, driver.allocator) == (driver.default, usual)
+        assert (driver.current, driver.allocator) == inside
+        assert module.capturing is not None
+
+    module.capture(run)
+    with module.at_once():
+        assert (driver.current, driver.allocator) == (None, usual)
+
+
+def test_memory_that_kernels_will_use_is_not_given_back(driver, module):
+    """Out of memory, the graph's pool would; what is free elsewhere goes instead."""
+    driver.n_free, blocks = 1500, []
+
+    def run():
+        malloc = driver.allocator
+        blocks.append(weakref.ref(malloc(1000).memory))
+        malloc(1000)
+        assert blocks[0]() is not None
+        own = driver.library.ndarray(blocks[0]().ptr + 999)
+        assert module.capturing._owns(own)
+        assert module.capturing._owns(3.0)
+        assert not module.capturing._owns(driver.library.ndarray(blocks[0]().ptr + 1000))
+
+    _, replay = module.capture(run)
+    gc.collect()
+    assert blocks[0]() is not None
+    del replay
+    gc.collect()
+    assert blocks[0]() is None
+
+
+def test_replays_wait_for_each_other_and_for_what_was_made_before(driver, module):
+    _, replay = module.capture(lambda: None)
+    assert driver.events == [("wait", "nothing"), ("record", None)]
+    other = driver.library.cuda.Stream(non_blocking=True)
+    driver.events.clear()
+    with other:
+        replay(lambda: driver.events.append("fill"), lambda: driver.events.append("read"))
+    assert driver.events == [("wait", driver.default), "fill", "read", ("record", other)]
+    del replay
+    driver.events.clear()
+    _, replay = module.capture(lambda: None)  # on the same stream, whose workspace may be in use
+    replay()
+    assert driver.events[0] == ("wait", other)
+
+
+def test_what_a_failed_capture_leaves_is_named_and_made_nan(driver, module):
+    def run(used):
+        driver.allocator.__self__.used = used
+        driver.allocator(512)
+        fails(ValueError("no such thing"))
+
+    with pytest.raises(CannotCapture, match=r"^no such thing$"):
+        module.capture(lambda: run(0))
+    assert driver.filled == []
+    with pytest.raises(CannotCapture, match=r"^no such thing; tensors of the attempt .* hold NaN"):
+        module.capture(lambda: run(512))
+    assert {(value, size, stream) for _, value, size, stream in driver.filled} == {
+        (0xFF, 512, driver.default)
+    }

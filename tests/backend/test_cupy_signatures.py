@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 import tinygrad_rnn as tg
 from tests.backend.test_strict import moved, moved_settings, values_and_gradients
+from tests.extras import extra
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.testing import strict
 from tinygrad_rnn.testing.rows import ROWS
 
-cupy = pytest.importorskip("cupy")
-pytestmark = pytest.mark.host
+cupy = extra("cupy")
+pytestmark = [pytest.mark.host, pytest.mark.extras("cupy")]
 PACKAGE = Path(tg.__file__).parent
 
 
@@ -70,7 +71,7 @@ def signature(function):
         text = re.search(r"\((.*?)\)( ->|$)", line)
         if text is None:
             return None
-        types = r"\b(Py_ssize_t|size_t|intptr_t|int|bint|bool|str|tuple) (?=\w)"
+        types = r"\b(Py_ssize_t|size_t|ptrdiff_t|intptr_t|int|bint|bool|str|tuple|BaseMemory) (?=\w)"
         return inspect.signature(eval(f"lambda {re.sub(types, '', text.group(1))}: 0"))
 
 

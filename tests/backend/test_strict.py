@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import Tensor, backend, engine, nn
 from tinygrad_rnn.testing import strict
 from tinygrad_rnn.testing.rows import ROWS
@@ -195,8 +196,9 @@ def test_training_a_recurrent_layer_never_waits(kind):
     assert loss.item() > 0
 
 
+@pytest.mark.extras("cupy")
 def test_functions_that_the_package_calls_are_in_the_real_cupy():
-    cupy = pytest.importorskip("cupy")
+    cupy = extra("cupy")
     own = {*vars(backend.ArrayModule), *vars(type(backend.find("numpy")))}
     called = set()
     for path in HERE.rglob("*.py"):

@@ -83,10 +83,15 @@ def training_step(layer: Any, x: Any, *args: Any, **settings: Any) -> Callable[[
     return step
 
 
+def layer_of(kind: str, n_in: int, size: int, bidirectional: bool, default: bool) -> Any:
+    """The layer that is timed: the GRU in PyTorch's form, unless `default` asks for ours."""
+    more = {"reset_after": True} if kind == "GRU" and not default else {}
+    return getattr(nn, kind)(n_in, size, bidirectional=bidirectional, **more)
+
+
 def twin(torch: Any, kind: str, n_in: int, size: int, bidirectional: bool) -> tuple[Any, Any]:
     """The same layer with the same weights here and in PyTorch."""
-    more = {"reset_after": True} if kind == "GRU" else {}
-    ours = getattr(nn, kind)(n_in, size, bidirectional=bidirectional, **more)
+    ours = layer_of(kind, n_in, size, bidirectional, default=False)
     theirs = getattr(torch.nn, kind)(n_in, size, bidirectional=bidirectional)
     tg.io.load_torch(ours, theirs.state_dict())
     return ours, theirs
@@ -109,7 +114,7 @@ def layer_row(kind: str, bidirectional: bool = False, default: bool = False) -> 
                 their_x = torch.tensor(data, requires_grad=True)
                 contestants["torch"] = training_step(theirs, their_x)
             if torch is None or default:
-                layer = getattr(nn, kind)(n_in, size, bidirectional=bidirectional)
+                layer = layer_of(kind, n_in, size, bidirectional, default)
             ours = training_step(layer, x)
             y = ours().numpy()
             if torch is not None and not default:

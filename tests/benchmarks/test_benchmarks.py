@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from . import rows
 from .by_hand import LSTM
 from .measure import Times, assert_close, race
 
@@ -23,17 +24,45 @@ def run(*arguments, **environment):
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=300)
 
 
-def test_a_table_and_a_file(tmp_path):
-    file = tmp_path / "figures.json"
-    rows = "lstm,gru,rnn,users,engine,memory"
-    done = run("--quick", "--rows", rows, "--json", str(file), "--markdown", OPENBLAS_CORETYPE="Haswell")
+def check_table(file, peers):
+    """What the command prints and writes: the same rows, whoever else is installed."""
+    command = ["--quick", "--rows", "lstm,gru,rnn,users,engine,memory", "--json", str(file), "--markdown"]
+    done = run(*command, *peers, OPENBLAS_CORETYPE="Haswell")
     assert done.returncode == 0, done.stderr
     written = json.loads(file.read_text())
-    assert {"LSTM", "RNN", "a user's LSTM, plain loop"} <= {r["group"] for r in written["results"]}
+    assert {"LSTM", "GRU", "RNN", "a user's LSTM, plain loop"} <= {r["group"] for r in written["results"]}
     assert all(r["ours"] > 0 for r in written["results"] if r["unit"] == "ms")
+    by_hand = {r["group"] for r in written["results"] if "by hand" in r["others"]}
+    assert {"LSTM", "GRU"} <= by_hand
     assert "cleared" in written["machine"]["OPENBLAS_CORETYPE"]
     assert "| LSTM | 50, 1, 32, 32 |" in done.stdout
-    assert "jax" in done.stdout
+    return done.stdout, written
+
+
+def test_a_table_and_a_file(tmp_path):
+    """Without any of the others, also where they are installed."""
+    said, written = check_table(tmp_path / "figures.json", ["--peers", ""])
+    assert "torch" not in said
+    assert "torch" not in written["machine"]["versions"]
+
+
+@pytest.mark.extras("torch")
+def test_a_table_beside_pytorch(tmp_path):
+    said, written = check_table(tmp_path / "figures.json", [])
+    assert "torch" in written["machine"]["versions"]
+    assert all("torch" in r["others"] for r in written["results"] if r["group"] in ("LSTM", "GRU", "RNN"))
+    assert "jax" in said
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("settings", [{}, {"default": True}, {"bidirectional": True}], ids=str)
+def test_rows_of_layers_without_pytorch(monkeypatch, kind, settings):
+    """By hand is held against ours wherever it is timed."""
+    monkeypatch.setattr(rows, "race", lambda contestants, _: Times({name: [1.0] for name in contestants}))
+    (found,) = rows.layer_row(kind, **settings)(rows.Settings({}, 0.0, quick=True))
+    assert set(found.others) == (set() if "bidirectional" in settings else {"products"} | set(
+        () if settings else ["by hand"]
+    ))  # fmt: skip
 
 
 def test_wrong_arguments_are_one_sentence():

@@ -6,6 +6,7 @@ import json
 import pytest
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 
 from . import gpu_rows, report
 from .rows import Result
@@ -40,10 +41,11 @@ class StandIn:
 
 @pytest.fixture
 def settings():
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     return gpu_rows.GpuSettings({"torch": torch}, 0.0, True, StandIn(), Clock())
 
 
+@pytest.mark.extras("torch")
 def test_every_row_runs_and_every_target_has_its_figures(settings, capsys):
     shown = []
     found = gpu_rows.measure(settings, list(gpu_rows.ROWS), shown.append)
@@ -62,12 +64,13 @@ def test_every_row_runs_and_every_target_has_its_figures(settings, capsys):
     assert tg.current_backend().name == "numpy"
 
 
-def test_without_pytorch_ours_remain(settings):
-    settings.peers = {}
+def test_without_pytorch_ours_remain():
+    settings = gpu_rows.GpuSettings({}, 0.0, True, StandIn(), Clock())
     found = gpu_rows.measure(settings, ["rnn", "users"], lambda r: None)
     assert {name for r in found for name in r.others} == {"eager", "graphed", "numpy"}
 
 
+@pytest.mark.extras("torch")
 @pytest.mark.parametrize("row", ["lstm", "gru", "rnn", "users"])
 def test_results_that_differ_are_not_timed(settings, monkeypatch, row):
     torch = settings.peers["torch"]
@@ -78,6 +81,7 @@ def test_results_that_differ_are_not_timed(settings, monkeypatch, row):
         gpu_rows.measure(settings, [row], lambda r: None)
 
 
+@pytest.mark.extras("torch")
 def test_a_loop_that_differs_is_not_timed(settings, monkeypatch):
     torch = settings.peers["torch"]
     works = torch.nn.LSTMCell.load_state_dict
@@ -90,6 +94,7 @@ def test_a_loop_that_differs_is_not_timed(settings, monkeypatch):
         gpu_rows.measure(settings, ["lstm"], lambda r: None)
 
 
+@pytest.mark.extras("torch")
 def test_a_host_that_differs_is_not_timed(settings, monkeypatch):
     works = gpu_rows.Ours.gradients
 
@@ -102,6 +107,7 @@ def test_a_host_that_differs_is_not_timed(settings, monkeypatch):
         gpu_rows.measure(settings, ["rnn"], lambda r: None)
 
 
+@pytest.mark.extras("torch")
 def test_what_cannot_be_a_graph_is_told(settings, monkeypatch, capsys):
     works = gpu_rows.Ours.step
 
@@ -150,6 +156,7 @@ def test_the_crossover_is_where_the_gpu_stays_ahead():
     assert gpu_rows.crossover([]) == ""
 
 
+@pytest.mark.extras("torch")
 def test_the_whole_command(settings, monkeypatch, capsys, tmp_path):
     """As on a machine with a GPU, with the stand-in in its place."""
     monkeypatch.setattr(gpu_rows, "Gpu", StandIn)
@@ -171,8 +178,9 @@ def test_the_whole_command(settings, monkeypatch, capsys, tmp_path):
     assert "RNN, graphed against eager, H <= 256" in printed
 
 
+@pytest.mark.extras("torch")
 def test_tf32_is_set_on_both_sides():
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     before = tg.cuda.allow_tf32.on
     for on in (True, False):
         gpu_rows.set_tf32(torch, on)

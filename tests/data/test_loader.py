@@ -242,6 +242,14 @@ def test_random_split():
     assert [p.indices for p in again] == [p.indices for p in parts]
     assert [len(p) for p in random_split(range(11), [0.5, 0.5], rng=0)] == [6, 5]
     assert [len(p) for p in random_split(range(1), [1, 0], rng=0)] == [1, 0]
+    for n, parts, sizes in (
+        (1, [0.5, 0.5], [1, 0]), (1, [0.0, 1.0], [0, 1]), (1, [0.2] * 5, [1, 0, 0, 0, 0]),
+        (0, [0.5, 0.5], [0, 0]),
+        (2, [0.9, 0.1], [2, 0]), (3, [0.5, 0.5], [2, 1]), (1, [1.0], [1]), (7, [0, 1], [0, 7]),
+    ):  # fmt: skip
+        dealt = random_split(range(n), parts, rng=0)
+        assert [len(p) for p in dealt] == sizes
+        assert sorted(i for p in dealt for i in p) == list(range(n))
     assert tg.Generator().manual_seed(3).initial_seed() == 3
 
 
@@ -304,6 +312,13 @@ ERRORS = [
     (lambda: iter(SeededSampler()), NotImplementedError, "SeededSampler must define order"),
     (lambda: random_split(S, [1, 2]), ValueError, r"lengths must sum to the 4 samples, .* got \[1, 2\]"),
     (lambda: random_split(S, [-1, 5]), ValueError, "lengths must sum to the 4 samples"),
+    (lambda: random_split(S, [0.5, 0.4]), ValueError, "lengths must sum to the 4 samples"),
+    (lambda: random_split(S, [4], 1, rng=2), ValueError, "random_split: generator and rng are one setting"),
+    (
+        lambda: RandomSampler(S, generator=1, rng=2),
+        ValueError,
+        "RandomSampler: generator and rng are one setting",
+    ),
     (lambda: RandomSampler(S, num_samples=0), ValueError, "RandomSampler: num_samples must be at least 1"),
     (lambda: BatchSampler(S, True), ValueError, "BatchSampler: batch_size must be an integer"),
     (lambda: BucketSampler([1], 0), ValueError, "BucketSampler: batch_size must be"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn
+from tests.extras import extra
 
 from .snippets import ARRAYS, LINES
 
@@ -102,9 +103,10 @@ def test_names_are_there(where):
     assert not missing
 
 
+@pytest.mark.extras("torch")
 @pytest.mark.parametrize("where", NAMES)
 def test_names_are_pytorchs(where):
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     made_up = [name for name in NAMES[where].split() if not hasattr(find(torch, where), name)]
     assert not made_up
 
@@ -152,9 +154,10 @@ def same_default(ours, theirs):
     return not plain_value or ours.default == theirs.default or {ours.default, theirs.default} == {(), None}
 
 
+@pytest.mark.extras("torch")
 @pytest.mark.parametrize("path", list(callables()))
 def test_signatures_are_pytorchs(path):
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     ours, theirs = parameters(find(tinygrad_rnn, path)), parameters(find(torch, path))
     if not ours or not theirs:
         return  # the behaviours below say what there is to say
@@ -225,10 +228,11 @@ def marked(line):
     return pytest.param(line, marks=[pytest.mark.host] if of_the_host else [])
 
 
+@pytest.mark.extras("torch")
 @pytest.mark.parametrize("line", [marked(line) for line in LINES])
 def test_behaviour_is_pytorchs(line):
     ours = run(line, tinygrad_rnn)
-    assert_equal(ours, run(line, pytest.importorskip("torch")))
+    assert_equal(ours, run(line, extra("torch")))
 
 
 ERRORS = {

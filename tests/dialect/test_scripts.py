@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 
 from . import CASES, load, translate
 
@@ -29,9 +30,10 @@ def test_the_loss_falls(name, option):
     assert np.mean(losses[-8:]) < np.mean(losses[:8])
 
 
+@pytest.mark.extras("torch")
 @cases
 def test_losses_are_those_of_pytorch(name, option):
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     from tinygrad_rnn.io import load_torch
 
     torch.manual_seed(0)

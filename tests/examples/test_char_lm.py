@@ -42,9 +42,9 @@ def test_quick_run_writes_what_it_promises(tmp_path):
     assert re.search(r"bzip2 \d\.\d\d, xz \d\.\d\d", done.stdout)
     assert float(re.search(r"held out: (\d\.\d+) bits per character", done.stdout).group(1)) < 6
     assert {p.name for p in tmp_path.iterdir()} == {
-        "char_lm.npz", "learning_curve.png", "gradient_through_time.png"
+        "char_lm_quick.npz", "char_lm_quick_learning_curve.png", "char_lm_quick_gradient_through_time.png"
     }  # fmt: skip
-    assert (tmp_path / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "char_lm_quick_learning_curve.png").read_bytes()[:4] == b"\x89PNG"
     again = run("--sample", "The ", "--length", 30, "--out", tmp_path)
     assert again.stdout.startswith("The ")
     assert again.stdout == run("--sample", "The ", "--length", 30, "--out", tmp_path).stdout
@@ -57,7 +57,7 @@ def test_the_king_james_bible(tmp_path):
     """Its words alone: no numbers of verses, no brackets."""
     said = run_example("char_lm.py", "--text", "kjv", "--quick", "--out", tmp_path).stdout
     assert float(re.search(r"held out: (\d\.\d+) bits per character", said).group(1)) < 6
-    characters = set(tg.load(tmp_path / "char_lm.npz")["vocab"]["tokens"])
+    characters = set(tg.load(tmp_path / "char_lm_kjv_quick.npz")["vocab"]["tokens"])
     assert characters > set("abcdefghijklmnopqrstuvwxyz ,.:;")
     assert not characters & set("0123456789[]")
 
@@ -77,21 +77,71 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, text):
     command = [sys.executable, str(SCRIPT), *map(str, settings), "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
-        if line.startswith("step"):  # in the second epoch
+        if line.startswith("step"):  # in the second epoch; what is said of the first is saved already
+            assert len(list((tmp_path / "cut").glob("*.npz"))) == 1
             process.send_signal(signal.SIGINT)
             break
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "stopped and saved at step" in out
     assert "Traceback" not in err
-    cut = tg.load(tmp_path / "cut" / "char_lm.npz")
+    (path,) = (tmp_path / "cut").glob("char_lm_text-*_hidden-16.npz")
+    cut = tg.load(path)
     assert 0 < cut["step"] < cut["total"]
     run("--text", text, "--resume", "--out", tmp_path / "cut")
-    whole, resumed = (tg.load(tmp_path / name / "char_lm.npz") for name in ("whole", "cut"))
+    whole, resumed = (tg.load(tmp_path / name / path.name) for name in ("whole", "cut"))
     assert whole["history"] == resumed["history"]
     assert whole["step"] == resumed["step"] == whole["total"]
     for name, weight in whole["model"].items():
         np.testing.assert_array_equal(weight.numpy(), resumed["model"][name].numpy())
+
+
+SMALL = ("--hidden", 8, "--embedding", 4, "--window", 16, "--batch", 8, "--epochs", 1)
+
+
+def test_a_mark_at_the_beginning_and_a_console_that_shows_little(tmp_path):
+    """The byte order mark is no character; snowmen are learned where the console has none."""
+    path = tmp_path / "text.txt"
+    path.write_text("\N{SNOWMAN} caf\u00e9. " * 300, encoding="utf-8-sig")
+    command = [sys.executable, str(SCRIPT), "--text", path, *SMALL, "--out", tmp_path]
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+    assert b"\\u2603" in done.stdout
+    (saved,) = tmp_path.glob("*.npz")
+    assert "".join(tg.load(saved)["vocab"]["tokens"]) == " .acf\u00e9\N{SNOWMAN}"
+
+
+def test_an_output_that_is_gone_leaves_what_was_learned(tmp_path, text):
+    text.write_text(text.read_text()[:4000])
+    command = [sys.executable, str(SCRIPT), "--text", text, *SMALL[:-1], 9, "--out", tmp_path / "run"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not process.stdout.readline().startswith(b"step"):
+            pass
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+    (path,) = (tmp_path / "run").iterdir()
+    assert 0 < tg.load(path)["step"] < tg.load(path)["total"]
+    run("--text", text, "--resume", "--out", tmp_path / "run")
+    assert tg.load(path)["step"] == tg.load(path)["total"]
+    text.write_text(text.read_text() + "!")
+    said = run("--text", text, "--resume", "--out", tmp_path / "run", check=2).stderr
+    assert "is complete; there is nothing to resume" in said
+
+
+def test_the_colder_the_surer(example):
+    """At a temperature of next to nothing the likeliest character, always."""
+    char_lm = example("char_lm")
+    vocab = tg.data.CharVocab.build("abc\n")
+    tg.manual_seed(1)
+    model = char_lm.CharLM(len(vocab), "gru", 1, 8, 4)
+    cold = char_lm.sample(model, vocab, "a", 20, 1e-3, tg.default_rng(0))
+    assert char_lm.sample(model, vocab, "a", 20, 1e-300, tg.default_rng(5)) == cold
+    assert len(set(char_lm.sample(model, vocab, "a", 50, 1e3, tg.default_rng(0)))) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.examples import EXAMPLES, run_example
@@ -46,8 +47,8 @@ def test_quick_run_forecasts_and_writes_what_it_promises(quick):
     assert row(said, "linear AR")[:2] == pytest.approx([0.126, 0.358], abs=0.002)  # Weigend et al. 1990
     assert "published: linear AR(12) 0.126" in said
     assert 60 <= row(said, "in the band, of 90 %")[0] <= 100
-    assert {p.name for p in out.iterdir()} == {"forecast_sunspots.npz", "forecast_sunspots.png"}
-    assert (out / "forecast_sunspots.png").read_bytes()[:4] == b"\x89PNG"
+    assert {p.name for p in out.iterdir()} == {"forecast_sunspots_quick.npz", "forecast_sunspots_quick.png"}
+    assert (out / "forecast_sunspots_quick.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_every_net_leaves_something_out(tmp_path):
@@ -125,6 +126,122 @@ def test_bad_files_get_one_sentence(quick, tmp_path, content, message):
         done = run(option, path, "--out", out, check=2)
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def series_of(tmp_path, values, name="a.csv"):
+    path = tmp_path / name
+    path.write_text("".join(f"{t};{value}\n" for t, value in enumerate(values)))
+    return path
+
+
+def test_large_values_are_as_right_as_small_ones(tmp_path):
+    """The same variation on 1e9: the same forecast, to seven digits of the variation."""
+    waves = [10 * math.sin(2 * math.pi * t / 7) + math.sin(t * t) for t in range(84)]
+    settings = ("--season", 7, "--quick", "--epochs", 3, "--nets", 1)
+    found = []
+    for offset in (0, 2**30):
+        path = series_of(tmp_path, [f"{offset + wave:.6f}" for wave in waves], f"{offset}.csv")
+        out = ("--data", path, "--out", tmp_path / "run")
+        said = run(*out, *settings).stdout
+        table = run(*out, "--predict", path, "--horizon", 17).stdout.splitlines()[1:]  # beyond a season
+        rows = [[float(x) for x in line.split(",")[1:]] for line in table]
+        found.append((np.array(rows) - offset, [row(said, n)[0] for n in ("linear AR", "seasonal naive")]))
+    assert len(found[0][0]) == 17
+    np.testing.assert_allclose(found[1][0], found[0][0], atol=2e-5)  # the file has six decimals
+    assert found[1][1] == found[0][1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[3, 1, 4, 1, 5, 9, 2][t % 7] for t in range(84)],
+        [[3, 1, 4, 1, 5, 9, 2][t % 7] + 0.25 * t for t in range(84)],
+        [0.1 + 1e9 * (t % 7 == 0) for t in range(84)],
+        [7.0 * (t == 80) for t in range(84)],
+    ],
+)
+def test_what_repeats_goes_on_repeating(tmp_path, values):
+    path = series_of(tmp_path, values)
+    settings = ("--season", 7, "--quick", "--epochs", 2, "--nets", 1, "--out", tmp_path / "run")
+    said = run("--data", path, *settings)
+    assert "nan" not in said.stdout
+    assert said.stderr == ""
+    table = run("--data", path, "--predict", path, "--out", tmp_path / "run", "--horizon", 9).stdout
+    rise = values[83] - values[76]
+    for h, line in enumerate(table.splitlines()[1:]):
+        expected = values[77 + h % 7] + rise * (1 + h // 7)
+        assert [float(x) for x in line.split(",")[1:]] == pytest.approx([expected] * 3, rel=1e-9, abs=1e-9)
+
+
+def test_more_steps_than_there_are_to_compare_with(tmp_path):
+    said = run("--horizon", 60, "--out", tmp_path, check=2).stderr
+    assert said == "forecast.py: --horizon 60 is more than the 59 values that are held out; take fewer\n"
+
+
+def feed(out, text, *arguments):
+    command = [sys.executable, str(EXAMPLES / "forecast.py"), "--predict", "-", "--out", str(out)]
+    return subprocess.run(
+        [*command, *map(str, arguments)], input=text.encode(), capture_output=True, timeout=60, check=False
+    )
+
+
+def test_lines_that_are_no_values(quick):
+    out, _ = quick
+    done = feed(out, "\ufeffspots\n\n# of 1700\n5\n   \n11\r\n\n16\n")
+    assert len(done.stdout.split()) == 3
+    assert done.stderr == b"forecast.py: line 1 of the input is taken for names\n"
+    assert done.stdout.split() == feed(out, "1700;5\n1701,11.0\n1702\t16\n").stdout.split()
+    for text, message in [
+        ("5\n100,37\n", "line 2 of the input has '100,37', which may be 2 columns or one number"),
+        ("5\nsix\n", "line 2 of the input has 'six' where a number should stand"),
+        ("5\nnan\n", "line 2 of the input has a NaN or an infinity"),
+        ("5\n1e200\n", "line 2 of the input has 1e+200, beyond 1e+100"),
+        ("5\n1e90\n", "too far from those that were learned"),
+        ("\n\n", "the input is empty"),
+    ]:
+        done = feed(out, text)
+        assert done.returncode == 2
+        assert message in done.stderr.decode()
+        assert done.stderr.count(b"\n") == 1
+        assert len(done.stdout.split()) == text.startswith("5")
+    assert len(feed(out, "100,37\n", "--delimiter", "none", "--decimal", ",").stdout.split()) == 1
+
+
+def test_files_of_all_kinds(example, tmp_path, capsys):
+    """What is said before anything is learned."""
+    table, names = example("table"), {
+        "": "has no numbers in its last column",
+        ".": "cannot be read: Is a directory",
+        "none.csv": "cannot be read: No such file",
+        "long": "cannot be read: File name too long",
+        "program": "is no text in UTF-8 or UTF-16: it holds zero bytes",
+        "half": "is no text in UTF-8 or UTF-16, though it begins like one",
+    }  # fmt: skip
+    (tmp_path / "program").write_bytes(b"\x7fELF\0\0" * 20)
+    (tmp_path / "half").write_bytes(b"\xff\xfe1")
+    (tmp_path / "empty").write_bytes(b"")
+    for name, message in names.items():
+        with pytest.raises(SystemExit):
+            table.series(tmp_path / {"": "empty", "long": "x" * 300}.get(name, name))
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1e302 * (1 + t % 5) for t in range(70)], "has 5e+302, beyond 1e+100; divide all values by a power"),
+        ([1e-200 * (1 + t % 5) for t in range(70)], "varies less than numbers of 16 digits can tell"),
+        ([5 + 2e-15 * (t % 2) for t in range(70)], "varies less than numbers of 16 digits can tell"),
+        ([5], "has 1 value; at least 60 are needed"),
+    ],
+)
+def test_values_that_are_not_learned(tmp_path, values, message):
+    path = series_of(tmp_path, values)
+    said = run("--data", path, "--out", tmp_path / "run", check=2).stderr
+    assert message in said
+    assert said.count("\n") == 1
 
 
 def test_other_complaints(quick, tmp_path):

@@ -31,9 +31,9 @@ def test_quick_run_learns_with_each_cell_and_writes_what_it_promises(reader):
     assert min(right.values()) > 70  # the largest intent is a sixth of the sentences
     assert "reference: 99.1 %" in said
     assert {p.name for p in out.iterdir()} == {
-        "intents_rnn.npz", "intents_lstm.npz", "intents_gru.npz", "intents.png"
+        "intents_quick_rnn.npz", "intents_quick_lstm.npz", "intents_quick_gru.npz", "intents_quick.png"
     }  # fmt: skip
-    assert (out / "intents.png").read_bytes()[:4] == b"\x89PNG"
+    assert (out / "intents_quick.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru"])

@@ -65,8 +65,10 @@ def test_quick_run_learns_and_writes_music(quick):
     nats = float(re.search(r"held out: (\S+) nats per frame", said).group(1))
     assert nats < 14.5  # every key alike: 4 ln 53 = 15.9
     assert "lstm 8.5" in said
-    assert {p.name for p in out.iterdir()} == {"music.npz", "music.png", "chorale.mid", "chorale.png"}
-    ticks, notes = read_midi((out / "chorale.mid").read_bytes())
+    assert {p.name for p in out.iterdir()} == {
+        "music_quick.npz", "music_quick.png", "chorale_quick.mid", "chorale_quick.png"
+    }  # fmt: skip
+    ticks, notes = read_midi((out / "chorale_quick.mid").read_bytes())
     assert {channel for _, _, channel, _ in notes} <= {0, 1, 2, 3}
     assert max(end for _, end, _, _ in notes) <= 64 * ticks
     assert all(33 <= key <= 84 and begin < end for begin, end, _, key in notes)

@@ -25,8 +25,8 @@ def test_quick_run_learns_and_writes_what_it_promises(judge):
     out, said = judge
     assert float(re.search(r"held out: (\d+\.\d+)% right", said).group(1)) > 60  # by chance: 50
     assert "76.1 %" in said
-    assert {p.name for p in out.iterdir()} == {"sentiment_0.npz", "sentiment.png"}
-    assert (out / "sentiment.png").read_bytes()[:4] == b"\x89PNG"
+    assert {p.name for p in out.iterdir()} == {"sentiment_quick_0.npz", "sentiment_quick.png"}
+    assert (out / "sentiment_quick.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_sentences_of_users(judge):

@@ -1,14 +1,14 @@
 """Speech as its users run it: in a process of its own."""
 
 import re
-import sys
+import struct
 import wave
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.examples import EXAMPLES, run_example
+from tests.examples import run_example
 
 pytestmark = pytest.mark.host  # the backend is an option of the script
 
@@ -47,14 +47,9 @@ def write(path, x, rate=8000, width=2, n_channels=1):
 
 
 @pytest.fixture
-def speech(monkeypatch):
+def speech(example):
     """The script as a module."""
-    monkeypatch.syspath_prepend(EXAMPLES)
-    import speech
-
-    yield speech
-    for name in ("speech", "sound", "common", "datasets"):
-        sys.modules.pop(name, None)
+    return example("speech")
 
 
 @pytest.fixture
@@ -67,7 +62,7 @@ def test_speakers_are_told_apart(speakers):
     assert float(re.search(r"held out: (\d+\.\d+)% right", said).group(1)) > 80  # most frequent: 23.8 %
     assert "logistic regression 96.8 %" in said
     assert len(re.findall(r"^ +[1-9] +\d+ +\d+ ", said, re.M)) == 9
-    assert {p.name for p in out.iterdir()} == {"speech_speakers.npz"}
+    assert {p.name for p in out.iterdir()} == {"speech_speakers_quick.npz"}
 
 
 def test_who_speaks_in_a_users_file(speakers, tmp_path):
@@ -108,8 +103,8 @@ def test_digits_are_read(digits):
     at_20_db = float(re.search(r"20 dB +\d+\.\d+% +(\d+\.\d+)%", said).group(1))
     assert at_20_db < 40  # one digit in ten by chance, at the right places
     assert len(re.findall(r"^ +\d+ dB ", said, re.M)) == 5
-    assert {p.name for p in out.iterdir()} == {"speech_digits.npz", "speech_digits.png"}
-    assert (out / "speech_digits.png").read_bytes()[:4] == b"\x89PNG"
+    assert {p.name for p in out.iterdir()} == {"speech_digits_quick.npz", "speech_digits_quick.png"}
+    assert (out / "speech_digits_quick.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_demo_can_be_read_again(digits):
@@ -138,6 +133,89 @@ def test_recordings_of_any_format_are_the_same(sound, tmp_path, rate, width, n_c
     assert x.shape == (8000,)
     np.testing.assert_allclose(x, tone(8000), atol=0.01 if width == 1 else 1e-3)
     assert sound.log_mel(x).shape == (30, sound.FEATURES)
+
+
+def chunk(name, body):
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def wav(samples, coding=1, bits=16, n_channels=1, rate=8000, extra=b"", before=b"", kind=b"RIFF"):
+    """A WAV file put together by hand."""
+    wide = n_channels * bits // 8
+    form = struct.pack("<HHIIHH", coding, n_channels, rate, rate * wide, wide, bits) + extra
+    body = b"WAVE" + chunk(b"fmt ", form) + before + chunk(b"data", samples)
+    return kind + struct.pack("<I", len(body)) + body
+
+
+def extensible(subformat, bits=16):
+    """What follows in a header with the tag 0xFFFE: its size, the bits that count, speakers, a GUID."""
+    return struct.pack("<HHIH", 22, bits, 4, subformat) + bytes.fromhex("000000001000800000aa00389b71")
+
+
+def samples():
+    t = np.arange(4000)
+    return (20000 * np.sin(t / 9) * np.hanning(4000)).astype("<i2")
+
+
+@pytest.mark.parametrize(
+    ("content", "scale"),
+    [
+        (lambda x: wav(x.tobytes()), 1),
+        (lambda x: wav(x.tobytes(), 0xFFFE, extra=extensible(1)), 1),
+        (lambda x: wav(np.repeat(x, 2).tobytes(), 0xFFFE, n_channels=2, extra=extensible(1)), 1),
+        (lambda x: wav((x // 256 + 128).astype("u1").tobytes(), 0xFFFE, 8, extra=extensible(1, 8)), 256),
+        (lambda x: wav(x.tobytes(), before=chunk(b"LIST", b"odd") + chunk(b"fact", b"1234")), 1),
+        (lambda x: wav(x.tobytes()) + chunk(b"LIST", b"what follows"), 1),
+        (lambda x: wav(b"")[:-4] + b"\xff\xff\xff\xff" + x.tobytes(), 1),  # written to a pipe
+        (lambda x: b"RIFF\0\0\0\0" + wav(b"")[8:] + x.tobytes(), 1),
+    ],
+)
+def test_headers_of_all_kinds(sound, tmp_path, capsys, content, scale):
+    (tmp_path / "a.wav").write_bytes(content(samples()))
+    np.testing.assert_allclose(sound.read_wav(tmp_path / "a.wav"), samples() / 2**15, atol=scale / 2**15)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_recording_that_is_cut_short(sound, tmp_path, capsys):
+    (tmp_path / "a.wav").write_bytes(wav(samples().tobytes())[:-3001])
+    np.testing.assert_array_equal(sound.read_wav(tmp_path / "a.wav"), samples()[:2499] / 2**15)
+    assert capsys.readouterr().err.endswith("a.wav is cut short by 3,001 bytes; what is there is read\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (wav(bytes(9000), 3, 32), "has samples as floating point; save it as PCM with 16 bits"),
+        (wav(bytes(9000), 0xFFFE, 32, extra=extensible(3, 32)), "has samples as floating point"),
+        (wav(bytes(9000), 7, 8), "has samples in mu-law"),
+        (wav(bytes(9000), 0x1234), "has samples in the coding 0x1234"),
+        (wav(bytes(9000), bits=24), "has samples of 24 bits; save it with 16, or with 8"),
+        (wav(bytes(9000), 0xFFFE, 24, extra=extensible(1, 24)), "has samples of 24 bits"),
+        (wav(bytes(9000), n_channels=0), "it says that it has no channels"),
+        (wav(bytes(9000), rate=0), "no samples in a second"),
+        (wav(bytes(9000), bits=0), "is no WAV file that can be read"),
+        (wav(bytes(9000), kind=b"RIFX"), "it is of the kind RIFX; save it as an ordinary WAV file"),
+        (wav(bytes(9000))[:36], "it has no samples"),
+        (b"RIFF\x24\0\0\0WAVE" + chunk(b"data", bytes(99)), "come before what says how they are written"),
+        (b"RIFF\x24\0\0\0WAVE" + chunk(b"fmt ", b"1"), "is too short"),
+        (b"OggS" + bytes(99), "it does not begin with RIFF and WAVE"),
+        (wav(b""), "is too short: 0.00 s"),
+    ],
+)
+def test_recordings_that_are_not_read(sound, tmp_path, capsys, content, message):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(SystemExit):
+        sound.read_wav(tmp_path / "a.wav")
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_frames_as_spreadsheets_write_them(speech, tmp_path):
+    x = np.arange(36).reshape(3, 12) / 8 + 0.5
+    text = "\n".join(";".join(f"{v:.3f}".replace(".", ",") for v in row) for row in x)
+    (tmp_path / "a.csv").write_bytes(text.encode("utf-16"))
+    np.testing.assert_array_equal(speech.read_utterance(tmp_path / "a.csv"), x)
 
 
 def test_hard_clips(digits, speech):

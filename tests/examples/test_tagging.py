@@ -30,8 +30,10 @@ def test_quick_run_learns_in_one_direction_and_in_two(tagger):
     assert min(right.values()) > 50  # one word in five has the most frequent of all tags
     assert right["both directions"] > right["one direction"]
     assert "reference: 90.6 %" in said
-    assert {p.name for p in out.iterdir()} == {"tagging_one.npz", "tagging_both.npz", "tagging.png"}
-    assert (out / "tagging.png").read_bytes()[:4] == b"\x89PNG"
+    assert {p.name for p in out.iterdir()} == {
+        "tagging_quick_gru_one.npz", "tagging_quick_gru_both.npz", "tagging_quick_gru.png"
+    }  # fmt: skip
+    assert (out / "tagging_quick_gru.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_texts_of_users(tagger):

@@ -26,14 +26,14 @@ def test_quick_run_learns_dates_and_writes_what_it_promises(dates):
     out, said = dates
     assert float(re.search(r"held out: (\d+\.\d+)% exact", said).group(1)) > 50  # by chance: one in 73,000
     assert "100 % exact is reachable" in said
-    assert {p.name for p in out.iterdir()} == {"translate_dates.npz", "translate_dates.png"}
-    assert (out / "translate_dates.png").read_bytes()[:4] == b"\x89PNG"
+    assert {p.name for p in out.iterdir()} == {"translate_dates_quick.npz", "translate_dates_quick.png"}
+    assert (out / "translate_dates_quick.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_going_on_from_another_net_is_refused(dates):
     out, _ = dates
     said = run("--quick", "--cell", "rnn", "--resume", "--out", out, check=2).stderr
-    assert "is of another model or optimiser" in said
+    assert "translate_dates_quick.npz is of --cell gru, not rnn; leave --cell out" in said
     assert said.count("\n") == 1
 
 

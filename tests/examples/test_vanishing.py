@@ -30,8 +30,8 @@ def test_quick_run_shows_what_gates_change(quick):
     assert errors["gru"] < 0.05  # always saying 1: 0.167
     assert "knowing nothing: 0.8318" in said
     names = {p.name for p in out.iterdir()}
-    assert {"vanishing_start.png", "vanishing_trained.png", "vanishing_adding.png"} <= names
-    assert (out / "vanishing_start.png").read_bytes()[:4] == b"\x89PNG"
+    assert {f"vanishing_quick_{name}.png" for name in ("start", "trained", "adding")} <= names
+    assert (out / "vanishing_quick_start.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_run_that_is_complete_stays_as_it_is(quick):
@@ -44,7 +44,7 @@ def test_a_long_one_leaves_the_pictures_of_a_short_one(tmp_path):
     said = run("--quick", "--long", "--out", tmp_path).stdout
     assert re.findall(r"^    (\w+) +squared error", said, re.M) == ["gru"]
     names = {path.name for path in tmp_path.glob("*.png")}
-    assert names == {"vanishing_long_start.png", "vanishing_long_trained.png", "vanishing_long_adding.png"}
+    assert names == {f"vanishing_long_quick_{name}.png" for name in ("start", "trained", "adding")}
 
 
 def test_adding_what_the_user_gives(quick):

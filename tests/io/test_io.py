@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import nn, optim
 
 
@@ -217,3 +218,32 @@ def test_what_does_not_fit():
         tg.io.to_torch(nn.GRU(3, 4))
     with pytest.raises(ValueError, match="load_torch"):
         layer.load_state_dict(weights)
+
+
+@pytest.mark.extras("torch")
+def test_pytorchs_tensors():
+    """Whatever they are, as our tensors: their type stays; files that it wrote are named and read."""
+    torch = extra("torch")
+    for given, kind in (
+        (torch.ones(2), "float32"),
+        (torch.ones(2, dtype=torch.float64), "float64"),
+        (torch.ones(2, dtype=torch.bfloat16), "float32"),
+        (torch.ones(2, dtype=torch.int64), "int64"),
+        (torch.ones(2, requires_grad=True), "float32"),
+        (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)), "float64"),
+    ):
+        for made in (tg.tensor(given), tg.as_tensor(given), tg.Tensor(given)):
+            assert (made.dtype, made.tolist()) == (kind, [1, 1])
+    assert tg.tensor([torch.ones(2), torch.zeros(2)]).tolist() == [[1, 1], [0, 0]]
+
+
+@pytest.mark.extras("torch")
+def test_a_file_of_pytorch_is_named_and_read(tmp_path):
+    torch = extra("torch")
+    theirs, ours = torch.nn.Linear(2, 3), nn.Linear(2, 3)
+    for how in (True, False):  # the format of today, and that of before 2020
+        torch.save(theirs.state_dict(), tmp_path / "w.pt", _use_new_zipfile_serialization=how)
+        with pytest.raises(ValueError, match=r"(PyTorch|pickle).*torch\.load\("):
+            tg.load(tmp_path / "w.pt")
+    tg.io.load_torch(ours, torch.load(tmp_path / "w.pt", weights_only=True))
+    assert ours.weight.tolist() == theirs.weight.tolist()

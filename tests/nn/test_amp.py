@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.cuda_tools import needs_compiler
+from tests.extras import extra
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.nn import amp
 from tinygrad_rnn.testing import strict
@@ -157,8 +158,9 @@ def test_void_steps_in_kernels_and_graphs(unscale):
 # ---------------------------------------------------------------- the factor
 
 
+@pytest.mark.extras("torch")
 def test_the_factor_goes_as_pytorchs():
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     settings = {"init_scale": 8.0, "growth_factor": 3.0, "backoff_factor": 0.25, "growth_interval": 2}
     ours, theirs = amp.GradScaler(**settings), torch.amp.GradScaler("cpu", **settings)
     p, q = leaf([1.0, 2.0], "float32"), torch.tensor([1.0, 2.0], requires_grad=True)

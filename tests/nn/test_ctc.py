@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 import tinygrad_rnn.nn.functional as F
+from tests.extras import extra
 from tinygrad_rnn import nn
 from tinygrad_rnn.testing import gradcheck
 
@@ -83,6 +84,7 @@ def test_the_gradient_is_minus_the_probability_of_saying_it_then():
     np.testing.assert_allclose(x.grad.numpy(), expected / total, atol=1e-12)
 
 
+@pytest.mark.extras("torch")
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), min_size=1, max_size=5),
@@ -92,7 +94,7 @@ def test_the_gradient_is_minus_the_probability_of_saying_it_then():
     st.booleans(),
 )
 def test_it_agrees_with_pytorch(lengths, n_classes, reduction, layout, double):
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     ends, sizes = map(list, zip(*lengths, strict=True))
     if layout == "one":
         ends, sizes = ends[:1], sizes[:1]
@@ -119,8 +121,9 @@ def test_it_agrees_with_pytorch(lengths, n_classes, reduction, layout, double):
     np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), **accuracy)
 
 
+@pytest.mark.extras("torch")
 def test_long_and_sure_sequences_agree_with_pytorch_in_float32():
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     rng = np.random.default_rng(0)
     x = (6 * rng.normal(size=(300, 2, 20))).astype("float32")
     targets, ends, sizes = rng.integers(1, 20, (2, 40)), [300, 211], [40, 33]

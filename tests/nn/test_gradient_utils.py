@@ -157,3 +157,37 @@ def test_errors():
     ]:
         with raises(kind, text):
             call()
+
+
+def test_a_generator_that_is_used_up_is_an_error():
+    model = nn.Linear(2, 1)
+    model(tg.ones(3, 2)).sum().backward()
+    for clip in (clip_grad_norm_, clip_grad_value_):
+        used = model.parameters()
+        assert len(list(used)) == 2
+        with raises(
+            ValueError, f"{clip.__name__}: the generator gave no parameters; it is used up after one pass"
+        ):
+            clip(used, 0.5)
+        with raises(ValueError, "the generator gave no parameters"):
+            clip(filter(lambda p: False, model.parameters()), 0.5)
+        clip(model.parameters(), 0.5)  # one that is not
+        clip((p for p in model.parameters()), 0.5)
+        clip([], 0.5)  # a list says what it is
+    assert clip_grad_norm_(model.parameters(), 9.0).item() == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_parameter_given_twice_counts_once():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    (p,) = model.parameters()
+    assert sum(q.numel() for q in model.parameters()) == 4
+    p.grad = tg.tensor([[3.0, 0.0], [0.0, 4.0]])
+    assert clip_grad_norm_([p, p], 2.5).item() == 5.0
+    np.testing.assert_allclose(p.grad.numpy(), [[1.5, 0.0], [0.0, 2.0]], rtol=1e-6)
+    assert clip_grad_norm_([p, p, p], 1.0, math.inf).item() == pytest.approx(2.0)
+    q = nn.Parameter(tg.zeros(1))
+    q.grad = p.grad.sum().reshape(1) * 0 + 3.0
+    frozen = tg.zeros(2)
+    p.grad = tg.tensor([[4.0, 0.0], [0.0, 0.0]])
+    assert clip_grad_norm_([frozen, p, q, p, frozen, q], 10.0).item() == 5.0

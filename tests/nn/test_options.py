@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.nn.scan import flattened
@@ -172,7 +173,7 @@ def test_no_option_takes_the_steps_one_by_one(name, around, data):
     """
     depth, both = data.draw(st.integers(1, 2)), data.draw(st.booleans())
     learned, shown, lengths = (data.draw(st.booleans()) for _ in range(3))
-    layer = deep(name, around, depth, both, learn_initial_state=learned, dropout=0.3)
+    layer = deep(name, around, depth, both, learn_initial_state=learned, dropout=0.3 * (depth > 1))
     layer.train(data.draw(st.booleans()))
     counts = []
     for n_steps in (5, 14):
@@ -364,9 +365,10 @@ def test_learned_initial_states():
     assert not other.h.numpy().any()  # what is given goes before what was learned
 
 
+@pytest.mark.extras("torch")
 @pytest.mark.parametrize("depth", [1, 2])
 def test_projection_is_pytorchs(depth):
-    torch = pytest.importorskip("torch")
+    torch = extra("torch")
     theirs = torch.nn.LSTM(3, 5, depth, bidirectional=True, proj_size=2, dtype=torch.float64)
     layer = nn.LSTM(3, 5, depth, bidirectional=True, proj_size=2)
     tg.io.load_torch(layer, theirs.state_dict())
@@ -526,3 +528,35 @@ def test_a_cell_that_its_user_wrote_takes_part():
         assert states.shape == (1, 6, 2, 4)
         assert F.mse_loss(states[0], output).item() == 0
         assert all(p.grad is not None for p in layer.parameters())
+
+
+@pytest.mark.parametrize("make", [
+    lambda: nn.LSTM(3, 4, dropout=0.5), lambda: nn.GRU(3, 4, 1, dropout=0.1, bidirectional=True),
+    lambda: nn.RNN(3, 4, dropout=1.0), lambda: nn.Recurrent(nn.GRUCell(3, 4), dropout=0.5),
+])  # fmt: skip
+def test_dropout_between_layers_of_which_there_is_one_says_so(make):
+    with pytest.warns(
+        UserWarning, match=r"dropout=\d\.\d is for what goes from one layer to the next"
+    ) as caught:
+        make()
+    assert caught[0].filename == __file__
+
+
+def test_options_that_would_do_nothing_are_errors():
+    x, classes = tg.randn(2, 3), tg.tensor([0, 1])
+    with pytest.raises(ValueError, match="Bidirectional: rng is for the twin of one layer"):
+        nn.Bidirectional(nn.GRU(3, 4), nn.GRU(3, 4), rng=0)
+    with pytest.raises(ValueError, match="cross_entropy: ignore_index is for classes"):
+        F.cross_entropy(x, x.softmax(-1), ignore_index=1)
+    for wrong in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="label_smoothing must be between 0 and 1"):
+            F.cross_entropy(x, classes, label_smoothing=wrong)
+    model = nn.Linear(3, 4)
+    used = model.parameters()
+    assert list(used)
+    with pytest.raises(ValueError, match="SGD: the generator of a parameter group gave nothing"):
+        tg.optim.SGD([{"params": used, "lr": 0.1}, {"params": [nn.Parameter(tg.ones(1))]}])
+    with pytest.raises(ValueError, match="the parameter groups are all empty"):
+        tg.optim.SGD([{"params": []}, {"params": []}])
+    with pytest.raises(ValueError, match=r"SGD: parameter 1 of the group, of shape .* was given before"):
+        tg.optim.SGD([model.weight, model.weight])

@@ -9,10 +9,12 @@ import pytest
 
 import tinygrad_rnn as tg
 import tinygrad_rnn.nn.functional as F
+from tests.extras import extra
 from tinygrad_rnn import nn
 
-torch = pytest.importorskip("torch")
-TF = torch.nn.functional if torch else None
+torch = extra("torch")
+pytestmark = pytest.mark.extras("torch")
+TF = torch.nn.functional
 REDUCTIONS = ("mean", "sum", "none")
 
 

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import nn
 
-torch = pytest.importorskip("torch")
+torch = extra("torch")
+pytestmark = pytest.mark.extras("torch")
 
 OURS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": lambda *a, **k: nn.GRU(*a, reset_after=True, **k)}
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}

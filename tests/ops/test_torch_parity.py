@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import ops
 
-torch = pytest.importorskip("torch")
-F = pytest.importorskip("torch.nn.functional")
+torch = extra("torch")
+F = torch.nn.functional
+pytestmark = pytest.mark.extras("torch")
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 4, 5))

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import optim
 
-torch = pytest.importorskip("torch")
+torch = extra("torch")
+pytestmark = pytest.mark.extras("torch")
 
 SHAPES = [(), (3,), (4, 5), (0, 2), (190, 210)]  # the last one is updated in two pieces
 DECAY = st.sampled_from([0, 0.01])

@@ -5,9 +5,11 @@ import warnings
 import pytest
 
 import tinygrad_rnn as tg
+from tests.extras import extra
 from tinygrad_rnn import optim
 
-torch = pytest.importorskip("torch")
+torch = extra("torch")
+pytestmark = pytest.mark.extras("torch")
 
 SINGLE = {
     "StepLR": [{"step_size": 7}, {"step_size": 1, "gamma": 0.9}],

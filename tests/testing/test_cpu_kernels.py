@@ -1,11 +1,16 @@
 """CUDA kernels run on the CPU: what they are called with, and several threads at once."""
 
+import os
+import pathlib
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from tests.cuda_tools import needs_compiler
+from tinygrad_rnn.testing import cpu_kernels
 from tinygrad_rnn.testing.cpu_kernels import CpuKernel
 
 pytestmark = [pytest.mark.host, needs_compiler]
@@ -45,3 +50,28 @@ def test_wrong_calls_are_told():
         CpuKernel(DOUBLED, "doubled")((1,), (1,), (x, x, "2"))
     with pytest.raises(RuntimeError, match="doubled does not compile"):
         CpuKernel(DOUBLED.replace("2 * x", "2 * z"), "doubled")((1,), (1,), (x, x, 2))
+
+
+BEYOND = """
+from tests.testing.test_cpu_kernels import DOUBLED, CpuKernel, np
+x, y = np.ones(64), np.ones(64)
+CpuKernel(DOUBLED, "doubled")((1,), (256,), (y, x, 64 + {more}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of gcc on Linux")
+@pytest.mark.parametrize("more", [0, 1], ids=["within", "beyond the end"])
+def test_a_sanitizer_sees_what_a_kernel_does(more):
+    """Flags reach the compiler, so that what CI does with them can fail."""
+    library = subprocess.run(
+        [cpu_kernels.compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not os.path.isabs(library):
+        pytest.skip("the compiler has no sanitizer of addresses")
+    flags = {"CXXFLAGS": "-fsanitize=address", "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(
+        [sys.executable, "-c", BEYOND.format(more=more)], capture_output=True, text=True, check=False,
+        env={**os.environ, **flags, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert (done.returncode != 0) == bool(more), done.stderr
+    assert ("heap-buffer-overflow" in done.stderr) == bool(more)

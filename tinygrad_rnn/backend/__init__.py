@@ -19,6 +19,7 @@ from . import numpy_
 from .base import Array, ArrayModule
 from .capture import CannotCapture
 from .dtypes import default_dtype
+from .naming import no_array
 from .random import default_rng, draw_from_rows, get_rng_state, manual_seed, set_rng_state
 from .switches import allow_tf32, deterministic
 
@@ -84,7 +85,7 @@ def find(name: str | device | ArrayModule) -> ArrayModule:
         except ImportError as error:
             raise RuntimeError(
                 "the cupy backend needs CuPy, which is not installed: "
-                "pip install 'tinygrad-rnn[cuda12]' or 'tinygrad-rnn[cuda13]', after your CUDA driver"
+                "pip install '.[cuda12]' or '.[cuda13]' in this package's folder, after your CUDA driver"
             ) from error
     module = _loaded[name]
     if not module.is_available():
@@ -157,13 +158,24 @@ def array_module(*arrays: Array) -> ArrayModule:
 
 
 def host_array(data: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
-    """Numbers or nested lists as a NumPy array; Python's floats in the default floating type."""
+    """Numbers, nested lists or another library's array as a NumPy array: Python's floats in the default
+    floating type, PyTorch's tensors in their own.
+
+    Raises TypeError where elements are no numbers, ValueError where rows differ in length; each says where.
+    """
+    is_torch = hasattr(data, "detach") and hasattr(data, "cpu")
+    if is_torch:
+        data = data.detach().cpu()
+        data = (
+            data.float() if str(data.dtype) == "torch.bfloat16" else data
+        ).numpy()  # NumPy has no bfloat16
     try:
         array = np.array(data, dtype=dtype)
-    except (ValueError, TypeError, OverflowError) as reason:
-        text = str(reason).split("\n")[0]
-        raise ValueError(f"the data are no array of numbers (rows of different lengths?): {text}") from reason
-    if dtype is None and array.dtype == np.float64 and not isinstance(data, np.generic):
+    except (ValueError, TypeError, OverflowError, RuntimeError) as reason:
+        raise no_array(data, reason) from reason
+    if array.dtype.kind not in "fiub":
+        raise no_array(data)
+    if dtype is None and array.dtype == np.float64 and not (is_torch or isinstance(data, np.generic)):
         array = array.astype(default_dtype())
     return array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .capture import CannotCapture, Capture, capturing
+from .dtypes import ADDED_IN
 
 Array = Any  # an array of the library in use: numpy.ndarray, cupy.ndarray, ...
 
@@ -87,7 +89,8 @@ class ArrayModule:
 
     def column_sums(self, x: Array) -> Array:
         """The sums of floats over all axes but the last: (..., m) -> (m,)."""
-        return x.sum(axis=tuple(range(x.ndim - 1)))
+        total = x.sum(axis=tuple(range(x.ndim - 1)), dtype=ADDED_IN.get(x.dtype))
+        return total.astype(x.dtype, copy=False)
 
     def square_sum(self, x: Array) -> Array:
         """The sum of the squares of all elements, in float64."""
@@ -116,11 +119,39 @@ class ArrayModule:
         """
         return self.from_numpy(make())
 
+    def number(self, array: np.ndarray[Any, Any]) -> Array:
+        """An array without axes on the host as one of the library. Where a step is being captured, it is read
+        anew at each replay.
+        """
+        current = capturing.get()
+        return self.from_numpy(array) if current is None else current.feed_number(array)
+
     def numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> Sequence[Any]:
         """The numbers of a step: themselves. In a step that is captured, arrays without axes for the floats
         among them, which at each replay have the values that `again` gives then.
         """
         return now
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """In this block work is done here and now, in memory of the usual kind, also where a step is being
+        captured: for what is made once and outlives the step, such as the state of an optimiser. Made in the
+        graph, it would be made anew at each replay, and hold nothing before the first.
+        """
+        return nullcontext()
+
+    def kept(
+        self, make: Callable[[], Sequence[Array]], before: Sequence[Array] | None = None
+    ) -> Sequence[Array]:
+        """Arrays that are kept from step to step and may be let go: `before`, or where there are none those
+        that `make` gives. A graph that is being captured holds them, as it will go on using their memory.
+        """
+        if before is None:
+            with self.at_once():
+                before = make()
+        current = capturing.get()
+        if current is not None:
+            current.keep(before)
+        return before
 
     def scalar(self, array: Array) -> Any:
         """An array without axes as a factor for arrays: a Python number where reading it costs nothing."""
@@ -144,7 +175,9 @@ class ArrayModule:
         return self.maximum(e, x >= 0) / (1 + e)
 
     def erf(self, x: Array) -> Array:
-        """The error function, to the last digit or two: 1 - t exp(-z^2 + p(t)) for z = |x|."""
+        """The error function, to the last digit or two: 1 - t exp(-z^2 + p(t)) for z = |x|, and its power
+        series for small x, where that cancels.
+        """
         kind = x.dtype
         z = self.minimum(self.abs(x), 30.0)  # from where on it is 1
         if kind == "float16":
@@ -155,4 +188,7 @@ class ArrayModule:
         for c in _ERFC[:0:-1] if kind == "float64" else _ERFC[12:0:-1]:  # Clenshaw's recurrence
             d, dd = u * d - dd + c, d
         tail = t * self.exp(0.5 * (_ERFC[0] + u * d) - dd - z * z)
-        return (self.sign(x) * (1 - tail)).astype(kind)
+        square, near = self.minimum(z, 0.5) ** 2, 0.0
+        for k in range(12 if kind == "float64" else 6, -1, -1):
+            near = (-1) ** k * 2 / math.sqrt(math.pi) / (math.factorial(k) * (2 * k + 1)) + near * square
+        return (self.sign(x) * self.where(z < 0.5, z * near, 1 - tail)).astype(kind)

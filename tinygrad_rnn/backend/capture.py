@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -50,15 +52,25 @@ def turning(module: object) -> None:
 class Capture:
     """A step while it is captured, and afterwards what is written into its memory before each replay.
 
-    `static(array)` makes the memory, `write(memory, array)` fills it.
+    `static(array)` makes the memory, `write(memory, array)` fills it; `owns(array)` says whether an array was
+    made while capturing. That memory must not be any that the
+    captured step frees and takes again: at each replay it is filled first, and what the step computes before
+    it reads it would be written over it.
     """
 
-    def __init__(self, static: Callable[[Any], Any], write: Callable[[Any, Any], None]) -> None:
-        self._static, self._write = static, write
+    def __init__(
+        self,
+        static: Callable[[Any], Any],
+        write: Callable[[Any, Any], None],
+        owns: Callable[[Any], bool] = lambda array: False,
+    ) -> None:
+        self._static, self._write, self._owns = static, write, owns
         self._feeds: list[tuple[Any, Callable[[], np.ndarray[Any, Any]] | None]] = []
         self._first: list[np.ndarray[Any, Any]] | None = []
         self._undo: list[Callable[[], None]] = []
         self._checks: list[Callable[[], None]] = []
+        self._kept: dict[int, Any] = {}  # by id
+        self._numbers: list[ref[Any]] = []
         self._gradients: dict[Any, Any] = {}  # by leaf: what its gradient was when it was first touched
 
     def feed(self, make: Callable[[], Any], constant: bool = False) -> Any:
@@ -69,6 +81,28 @@ class Capture:
         if self._first is not None:
             self._first.append(value)
         return memory
+
+    def feed_number(self, array: np.ndarray[Any, Any]) -> Any:
+        """The memory for an array without axes on the host, which whoever has it may change in place. The graph
+        has no part in it: where it is gone, another has taken its place.
+        """
+        reference = ref(array)
+
+        def now() -> np.ndarray[Any, Any]:
+            found = reference()
+            if found is None:
+                raise Stale
+            return found.copy()
+
+        self._numbers.append(reference)
+        return self.feed(now)
+
+    def end(self) -> None:
+        """Called when the step has been gone through. Raises CannotCapture where it made tensors on the host
+        that a graph would not make anew.
+        """
+        if any(reference() is None for reference in self._numbers):
+            raise CannotCapture("a tensor on the host is made in the step; make it before, or on the GPU")
 
     def feed_numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> list[Any]:
         """These, with an array without axes for each float: at replays, what `again` gives at its place."""
@@ -83,6 +117,16 @@ class Capture:
         for k, i in enumerate(places):
             numbers[i] = memory[k]
         return numbers
+
+    def keep(self, arrays: Iterable[Any]) -> None:
+        """Says that the step uses arrays, among other things. Its graph goes on using the memory of those
+        that there were before, and so holds them.
+        """
+        for array in arrays:
+            if isinstance(array, (tuple, list)):  # several arguments, an index
+                self.keep(array)
+            elif hasattr(array, "strides") and id(array) not in self._kept and not self._owns(array):
+                self._kept[id(array)] = array
 
     def check(self, still_valid: Callable[[], None]) -> None:
         """What is called before each replay, and raises Stale where the step must be captured again."""
@@ -107,6 +151,10 @@ class Capture:
         """The leaves whose gradients were touched, and these as they are now."""
         return [(leaf, leaf.grad) for leaf in self._gradients]
 
+    def made(self, leaf: Any, gradient: Any) -> bool:
+        """Whether a leaf's gradient is one that the step has made, and not the one that there was before."""
+        return gradient is not None and gradient is not self._gradients[leaf]
+
     def on_failure(self, undo: Callable[[], None]) -> None:
         """What takes back a change on the host that was made while capturing."""
         self._undo.append(undo)
@@ -116,6 +164,29 @@ class Capture:
         while self._undo:
             self._undo.pop()()
 
+    def failed(self, error: Exception, used_bytes: Callable[[], int]) -> CannotCapture:
+        """Takes everything back, and returns the reason. What was captured has never been computed: if there
+        is memory of it still in use afterwards, somebody holds values that are none.
+        """
+        import traceback  # which takes time to import, and is seldom needed
+
+        self.fail()
+        for part in (self._checks, self._kept, self._gradients, self._feeds):
+            part.clear()
+        reason: BaseException | None = error
+        while reason is not None:  # what its functions were working on
+            traceback.clear_frames(reason.__traceback__)
+            reason = reason.__cause__ or reason.__context__
+        message = str(error).split("\n")[0]
+        if used_bytes():
+            gc.collect()
+        if used_bytes():
+            message += (
+                "; tensors of the attempt are still in use and hold NaN: what a step hands on to the next "
+                "(an attribute, an element of a list) must be an argument and a result"
+            )
+        return CannotCapture(message)
+
     def refill(self) -> None:
         """Writes what the next replay reads. The first runs on what was made while capturing, when the host
         did its part too.
@@ -123,6 +194,7 @@ class Capture:
         first, self._first = self._first, None
         if first is not None:
             self._undo.clear()
+            self._gradients.clear()  # a gradient of another graph would seem to be held
             for (memory, _), value in zip(self._feeds, first, strict=True):
                 self._write(memory, value)
             return

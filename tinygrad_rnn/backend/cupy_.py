@@ -5,10 +5,14 @@ Each method here is a difference between the two libraries; the comment says whi
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import weakref
+from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import cupy
@@ -18,6 +22,9 @@ from . import cublas, segments
 from .base import Array, ArrayModule
 from .capture import CannotCapture, Capture, capturing
 from .switches import allow_tf32, deterministic
+
+# The stream and the allocator of whoever called the step that is being captured.
+_outside: ContextVar[tuple[Any, Any]] = ContextVar("tinygrad_rnn_outside")
 
 
 class CuPyModule(ArrayModule):
@@ -29,7 +36,7 @@ class CuPyModule(ArrayModule):
 
     def __init__(self) -> None:
         # By device: streams whose graphs are gone, to capture others on. cuBLAS has a workspace for each.
-        self._idle: defaultdict[int, list[Any]] = defaultdict(list)
+        self._idle: defaultdict[int, list[tuple[Any, _Turn]]] = defaultdict(list)
 
     def is_available(self) -> bool:
         # cupy imports without a driver; only the driver knows whether there is a GPU.
@@ -110,38 +117,65 @@ class CuPyModule(ArrayModule):
         # In a graph the arguments of a kernel are what they were at the capture, so there they are memory.
         return now if self.capturing is None else self.capturing.feed_numbers(now, again)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        # On the stream from which the step is called: what is replayed there comes later. A capture of CuPy's
+        # is a relaxed one, in which other streams may do anything.
+        if self.capturing is None:
+            yield
+            return
+        stream, allocator = _outside.get()
+        token = capturing.set(None)
+        try:
+            with stream, cupy.cuda.using_allocator(allocator):
+                yield
+        finally:
+            capturing.reset(token)
+
     def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         if self._products is None:
             raise CannotCapture("cuBLAS was not found, and CuPy's own calls of it cannot be captured")
         # A stream, and memory, that nobody else uses: the graph writes there at each replay.
         device = cupy.cuda.runtime.getDevice()
         idle = self._idle[device]
-        stream = idle.pop() if idle else cupy.cuda.Stream(non_blocking=True)
-        pool, capture = cupy.cuda.MemoryPool(), Capture(_static, _write)
+        stream, turn = idle.pop() if idle else (cupy.cuda.Stream(non_blocking=True), _Turn())
+        memory = _GraphMemory()
+        capture = Capture(memory.feed, _write, memory.owns)
         self._products.handle((device, stream.ptr), stream.ptr)
-        with stream, cupy.cuda.using_allocator(pool.malloc):
-            token = capturing.set(capture)
+        outside = cupy.cuda.get_current_stream(), cupy.cuda.get_allocator()
+        with stream, cupy.cuda.using_allocator(memory.pool.malloc):
+            token, usual = capturing.set(capture), _outside.set(outside)
             try:
                 stream.begin_capture()
                 result = run()
                 graph = stream.end_capture()
             except BaseException as error:
-                capture.fail()
-                self._abandon(device, stream)
+                self._abandon(device, stream, turn)
                 if isinstance(error, Exception):
-                    raise CannotCapture(str(error).split("\n")[0]) from error
+                    raise capture.failed(error, functools.partial(memory.left, outside[0])) from error
+                capture.fail()
                 raise
             finally:
                 capturing.reset(token)
+                _outside.reset(usual)
+        with turn:  # replays on other streams come after what has been made at once on this one
+            pass
 
-        def replay(_kept_alive: Any = (stream, pool, result)) -> None:
-            capture.refill()
-            graph.launch()
+        def replay(
+            fill: Callable[[], None] = _nothing,
+            read: Callable[[], Any] = _nothing,
+            _kept_alive: Any = (stream, memory, result),
+        ) -> Any:
+            with turn:
+                fill()
+                capture.refill()
+                graph.launch()
+                return read()
 
-        weakref.finalize(replay, idle.append, stream).atexit = False
+        weakref.finalize(replay, idle.append, (stream, turn)).atexit = False
         return result, replay
 
-    def _abandon(self, device: int, stream: Any) -> None:
+    def _abandon(self, device: int, stream: Any, turn: _Turn) -> None:
         """Ends a capture that failed. The stream is of use again where it ends well."""
         try:
             stream.end_capture()
@@ -149,7 +183,7 @@ class CuPyModule(ArrayModule):
             assert self._products is not None
             self._products.forget((device, stream.ptr))
         else:
-            self._idle[device].append(stream)
+            self._idle[device].append((stream, turn))
 
 
 def _address(array: Array) -> int:
@@ -163,8 +197,73 @@ def _workspace() -> tuple[int, int, Any]:
     return memory.ptr, n_bytes, memory
 
 
-def _static(value: np.ndarray[Any, Any]) -> Array:
-    return cupy.empty(value.shape, value.dtype)
+def _nothing() -> None:
+    """What there is to do before or after a replay that is called for its own sake."""
+
+
+class _Turn:
+    """What uses the memory of a graph goes on in turn, from whichever threads and streams: CUDA orders the
+    launches of one graph, but not what is written before them and read afterwards. Graphs that were captured
+    on one stream, one after the other, share its workspace of cuBLAS, and so have one turn.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._event = cupy.cuda.Event(disable_timing=True)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        cupy.cuda.get_current_stream().wait_event(self._event)
+
+    def __exit__(self, *_: object) -> None:
+        cupy.cuda.get_current_stream().record(self._event)
+        self._lock.release()
+
+
+class _GraphMemory:
+    """The memory of one graph. Its pool hands out what the captured step has freed, and each replay writes
+    there again. What the host writes before a replay, the feeds, is from a pool of its own.
+    """
+
+    def __init__(self) -> None:
+        self._segments: list[tuple[int, int, Any]] = []  # from where to where, and what holds them, in order
+        self.pool = cupy.cuda.MemoryPool(functools.partial(_segment, self._segments))
+        self._feeds = cupy.cuda.MemoryPool()
+
+    def feed(self, value: np.ndarray[Any, Any]) -> Array:
+        """Memory for what the host writes."""
+        with cupy.cuda.using_allocator(self._feeds.malloc):
+            return cupy.empty(value.shape, value.dtype)
+
+    def owns(self, array: Any) -> bool:
+        """Whether an array is from the pool, and so made by the step, or no array at all."""
+        if not isinstance(array, cupy.ndarray):
+            return True
+        place = array.data.ptr
+        before = bisect_right(self._segments, place, key=lambda segment: segment[0])
+        return array.size == 0 or (before > 0 and place < self._segments[before - 1][1])
+
+    def left(self, stream: Any) -> int:
+        """After a failure: how many bytes of what was made are still in use. They are made NaN."""
+        n_bytes: int = self.pool.used_bytes()
+        for start, end, memory in self._segments if n_bytes else ():
+            cupy.cuda.MemoryPointer(memory, 0).memset_async(0xFF, end - start, stream)
+        return n_bytes
+
+
+def _segment(segments: list[tuple[int, int, Any]], n_bytes: int) -> Any:
+    """Memory of the device for the pool of a graph, which is held as long as the graph.
+
+    Out of memory, CuPy's pool gives its free blocks back to the device and tries again, but here kernels have
+    been captured that will use them. What is free in the pool of everything else may go.
+    """
+    try:
+        memory = cupy.cuda.Memory(n_bytes)
+    except cupy.cuda.runtime.CUDARuntimeError:
+        cupy.get_default_memory_pool().free_all_blocks()
+        memory = cupy.cuda.Memory(n_bytes)
+    insort(segments, (memory.ptr, memory.ptr + n_bytes, memory), key=lambda segment: segment[0])
+    return cupy.cuda.MemoryPointer(memory, 0)
 
 
 def _write(memory: Array, value: np.ndarray[Any, Any]) -> None:

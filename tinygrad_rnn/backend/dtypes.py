@@ -19,6 +19,11 @@ bool_ = np.dtype(np.bool_)
 
 _default = float32
 
+# The types in which sums of others are made. Halves add up in float32, where sums neither overflow nor stall,
+# and are rounded once, at the end; integers and booleans add up to int64.
+ADDED_IN: dict[np.dtype[Any], np.dtype[Any]] = {float16: float32}
+ADDED_IN.update({np.dtype(name): int64 for name in ["bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]})
+
 
 def default_dtype() -> np.dtype[Any]:
     """The type of new floating tensors, and of what floating functions make of integers."""
@@ -41,10 +46,12 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     if dtype is float:
         return _default
     try:
-        found: np.dtype[Any] = np.dtype(dtype)
-        return found
-    except TypeError:
-        raise TypeError(f"{dtype!r} is no dtype; use one such as tinygrad_rnn.float32 or 'int64'") from None
+        found: np.dtype[Any] | None = np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.kind not in "fiub":
+        raise TypeError(f"{dtype!r} is no dtype; use one such as tinygrad_rnn.float32 or 'int64'")
+    return found
 
 
 def result_dtype(arrays: list[Any]) -> np.dtype[Any]:

@@ -55,9 +55,13 @@ class NumPyModule(ArrayModule):
         return array.item()  # an array would count as strongly typed
 
     def sigmoid(self, x: Array) -> Array:
-        """In one piece of memory. Where exp(-x) overflows, its reciprocal is the zero that it should be."""
+        """In one piece of memory. Where exp(-x) overflows, its reciprocal is the zero that it should be, but
+        for halves, which are computed in float32.
+        """
         if not x.ndim:
             return super().sigmoid(x)
+        if x.dtype == np.float16:
+            return self.sigmoid(x.astype(np.float32)).astype(np.float16)
         y = np.negative(x)
         with np.errstate(over="ignore"):
             np.exp(y, out=y)

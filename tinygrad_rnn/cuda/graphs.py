@@ -8,6 +8,7 @@ is copied out.
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -56,19 +57,22 @@ class Graphed:
             return self.step(*args, **kwargs)
         if found is _EAGER:
             return self.step(*args, **kwargs)
-        in_vain = 0
+        in_vain, copies_gradients = 0, False
         if type(found) is _Graph:
+            copies_gradients = found.copies_gradients
             try:
                 result = found(tensors)
                 found.in_vain = 0
                 return result
+            except Held:
+                in_vain, copies_gradients = found.in_vain, True
             except Stale:  # parameters or their buffers are other arrays now
                 in_vain = found.in_vain + 1
             if in_vain == IN_VAIN:
                 self._graphs[key] = _EAGER
                 return self._eagerly("other arrays are put in place of its own between calls", args, kwargs)
         try:
-            found = self._graphs[key] = _Graph(key[1], self.step, args, kwargs, tensors)
+            found = self._graphs[key] = _Graph(key[1], self.step, args, kwargs, tensors, copies_gradients)
             found.in_vain = in_vain
         except CannotCapture as reason:
             self._graphs[key] = _EAGER
@@ -97,44 +101,98 @@ class Graphed:
         return sum(type(g) is _Graph for g in self._graphs.values())
 
 
+class Held(Exception):
+    """Somebody holds a gradient that the next replay would write over."""
+
+
 class _Graph:
-    """One captured step: the memory of its arguments and results, and what replays it."""
+    """One captured step: the memory of its arguments and results, and what replays it.
+
+    Where somebody was found to hold a gradient from one call to the next, `copies_gradients`: each replay
+    writes them to the same place, and `.grad` is a copy.
+    """
 
     in_vain = 0  # how many before it were never replayed
 
-    def __init__(self, xp: Any, step: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
+    def __init__(
+        self, xp: Any, step: Any, args: Any, kwargs: Any, tensors: list[Tensor], copies_gradients: bool
+    ) -> None:
         self._inputs, self._on_host = [t.array.copy() for t in tensors], on_host()
+        self.copies_gradients = copies_gradients
         own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
+        before = {id(p) for p in self._inputs}
+        self._gradients: list[Any] = []
+        self._made: list[Any] = []  # those of them that are the graph's own
         start = tick()
 
         def run() -> Any:
             current = capturing.get()
             with noting_draws() as draws:
-                if current is not None:
-                    current.on_failure(draws.undo)
-                result = step(*own_args, **own_kwargs)
-            self._gradients = [] if current is None else current.gradients()
+                if current is None:
+                    return step(*own_args, **own_kwargs)
+                current.on_failure(draws.undo)
+                with mode.reading(current.keep):
+                    result = step(*own_args, **own_kwargs)
+            current.end()
+            self._gradients = current.gradients()
+            self._made = [pair for pair in self._gradients if current.made(*pair)]
             return result
 
         self._result, self._replay = xp.capture(run)
-        # What it changes in place it changes at each replay.
-        self._changed = versions.changed_since(start)
+        # What it changes in place it changes at each replay; arguments are changed where they come from.
+        changed = versions.changed_since(start)
+        self._changed = [array for array in changed if id(array) not in before]
+        self._changed_inputs = [
+            k for k, place in enumerate(self._inputs) if any(array is place for array in changed)
+        ]
+        del changed
+        self._n_holders = self._holders()
+
+    def _holders(self) -> list[tuple[int, ...]]:
+        """How many references there are to each gradient that the graph makes: the tensor, its array, and
+        what owns its memory, which is what views refer to.
+        """
+        counts = []
+        for leaf, gradient in self._made:
+            array = gradient.array
+            things = gradient, array, array_module(array).owner(array)
+            first, *others = map(sys.getrefcount, things)
+            counts.append((first - (leaf.grad is gradient), *others))
+        return counts
+
+    def _is_held(self) -> bool:
+        """Whether somebody has a gradient of an earlier call, which the next would write over."""
+        now = self._holders()
+        held = any(a > b for new, old in zip(now, self._n_holders, strict=True)
+                   for a, b in zip(new, old, strict=True))  # fmt: skip
+        self._n_holders = [tuple(map(min, new, old)) for new, old in zip(now, self._n_holders, strict=True)]
+        return held
 
     def __call__(self, tensors: list[Tensor]) -> Any:
         if self._on_host != on_host():
             raise Stale
-        for place, t in zip(self._inputs, tensors, strict=True):
-            place[...] = t.array
-        self._replay()
-        for leaf, gradient in self._gradients:
-            leaf.grad = gradient
-        for reference in self._changed:
-            array = reference()
-            if array is not None:
+        if not self.copies_gradients and self._is_held():
+            raise Held
+
+        def fill() -> None:
+            for place, t in zip(self._inputs, tensors, strict=True):
+                place[...] = t.array
+
+        def read() -> Any:
+            for leaf, gradient in self._gradients:
+                leaf.grad = gradient
+            for leaf, gradient in self._made if self.copies_gradients else ():
+                leaf.grad = Tensor._of(gradient.array.copy())
+            for array in self._changed:
                 mark_changed(array)
-        results: list[Tensor] = []
-        _flatten(self._result, results)
-        return _rebuilt(self._result, iter([Tensor._of(t.array.copy()) for t in results]))
+            for k in self._changed_inputs:
+                tensors[k].array[...] = self._inputs[k]
+                mark_changed(tensors[k].array)
+            results: list[Tensor] = []
+            _flatten(self._result, results)
+            return _rebuilt(self._result, iter([Tensor._of(t.array.copy()) for t in results]))
+
+        return self._replay(fill, read)
 
 
 def graphed(step: Callable[..., Any] | None = None, *, max_graphs: int = 8) -> Any:
@@ -162,7 +220,10 @@ def graphed(step: Callable[..., Any] | None = None, *, max_graphs: int = 8) -> A
     replaced (`load_state_dict` of the optimiser, `model.half()`, `x.data = ...` of any tensor), where a
     module goes from training to evaluation or back, where a parameter is frozen or another given to the
     optimiser, and where one of its options becomes zero; a graph each for training and evaluation saves that.
-    Other things that Python changes are not seen. After each replay `.grad` is what it is after the step.
+    Other things that Python changes are not seen: what a step hands on to the next must be an argument and a
+    result. After each replay `.grad` is what it is after the step; where a gradient of an earlier call is
+    still held, the step is captured anew, and from then on `.grad` is a copy. A graph may be replayed on any
+    stream and by any thread; one replay waits for the other. It holds the tensors that it reads.
     """
     if step is None:
         return functools.partial(graphed, max_graphs=max_graphs)

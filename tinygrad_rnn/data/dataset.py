@@ -9,6 +9,7 @@ from math import floor
 from typing import Any
 
 from ..backend import default_rng
+from ..engine.errors import came
 from ..tensor import Tensor
 
 
@@ -42,8 +43,12 @@ class TensorDataset(Dataset):
 
     def __init__(self, *tensors: Tensor) -> None:
         for i, tensor in enumerate(tensors):
-            if not isinstance(tensor, Tensor) or not tensor.ndim:
-                raise TypeError(f"TensorDataset: argument {i + 1} must be a tensor with at least one axis")
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"TensorDataset: argument {i + 1} must be a tensor, got {came(tensor)}")
+            if not tensor.ndim:
+                raise TypeError(
+                    f"TensorDataset: argument {i + 1} must have at least one axis, that of samples"
+                )
             if len(tensor) != len(tensors[0]):
                 raise ValueError(
                     f"TensorDataset: the tensors must agree in their first axis, got {len(tensors[0])} and "
@@ -115,8 +120,10 @@ def random_split(
     (or `generator`): a numpy.random.Generator, a seed, or None for the package's. Raises ValueError where
     lengths do not sum to the number of samples.
     """
+    if generator is not None and rng is not None:
+        raise ValueError("random_split: generator and rng are one setting; give one of them")
     n = len(dataset)
-    if all(0 <= part <= 1 for part in lengths) and abs(sum(lengths) - 1) < 1e-9 and n != sum(lengths):
+    if all(0 <= part <= 1 for part in lengths) and abs(sum(lengths) - 1) < 1e-9:
         sizes = [floor(n * part) for part in lengths]
         for k in range(n - sum(sizes)):
             sizes[k % len(sizes)] += 1

@@ -9,6 +9,7 @@ from typing import Any
 from .. import ops
 from ..backend import MODULES
 from ..creation import as_tensor, tensor
+from ..engine.errors import kind
 from ..tensor import Tensor
 from .dataset import IterableDataset
 from .sampler import BatchSampler, RandomSampler, SeededSampler, SequentialSampler, _batches, check_batch_size
@@ -69,12 +70,16 @@ class DataLoader:
             raise ValueError(
                 "DataLoader: an IterableDataset comes in its own order, without shuffle or sampler"
             )
-        if not iterable and not hasattr(dataset, "__len__") and sampler is None and batch_sampler is None:
+        named = sampler is not None or batch_sampler is not None
+        if not iterable and not hasattr(dataset, "__len__") and not named:
             raise TypeError(
-                f"DataLoader: the dataset, a {type(dataset).__name__}, has no length; give a sampler, or "
-                "make it an "
+                f"DataLoader: the dataset, {kind(dataset)}, has no length; give a sampler, or make it an "
                 "IterableDataset"
             )
+        if isinstance(dataset, Mapping) and len(dataset) and 0 not in dataset and not named:
+            raise TypeError("DataLoader: a dict has no numbered samples; give list(d.items()), or a Dataset")
+        if getattr(dataset, "shape", None) == ():
+            raise TypeError("DataLoader: the dataset is a tensor without axes; it needs that of the samples")
         self.dataset, self.drop_last = dataset, drop_last
         self.collate_fn = collate_fn
         if sampler is None and not iterable and batch_sampler is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..backend import default_rng, host_array, to_numpy
 from ..engine import Value
+from ..engine.errors import describe
 
 
 class Sampler:
@@ -49,6 +50,8 @@ class SeededSampler(Sampler):
     """
 
     def __init__(self, generator: Any = None, rng: Any = None) -> None:
+        if generator is not None and rng is not None:
+            raise ValueError(f"{type(self).__name__}: generator and rng are one setting; give one of them")
         given = generator if rng is None else rng
         self.rng = None if given is None else default_rng(given)
         self.seed: int | None = None
@@ -215,5 +218,10 @@ def _batches(samples: Iterator[int], size: int, drop_last: bool) -> Iterator[lis
 
 def check_batch_size(name: str, batch_size: Any) -> None:
     """Raises ValueError for anything but an integer of at least 1."""
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise ValueError(f"{name}: batch_size must be an integer of at least 1, got {batch_size!r}")
+    is_number = hasattr(batch_size, "__index__") and not getattr(batch_size, "shape", ())
+    if isinstance(batch_size, bool) or not is_number or batch_size < 1:
+        several = "; TensorDataset(x, y) makes one dataset of several tensors"
+        raise ValueError(
+            f"{name}: batch_size must be an integer of at least 1, got "
+            + (describe(batch_size) + several if hasattr(batch_size, "shape") else repr(batch_size))
+        )

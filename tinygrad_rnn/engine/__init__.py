@@ -3,12 +3,13 @@ Around that: arguments.py reads calls, versions.py knows of changes in place, wa
 observers.py and mode.py are debug and the switches, errors.py the sentences, fast.py the same in fewer steps.
 """
 
+from .arguments import REGISTRY
 from .core import Leaf, Node, Output, Value, Vertex
 from .errors import GraphError
 from .fast import backward
 from .gradients import Deferred
 from .mode import debug, eager, enable_grad, is_grad_enabled, no_grad, set_grad_enabled, unfused
-from .rules import REGISTRY, Primitive, primitive
+from .rules import Primitive, primitive
 from .versions import mark_changed, tick
 from .walk import Function, Handle, grad_fn, register_hook, retain_grad
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import MODULES, Array, ArrayModule, array_module, host_array
 from ..backend.dtypes import result_dtype
-from . import errors, versions
+from . import errors, mode, versions
 
 if TYPE_CHECKING:
     from .core import Node, Value, Vertex
     from .rules import Primitive
 
 NUMBERS = frozenset((float, int, bool))
+REGISTRY: dict[str, Primitive] = {}  # all ops, by name
 
 
 class Call:
@@ -55,7 +56,11 @@ def read(
                 dtype = a.dtype if dtype is None else False
             if module is not xp:
                 if xp is not None:
-                    raise errors.mixed_devices(op.name, i, xp.name, module.name)
+                    moved = _beside(op, args, values)
+                    if moved is None:
+                        raise errors.mixed_devices(op.name, i, xp.name, module.name)
+                    again = [m if v is not None else None for m, v in zip(moved, values, strict=True)]
+                    return read(op, moved, settings, again)
                 xp = module
         elif type(a) not in NUMBERS:
             a = _number_or_array(op.name, i, a, any(v is not None for v in values))
@@ -69,6 +74,9 @@ def read(
         xp = array_module()
         arrays = [xp.asarray(a, dtype=result_dtype([]) if type(a) is float else None) for a in arrays]
         dtype = arrays[0].dtype if arrays else None
+    reads = mode.current().reads
+    if reads is not None:
+        reads([*arrays, *settings.values()])
     return Call(args, settings, xp, arrays, parents, mask, dtype, wrapped)
 
 
@@ -78,6 +86,25 @@ def symbol(args: Sequence[Any]) -> Any:
         if type(a) not in NUMBERS and type(a) not in MODULES and hasattr(a, "emit"):
             return a
     return None
+
+
+def _beside(op: Primitive, args: Sequence[Any], values: Sequence[Value | None]) -> list[Any] | None:
+    """Arguments on two devices, with those of the host moved to the other where they have no axes: PyTorch's
+    rule, by which such a tensor is as good as a number. None where that does not help. What joins tensors
+    takes them from one device alone."""
+    arrays = [a if value is None else value.array for a, value in zip(args, values, strict=True)]
+    modules = [MODULES.get(type(a)) for a in arrays]
+    targets = {m for m in modules if m is not None and m.device_type != "cpu"}
+    from_host = [m is not None and m.device_type == "cpu" for m in modules]
+    with_axes = any(host and a.ndim for host, a in zip(from_host, arrays, strict=True))
+    if op.variadic or len(targets) != 1 or with_axes:
+        return None
+    (target,) = targets
+    transfer = REGISTRY["transfer"].call
+    return [
+        transfer(a, source=m, target=target) if host else a
+        for a, m, host in zip(args, modules, from_host, strict=True)
+    ]
 
 
 def _number_or_array(name: str, position: int, a: Any, beside_values: bool) -> Any:
@@ -96,13 +123,25 @@ def _number_or_array(name: str, position: int, a: Any, beside_values: bool) -> A
 
 def forward(op: Primitive, call: Call) -> Any:
     """The result of the forward, an array or a tuple of them. Raises what it raises, with the op's name."""
+    arrays = call.arrays
+    if op.floating and (not call.dtype or call.dtype.kind != "f"):
+        arrays = _as_floats(arrays)
     try:
-        y = op.forward(call.xp, *call.arrays, **call.settings)
+        y = op.forward(call.xp, *arrays, **call.settings)
     except (ValueError, TypeError, IndexError) as reason:
         raise errors.failed_forward(op.name, call.arrays, reason) from reason
     except MemoryError as reason:
         raise errors.out_of_memory(op.name, call.arrays, reason) from reason
     return fitted(call, y)
+
+
+def _as_floats(arrays: Sequence[Array]) -> Sequence[Array]:
+    """The arguments of a function of real numbers: in the default type where none of them is floating."""
+    kinds = [getattr(a, "dtype", None) for a in arrays]
+    if any(kind is not None and kind.kind == "f" for kind in kinds):
+        return arrays
+    wanted = result_dtype([])
+    return [a if kind is None else a.astype(wanted) for a, kind in zip(arrays, kinds, strict=True)]
 
 
 def fitted(call: Call, y: Any) -> Any:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..backend.naming import kind
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -25,9 +27,23 @@ def caller() -> str:
 def describe(value: Any) -> str:
     """How an argument is called in an error: an array by its type and shape, anything else by its type."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is None or dtype is None:
-        return repr(value) if isinstance(value, (int, float, bool)) else f"a {type(value).__name__}"
+    if shape is None or not hasattr(dtype, "kind"):  # another library's array has a dtype of its own kind
+        return repr(value) if isinstance(value, (int, float, bool)) else kind(value)
     return f"{dtype} {tuple(shape)}"
+
+
+def came(value: Any, arrays: bool = False) -> str:
+    """What came where a tensor is expected (with `arrays`, or an array); and what makes a tensor of it."""
+    is_array = hasattr(getattr(value, "dtype", None), "kind")
+    if hasattr(value, "vertex") or (is_array and arrays):
+        return describe(value)
+    return (describe(value) if arrays else kind(value)) + _remedy(value)
+
+
+def _remedy(value: Any) -> str:
+    """How a tensor is made of what holds numbers, as the end of a sentence."""
+    is_data = isinstance(value, (int, float, list, tuple)) or hasattr(value, "__array__")
+    return "; tinygrad_rnn.tensor(...) makes a tensor of it" if is_data else ""
 
 
 def failed_forward(name: str, arrays: Sequence[Any], reason: Exception) -> Exception:
@@ -56,8 +72,8 @@ def out_of_memory(name: str, arrays: Sequence[Any], reason: MemoryError) -> Memo
 
 def wrong_argument(name: str, position: int, value: Any) -> TypeError:
     return TypeError(
-        f"{name}: argument {position + 1} is a {type(value).__name__}, expected a tensor, an array or a "
-        "number; wrap lists in tinygrad_rnn.tensor(...)"
+        f"{name}: argument {position + 1} is {kind(value)}, expected a tensor, an array or a number"
+        f"{_remedy(value)}"
     )
 
 
@@ -105,9 +121,9 @@ def in_rule(error: Exception, name: str, line: str | None, g: Any) -> Exception:
     return error
 
 
-def wrong_hook(came: Any, g: Any) -> TypeError:
+def wrong_hook(given: Any, g: Any) -> TypeError:
     return TypeError(
-        f"register_hook: the hook returned {describe(came)}, expected None, or a tensor like the gradient: "
+        f"register_hook: the hook returned {describe(given)}, expected None, or a tensor like the gradient: "
         f"{describe(g)}, on its device"
     )
 

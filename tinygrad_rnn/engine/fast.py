@@ -30,11 +30,9 @@ def call(spec: Primitive, general: AnyCall) -> AnyCall:
         return _of_any_number(spec, general)
     if len(spec.arguments) == 1:
         return _of_one(spec, general)
-    return (
-        _of_two(spec, general)
-        if len(spec.arguments) == 2 and not spec.settings
-        else _of_several(spec, general)
-    )
+    if len(spec.arguments) == 2 and not spec.settings:
+        return _of_two(spec, general)
+    return _of_several(spec, general)
 
 
 def _extras(spec: Primitive) -> Callable[[dict[str, Any]], Sequence[Any]]:
@@ -54,6 +52,7 @@ def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
     """For ops of one array, with or without settings."""
     forward, has_extras, savings, extras = spec.forward, spec.has_extras, spec.savings, _extras(spec)
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
+    floating = spec.floating
 
     def op(*args: Any, **settings: Any) -> Any:
         now = current()
@@ -64,6 +63,8 @@ def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
             return _on_array(spec, general, a, settings)
         x, parent = a.array, a.vertex
         kind = type(x)
+        if floating and x.dtype.kind != "f":
+            return general(*args, **settings)
         try:
             y = forward(known(kind), x, **settings)
         except Exception:
@@ -96,7 +97,7 @@ def _on_array(spec: Primitive, general: AnyCall, x: Any, settings: dict[str, Any
     """The call of an op of one array on what is none of a value's, as in rules."""
     kind = type(x)
     xp = MODULES.get(kind)
-    if xp is None:
+    if xp is None or (spec.floating and x.dtype.kind != "f"):
         return general(x, **settings)
     try:
         y = spec.forward(xp, x, **settings)
@@ -128,7 +129,7 @@ def _several(
 
 def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
     """For ops of two arrays of one type, or an array and a number, without settings."""
-    forward, has_extras, savings = spec.forward, spec.has_extras, spec.savings
+    forward, has_extras, savings, floating = spec.forward, spec.has_extras, spec.savings, spec.floating
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
 
     def op(*args: Any, **settings: Any) -> Any:
@@ -136,7 +137,7 @@ def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
         if len(args) != 2 or settings or moved or not now.plain:
             return general(*args, **settings)
         a, b = args
-        if not isinstance(a, Value):
+        if not isinstance(a, Value) or (floating and a.array.dtype.kind != "f"):
             return general(a, b)
         x, p = a.array, a.vertex
         kind, dtype = type(x), x.dtype
@@ -175,7 +176,7 @@ def _of_any_number(spec: Primitive, general: AnyCall) -> AnyCall:
     """For ops of any number of arrays of one type, with one rule for all."""
     forward, longer, extras = spec.forward, _of_several(spec, general), _extras(spec)
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
-    has_extras, saving = spec.has_extras, spec.find_saving(1)  # which is the same for all
+    has_extras, floating, saving = spec.has_extras, spec.floating, spec.find_saving(1)  # the same for all
 
     def op(*args: Any, **settings: Any) -> Any:
         now = current()
@@ -192,7 +193,7 @@ def _of_any_number(spec: Primitive, general: AnyCall) -> AnyCall:
                 return longer(*args, **settings)
         kind = type(xs[0])
         xp = known(kind)
-        if xp is None:
+        if xp is None or (floating and xs[0].dtype.kind != "f"):
             return longer(*args, **settings)
         dtype = xs[0].dtype
         for x in xs:
@@ -256,7 +257,7 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
             parents.append(parent)
             bit += bit
         xp = known(kind)  # type: ignore[arg-type]
-        if xp is None:
+        if xp is None or (spec.floating and (not dtype or dtype.kind != "f")):
             return general(*args, **settings)
         try:
             y = forward(xp, *arrays, **settings)
@@ -301,8 +302,7 @@ def backward(
 def _nodes_behind(outputs: Sequence[Value], since: int) -> list[Node] | None:
     """The nodes from which the outputs were computed, oldest first; None where somebody watches one."""
     stack: list[Any] = [o.vertex.node if type(o.vertex) is Output else o.vertex for o in outputs]
-    seen = set(stack)
-    nodes = []
+    seen, nodes = set(stack), []
     while stack:
         node = stack.pop()
         if type(node) is not Node or node.time < since:
@@ -391,7 +391,7 @@ def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient
                     before = sums.get(place)
                     if before is None:
                         sums[place] = gp  # most vertices get one gradient
-                    elif type(before) is Sum and before.owned:  # which has an array
+                    elif type(before) is Sum and before.grows:
                         before.array += gp
                     else:
                         gradients.collect(place, gp, parent.dtype)

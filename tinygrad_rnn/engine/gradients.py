@@ -6,6 +6,8 @@ making each costs as much as the forward product, adding each a pass over the we
 *deferred* term, a small object that stands for an array. At the end `total` makes one array of all terms of a
 kind: for a weight one product over all time steps, for `x[t]` one buffer for all slices. That is why the
 plain loop `for t in range(T): h = cell(x[t], h)` costs what hand-written backpropagation through time costs.
+
+Gradients of halves are added up in float32, and rounded at the end.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
-from ..backend import Array, array_module
+from ..backend import MODULES, Array, array_module, host_array
 from ..backend.capture import capturing
+from ..backend.dtypes import ADDED_IN
 from . import errors
 from .versions import mark_changed
 
@@ -47,12 +50,13 @@ class Deferred:
 class Sum:
     """The gradient of one vertex while it is added up: an array, and deferred terms by kind."""
 
-    __slots__ = ("_dtype", "_terms", "array", "owned")
+    __slots__ = ("_dtype", "_terms", "array", "grows", "owned")
 
     def __init__(self, dtype: Any) -> None:
         self._dtype = dtype
         self.array: Gradient = None  # what was added so far, without the deferred terms
-        self.owned = False  # whether nobody else has the array, so that it may be added to in place
+        self.owned = False  # whether nobody else has the array
+        self.grows = False  # whether it is added to in place: it is owned, and wide enough for sums
         self._terms: dict[type[Deferred], list[Deferred]] | None = None
 
     def add(self, g: Gradient, create_graph: bool, owned: bool = False) -> None:
@@ -62,28 +66,29 @@ class Sum:
             if self._terms is None:
                 self._terms = {}
             self._terms.setdefault(type(g), []).append(g)
+        elif self.grows:
+            self.array += g
         elif self.array is None:
             self.array, self.owned = g, owned
-        elif self.owned:
-            self.array += g
-        elif owned:
+            self.grows = owned and g.dtype not in ADDED_IN
+        elif owned and g.dtype == self.array.dtype and g.dtype not in ADDED_IN:
             g += self.array
-            self.array, self.owned = g, True
+            self.array, self.owned, self.grows = g, True, True
         else:
-            self.array = self.array + g
-            self.owned = not create_graph
+            wide = ADDED_IN.get(self.array.dtype)
+            self.array = (self.array if wide is None else self.array.astype(wide)) + g
+            self.owned = self.grows = not create_graph
 
     def total(self, create_graph: bool) -> Gradient:
         """The sum."""
         if self._terms is not None:
             for kind, terms in self._terms.items():
-                if self.owned and kind.add_to(self.array, terms):
-                    continue
-                g = kind.total(terms)
-                self.add(
-                    g if g.dtype == self._dtype else g.astype(self._dtype), create_graph, not create_graph
-                )
+                if not (self.grows and kind.add_to(self.array, terms)):
+                    self.add(kind.total(terms), create_graph, not create_graph)
             self._terms = None
+        if self.array is not None and self.array.dtype != self._dtype:
+            self.array = self.array.astype(self._dtype)
+            self.owned = not create_graph
         return self.array
 
 
@@ -244,7 +249,7 @@ def _leading_to(
 
 def unbroadcast(g: Gradient, shape: tuple[int, ...], name: str) -> Gradient:
     """The gradient of what was broadcast from `shape`: the sum over the axes that broadcasting added or
-    stretched."""
+    stretched. Sums of halves are float32."""
     extra = g.ndim - len(shape)
     if extra > 0 and g.shape[extra:] == shape and len(shape) == 1 and not hasattr(g, "vertex"):  # a bias
         return array_module(g).column_sums(g)
@@ -252,7 +257,7 @@ def unbroadcast(g: Gradient, shape: tuple[int, ...], name: str) -> Gradient:
         raise errors.wrong_gradient(name, g, shape)
     stretched = tuple(i for i in range(g.ndim) if i < extra or shape[i - extra] == 1 != g.shape[i])
     if stretched:
-        g = g.sum(axis=stretched, keepdims=True)
+        g = g.sum(axis=stretched, keepdims=True, dtype=ADDED_IN.get(g.dtype))
     return g.reshape(shape) if g.shape != shape else g
 
 
@@ -260,7 +265,7 @@ def own(g: Gradient, owned: bool, create_graph: bool, wrap: Wrap) -> Gradient:
     """A gradient as it is given away: an array, or under create_graph a value, of its own memory."""
     if create_graph:
         return wrap(g.array.copy(), g.vertex)
-    array = array_module(g).asarray(g)  # g may be the scalar that NumPy makes of arrays without axes
+    array = g if type(g) in MODULES else host_array(g)  # the scalar that NumPy makes of arrays without axes
     return array if owned and array is g else array.copy()
 
 

@@ -18,12 +18,13 @@ Observer = Callable[[Any, "Call", Any, "Node | None"], None]
 
 
 class Mode(NamedTuple):
-    """The switches. Equal ones without observers are one object, so that they can be told apart by `is`."""
+    """The switches. Equal ones without onlookers are one object, so that they can be told apart by `is`."""
 
     grad: bool = True  # results remember how they were made
     debug: bool = False  # every result is checked for NaN and infinity
     fused: bool = True  # pointwise functions run as one node, and so do loops
     observers: tuple[Observer, ...] = ()  # told of every op that is given values: (op, call, out, node)
+    reads: Callable[..., None] | None = None  # is told of what every op is given, also where that is arrays
     tracer: Any = None  # calls of ops are not run, but given to its `emit(op, args, settings)`
     functional: bool = False  # a step is being recorded: in-place changes make new arrays
     frees: bool = False  # a backward is under way that frees each node before its rules run
@@ -39,7 +40,7 @@ current = _mode.get
 def _changed(**fields: Any) -> Mode:
     """The mode with other fields."""
     changed = _mode.get()._replace(**fields)
-    watched = bool(changed.observers) or changed.tracer is not None
+    watched = bool(changed.observers) or changed.tracer is not None or changed.reads is not None
     plain = not (watched or changed.debug)
     if changed.plain is not plain:
         changed = changed._replace(plain=plain)
@@ -59,6 +60,19 @@ def trace(tracer: Any) -> Token[Mode]:
 def stop(token: Token[Mode]) -> None:
     """Back to what was before."""
     _mode.reset(token)
+
+
+class reading:
+    """In this block `reads(arrays)` is called with what every op is given: its arrays, and numbers."""
+
+    def __init__(self, reads: Callable[..., None]) -> None:
+        self._reads = reads
+
+    def __enter__(self) -> None:
+        self._token = _mode.set(_changed(reads=self._reads))
+
+    def __exit__(self, *_: object) -> None:
+        _mode.reset(self._token)
 
 
 _BACK = {(grad, frees): _changed(grad=grad, frees=frees) for grad in (False, True) for frees in (False, True)}

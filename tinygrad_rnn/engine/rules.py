@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from . import core, errors, fast
+from .arguments import REGISTRY
 from .gradients import Gradient
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ R = TypeVar("R")
 Rule = Callable[..., Gradient]
 Pull = tuple[Rule | None, int | tuple[int, ...]]
 Saving = Callable[[Sequence[Any]], tuple[Any, ...]] | tuple[None, ...]
-REGISTRY: dict[str, Primitive] = {}
 
 
 class Op(Protocol):
@@ -57,6 +57,9 @@ class Primitive:
     """The last two arguments are multiplied as matrices."""
     view: bool
     """The result shares memory with the first argument."""
+    floating: bool
+    """It is a function of real numbers: where no argument is floating, integers and booleans come to the
+    forward in the default type. (NumPy's exp of int8 is computed in float16, and 12 overflows.)"""
     rowwise: bool
     """Each row along the last axis goes its own way."""
     cheap: bool
@@ -207,6 +210,7 @@ def primitive(
     ufunc: str | None = None,
     product: bool = False,
     view: bool = False,
+    floating: bool = False,
     rowwise: bool = False,
     cheap: bool = False,
 ) -> Callable[[Callable[Concatenate[Any, P], R]], Callable[P, R]]:
@@ -223,7 +227,7 @@ def primitive(
     broadcast. The traits say what the op is; `Primitive` describes them.
     """
     traits = {"elementwise": elementwise, "c": c, "ufunc": ufunc, "product": product, "view": view,
-              "rowwise": rowwise, "cheap": cheap}  # fmt: skip
+              "floating": floating, "rowwise": rowwise, "cheap": cheap}  # fmt: skip
 
     def define(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
         spec = Primitive(forward, vjp, **traits)

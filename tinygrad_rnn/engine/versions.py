@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from ..backend import MODULES, Array, array_module
+from ..backend.capture import capturing
 from . import errors, mode
 
 if TYPE_CHECKING:
@@ -36,11 +37,15 @@ def tick() -> int:
     return next(clock)
 
 
-def mark_changed(array: Array) -> None:
+def mark_changed(array: Array, *read: Any) -> None:
     """Says that an array's values were changed in place. Every such change in the package comes by here, so
-    that a backward that still needs the old values can say so instead of computing something wrong."""
+    that a backward that still needs the old values can say so instead of computing something wrong. `read` is
+    what the new ones were made of, for the capture of a graph, where no op has told of that."""
     global latest
     latest = _note(changes, array)
+    current = capturing.get()
+    if current is not None:
+        current.keep((array_module(array).owner(array), *read))
 
 
 def mark_moved(array: Array) -> None:
@@ -55,9 +60,10 @@ def _note(where: Changes, array: Array) -> int:
     return time
 
 
-def changed_since(time: int) -> list[ReferenceType[Any]]:
-    """Weak references to the arrays that were changed after a time."""
-    return [reference for when, reference in [*changes.values()] if when > time]
+def changed_since(time: int) -> list[Array]:
+    """The arrays that were changed after a time, if they are still there: those that own the memory."""
+    owners = [reference() for when, reference in [*changes.values()] if when > time]
+    return [owner for owner in owners if owner is not None]
 
 
 def check(node: Node) -> None:

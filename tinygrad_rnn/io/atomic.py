@@ -1,33 +1,115 @@
-"""A file is written whole or not at all."""
+"""A file is written whole or not at all; and what stood in the way is one sentence."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from ..engine.errors import kind
+
+_REASONS = {
+    errno.EACCES: "there is no permission to write in its folder",
+    errno.EPERM: "there is no permission to write in its folder",
+    errno.ENOSPC: "the disk is full",
+}
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused to write."""
+    return f"{_REASONS[error.errno]} ({error.strerror})" if error.errno in _REASONS else str(error.strerror)
+
 
 @contextlib.contextmanager
-def replacing(path: Any) -> Iterator[BinaryIO]:
+def replacing(path: Any, name: str = "save") -> Iterator[BinaryIO]:
     """A file to write into that takes the place of `path` when the block ends well.
 
     It is written beside it, flushed to the disk and renamed. Whatever goes wrong before that, a full disk or
-    Ctrl-C, leaves the old file as it was and removes the new one.
+    Ctrl-C, leaves the old file as it was and removes the new one. A link stays, and what it leads to is
+    replaced; a device or a pipe is written into.
+
+    Raises OSError of the usual kinds (FileNotFoundError where there is no such folder) with a sentence that
+    names `path`; `name` is who writes.
     """
-    path = os.fspath(path)
-    folder = os.path.dirname(path) or "."
+    path = file_name(path, name)
+    with _sentences(path, name):
+        target = os.path.realpath(path)
+        if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
+            if os.path.isdir(target):
+                raise IsADirectoryError(errno.EISDIR, "")
+            with _through_memory(target) as file:
+                yield file
+            return
+        with _beside(target) as file:
+            yield file
+
+
+def file_name(path: Any, name: str) -> str:
+    """The path as a string. Raises TypeError for what is no path, ValueError for what names no file."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name}: expected the name of a file, got {kind(path)}")
+    path = os.fsdecode(path)
+    if not path or "\0" in path:
+        raise ValueError(f"{name}: {path!r} is no name of a file")
+    return path
+
+
+@contextlib.contextmanager
+def _sentences(path: str, name: str) -> Iterator[None]:
+    """Errors of the system, worded for people: the path that was given, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        folder = os.path.dirname(path)
+        if isinstance(error, IsADirectoryError):
+            text = f"{path!r} is a folder; give the name of a file in it"
+        elif isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            why = "is a file" if os.path.isfile(folder) else "does not exist; make it first"
+            text = f"{path!r} cannot be written: the folder {folder!r} {why}"
+        else:
+            text = f"{path!r} cannot be written: {reason(error)}"
+        worded = type(error)(f"{name}: {text}")  # the number alone, or Python would word it anew
+        worded.errno = error.errno
+        raise worded from error
+
+
+def _mode(path: str) -> int:
+    """The permissions of the file that is replaced, or of a new one."""
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_IMODE(os.stat(path).st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+@contextlib.contextmanager
+def _through_memory(path: str) -> Iterator[BinaryIO]:
+    """What is no ordinary file cannot be gone back in, nor be replaced."""
+    import io
+
+    held = io.BytesIO()
+    yield held
+    with open(path, "wb") as file:
+        file.write(held.getbuffer())
+
+
+@contextlib.contextmanager
+def _beside(path: str) -> Iterator[BinaryIO]:
     import tempfile  # here, because it takes time
 
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.", suffix=".part")
+    folder = os.path.dirname(path)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".writing.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp's files are their owner's alone
+        os.chmod(temporary, _mode(path))  # mkstemp's files are their owner's alone
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

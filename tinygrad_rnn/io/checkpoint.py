@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..engine.errors import kind
 from ..nn import Module
 from ..tensor import Tensor
-from .atomic import replacing
+from .atomic import file_name, replacing
+from .formats import reading, recognised
 
 FORMAT, VERSION = "tinygrad_rnn checkpoint", 1
 
@@ -32,6 +34,7 @@ def save(path: Any, model: Any = None, optimizer: Any = None, **extras: Any) -> 
     if isinstance(model, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)):
         path, content = model, {"only": _state(path)}
     else:
+        file_name(path, "save(path, model, ...)")
         content = {"model": _state(model), "optimizer": _state(optimizer), **extras}
     arrays: dict[str, Any] = {}
     tree = _encoded(content, "", arrays)
@@ -63,19 +66,15 @@ def _read(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
     foreign = f"load: {_name(path)} is no checkpoint of tinygrad_rnn"
     try:
-        with open(path, "rb") as file:
+        with reading(path, "load") as file:
             start = file.read(4)
             if start[:2] != b"PK":
-                raise ValueError(f"{foreign} (it is empty)" if not start else foreign)
+                raise ValueError(f"{foreign} (it is empty)" if not start else _foreign(path))
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 if "structure" not in archive.files:
-                    raise ValueError(foreign)
+                    raise ValueError(_foreign(path))
                 arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"load: there is no file {_name(path)}") from None
-    except IsADirectoryError:
-        raise ValueError(f"load: {_name(path)} is a folder") from None
     except (zipfile.BadZipFile, EOFError, KeyError, zipfile.LargeZipFile) as reason:
         raise ValueError(f"load: {_name(path)} is cut short or damaged; use an older checkpoint") from reason
     except ValueError as reason:
@@ -93,7 +92,13 @@ def _read(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _name(path: Any) -> str:
-    return repr(os.fspath(path))
+    return repr(file_name(path, "load"))
+
+
+def _foreign(path: Any) -> str:
+    """The sentence about a file of another kind: what it is, and what reads it."""
+    found = recognised(path)
+    return f"load: {_name(path)} is no checkpoint of tinygrad_rnn{f' but {found}' if found else ''}"
 
 
 def _state(thing: Any) -> Any:
@@ -130,9 +135,10 @@ def _encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
                 )
             items.append([key, _encoded(v, f"{where}[{key!r}]" if where else str(key), arrays)])
         return {"dict": items}
+    remedy = "; tinygrad_rnn.tensor(...) makes a tensor of it" if hasattr(value, "__array__") else ""
     raise TypeError(
-        f"save: {where or 'the value'} is a {type(value).__name__}, which is not plain; "
-        "give numbers, strings, lists, dictionaries, arrays or tensors"
+        f"save: {where or 'the value'} is {kind(value)}, which is not plain; give numbers, strings, lists, "
+        f"dictionaries, arrays or tensors{remedy}"
     )
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from .. import backend
-from ..nn import Module
+from ..engine.errors import came, kind
 from ..tensor import Tensor
-from .atomic import replacing
+from .atomic import file_name, replacing
+from .formats import reading, recognised
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -28,8 +29,16 @@ HEADER_LIMIT = 100_000_000  # bytes, the format's own limit
 
 
 def save_safetensors(path: Any, weights: Any, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a Module's weights, or a dictionary of tensors, atomically. `metadata`: strings to strings."""
-    state = weights.state_dict() if isinstance(weights, Module) else dict(weights)
+    """Writes a Module's weights, or a dictionary of tensors, atomically. `metadata`: strings to strings.
+
+    `save_safetensors(weights, path)`, the order of the format's own library, is understood, too.
+    """
+    if isinstance(weights, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)):
+        path, weights = weights, path
+    file_name(path, "save_safetensors(path, weights)")
+    state = weights.state_dict() if hasattr(weights, "state_dict") else weights
+    if not isinstance(state, Mapping):
+        raise TypeError(f"save_safetensors: expected a module or a dict of tensors, got {kind(state)}")
     header: dict[str, Any] = {}
     if metadata:
         if not all(isinstance(s, str) for pair in metadata.items() for s in pair):
@@ -37,6 +46,8 @@ def save_safetensors(path: Any, weights: Any, metadata: Mapping[str, str] | None
         header["__metadata__"] = dict(metadata)
     arrays, start = [], 0
     for name, value in state.items():
+        if not isinstance(value, (Tensor, *backend.MODULES)):
+            raise TypeError(f"save_safetensors: {name} must be a tensor or an array, got {came(value, True)}")
         array = backend.to_numpy(value.array if isinstance(value, Tensor) else value)
         array = np.ascontiguousarray(array).reshape(array.shape)
         if array.dtype.newbyteorder("<") not in NAMES:
@@ -48,7 +59,7 @@ def save_safetensors(path: Any, weights: Any, metadata: Mapping[str, str] | None
         start = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(path) as file:
+    with replacing(path, "save_safetensors") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays:
             file.write(array.tobytes())
@@ -59,16 +70,17 @@ def load_safetensors(path: Any) -> dict[str, Tensor]:
 
     Raises ValueError for a file that is cut short or is no safetensors file.
     """
+    with reading(path, "load_safetensors") as file:
+        data = file.read()
     name = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"load_safetensors: there is no file {name!r}") from None
     damaged = f"load_safetensors: {name!r} is cut short or no safetensors file"
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > HEADER_LIMIT or 8 + size > len(data):
-        raise ValueError(damaged)
+        other = recognised(path)
+        is_other = other is not None and not other.startswith("a safetensors file")
+        raise ValueError(
+            f"load_safetensors: {name!r} is no safetensors file but {other}" if is_other else damaged
+        )
     try:
         header = json.loads(data[8 : 8 + size].decode())
         header.pop("__metadata__", None)

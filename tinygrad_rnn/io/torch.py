@@ -7,12 +7,14 @@ old state where ours takes the new one, and since sigmoid(-a) is 1 - sigmoid(a),
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import backend
+from ..engine.errors import kind
 from ..nn import GRUCell, LSTMCell, Module, RNNCell
 from ..nn.bidirectional import Bidirectional
 from ..nn.recurrent import Recurrent
@@ -50,6 +52,8 @@ def load_torch(module: Module, state_dict: Mapping[str, Any]) -> None:
     Raises ValueError, and changes nothing, where names are missing or unexpected, shapes differ, or a GRU is
     not `reset_after`.
     """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"load_torch: expected a state dict, got {_not_a_dict(state_dict)}")
     given = {name: _host(name, value) for name, value in state_dict.items()}
     expected = to_torch(module)
     missing = [name for name in expected if name not in given]
@@ -77,13 +81,26 @@ def load_torch(module: Module, state_dict: Mapping[str, Any]) -> None:
         target.data.copy_(Tensor(array.astype(target.dtype), device=target.device))
 
 
+def _not_a_dict(given: Any) -> str:
+    if isinstance(given, (str, os.PathLike)):
+        path = os.fspath(given)
+        by = (
+            "load_safetensors(path)"
+            if path.endswith(".safetensors")
+            else "torch.load(path, weights_only=True)"
+        )
+        return f"the name of a file, {path!r}; {by} reads one"
+    return kind(given) + ("; its state_dict() is one" if hasattr(given, "state_dict") else "")
+
+
 def _host(name: str, value: Any) -> np.ndarray[Any, Any]:
     if isinstance(value, Tensor):
         return backend.to_numpy(value.array)
     if hasattr(value, "detach"):  # a torch tensor
-        value = value.detach().cpu().numpy()
+        value = backend.host_array(value)
     if not isinstance(value, np.ndarray):
-        raise TypeError(f"load_torch: {name} is a {type(value).__name__}, expected a tensor or an array")
+        hint = f"; give load_torch the dict in [{name!r}]" if isinstance(value, Mapping) else ""
+        raise TypeError(f"load_torch: {name} is {kind(value)}, expected a tensor or an array{hint}")
     return value
 
 

@@ -108,7 +108,11 @@ class GradScaler:
         if self._scale is None or array_module(self._scale) is not xp:
             if self._scale is not None:
                 self._start = self._numbers()
-            self._scale, self._good = (xp.full((), x, "float64") for x in self._start)
+            with xp.at_once():
+                self._scale, self._good = (xp.full((), x, "float64") for x in self._start)
+        current = capturing.get()
+        if current is not None:
+            current.keep([self._scale, self._good])
 
     def _numbers(self) -> tuple[float, float]:
         if self._scale is None:

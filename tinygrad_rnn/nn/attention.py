@@ -187,9 +187,6 @@ class Attention(Module):
                 f"Attention: query has {query.shape[-1]} features on its last axis, "
                 f"expected query_size = {self.query_size}"
             )
-        if not memory.keys.shape[1]:  # nothing to attend to
-            weights: Tensor = query[..., :0]
-            return weights @ memory.values, weights
         if self.query_projection is not None:
             seen = tanh(self.query_projection(query).unsqueeze(2) + memory.keys.unsqueeze(1))
             scores = (seen @ self.v).squeeze(-1)
@@ -197,7 +194,7 @@ class Attention(Module):
             scores = query @ memory.keys.swapaxes(1, 2)
         if memory.visible is not None:
             scores = where(memory.visible, scores, -math.inf)
-        weights = softmax(scores, -1)
+        weights: Tensor = softmax(scores, -1)
         if memory.empty is not None:
             weights = where(memory.empty, 0.0, weights)
         return weights @ memory.values, weights

@@ -52,6 +52,8 @@ class Bidirectional(Module):
                     cell.reset_parameters(rng)
         elif len(backward.cells) != len(layer.cells) or backward.batch_first != layer.batch_first:
             raise ValueError("Bidirectional: the two layers differ in depth or batch_first")
+        elif rng is not None:
+            raise ValueError("Bidirectional: rng is for the twin of one layer; two layers begin as they are")
         backward.reverse = True
         self.forward_layer, self.backward_layer = layer, backward
         self.batch_first, self.input_size, self.hidden_size = (
@@ -82,7 +84,7 @@ class Bidirectional(Module):
 
 def _paired(a: Tensor, b: Tensor) -> Tensor:
     """The states of two directions: layer 0 forward, layer 0 backward, layer 1 forward, ..."""
-    paired: Tensor = ops.reshape(stack([a, b], axis=1), (-1, *a.shape[1:]))
+    paired: Tensor = ops.reshape(stack([a, b], axis=1), (2 * a.shape[0], *a.shape[1:]))
     return paired
 
 

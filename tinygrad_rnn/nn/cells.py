@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..backend import default_rng
 from ..creation import empty
+from ..engine.errors import came
 from ..ops import addmm, chunk, relu, sigmoid, tanh
 from ..ops.pointwise import pointwise
 from ..tensor import Tensor
@@ -152,7 +153,7 @@ class Cell(Module):
         name = type(self).__name__
         state = hx if state is None else state  # PyTorch's name for it
         if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: x must be a Tensor, got {type(x).__name__}")
+            raise TypeError(f"{name}: x must be a Tensor, got {came(x)}")
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(
                 f"{name}: x has shape {x.shape}, expected (batch, {self.input_size}) or ({self.input_size},)"
@@ -404,7 +405,7 @@ def _shapes(state: State) -> Any:
 
 
 def _kind(state: Any) -> str:
-    return f"a tuple of {len(state)}" if isinstance(state, (tuple, list)) else f"a {type(state).__name__}"
+    return f"a tuple of {len(state)}" if isinstance(state, (tuple, list)) else came(state)
 
 
 def detach(state: State) -> State:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ..backend import array_module, to_numpy
 from ..engine import mode
-from ..engine.errors import describe
+from ..engine.errors import came, describe
 from ..ops import argmax, clip, concat, logaddexp, mean, split, where
 from ..ops import sum as sum_
 from ..ops.index import pick
@@ -269,7 +269,7 @@ def _labels(
     if not isinstance(targets, Tensor) or targets.dtype.kind not in "iu" or targets.ndim not in (1, 2):
         raise TypeError(
             f"{name}: targets must be a tensor of integers, (N, S) or all labels in one axis, "
-            f"got {describe(targets)}"
+            f"got {came(targets)}"
         )
     if targets.ndim == 2 and targets.shape[0] != n_rows:
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import array_module, current, default_rng, find
-from ..engine.errors import describe
+from ..engine.errors import came, describe
 from ..ops import arguments
 from ..tensor import Tensor
 from .ctc import ctc_loss as ctc_loss
@@ -45,7 +45,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     """log(1 + exp(beta * input)) / beta; without overflow, so `threshold` has nothing to do."""
     if not beta > 0:
         raise ValueError(f"softplus: beta must be positive, got {beta}")
-    y: Tensor = ops.softplus(input) if beta == 1 else ops.softplus(input * beta) / beta
+    y: Tensor = ops.softplus(input) if beta == 1 else ops.softplus(input, beta=float(beta))
     return y
 
 
@@ -97,7 +97,7 @@ def dropout(
     if not training or p == 0:
         return input
     if not isinstance(input, Tensor) or not input.is_floating_point():
-        raise TypeError(f"dropout: expected a floating tensor, got {describe(input)}")
+        raise TypeError(f"dropout: expected a floating tensor, got {came(input)}")
     mask = kept_elements(input, p, rng)
     if p < 1:
         mask *= 1 / (1 - p)
@@ -143,10 +143,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     return ops.pad(input, widths, 0.0 if value is None else value)
 
 
+@arguments.wide(integers=True)
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between vectors along `dim`; lengths below `eps` count as `eps`."""
-    n1, n2 = (ops.maximum(ops.norm(x, 2, dim), eps) for x in (x1, x2))
-    y: Tensor = ops.sum(x1 * x2, dim) / (n1 * n2)
+    n1, n2 = (ops.maximum(ops.norm(x, 2, dim, keepdims=True), eps) for x in (x1, x2))
+    y: Tensor = ops.sum((x1 / n1) * (x2 / n2), dim)
     return y
 
 
@@ -166,6 +167,7 @@ def sequence_mask(lengths: Any, n_steps: int, batch_first: bool = False, *, devi
     return mask
 
 
+@arguments.wide(integers=True)
 def masked_mean(values: Tensor, lengths: Any, batch_first: bool = False) -> Tensor:
     """The mean over real steps alone: of a loss with reduction="none", say. NaN where there is no real step.
 

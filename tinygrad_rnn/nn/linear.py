@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..creation import empty
+from ..engine.errors import came
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
@@ -55,7 +56,7 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor):
-            raise TypeError(f"Linear: x must be a Tensor, got a {type(x).__name__}")
+            raise TypeError(f"Linear: x must be a Tensor, got {came(x)}")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(
                 f"Linear: x has shape {x.shape}, expected in_features = {self.in_features} on its last axis"

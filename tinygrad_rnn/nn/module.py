@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from os import PathLike
 from typing import Any, NamedTuple, TypeVar
 
 from ..backend import dtypes
 from ..backend.capture import turning
+from ..engine.errors import kind
 from ..tensor import Tensor, place_and_type
 
 M = TypeVar("M", bound="Module")
@@ -69,16 +71,17 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, (Tensor, Module)) or name in self._buffers:
+        if isinstance(value, (Tensor, Module)) or name in self._buffers or hasattr(value, "__array__"):
             self._check_replacement(name, value)
         object.__setattr__(self, name, value)
 
     def _check_replacement(self, name: str, value: Any) -> None:
         """A parameter that is overwritten by a computed tensor would silently no longer be trained."""
         before, owner = vars(self).get(name), type(self).__name__
-        if isinstance(before, Parameter) and isinstance(value, Tensor) and not isinstance(value, Parameter):
+        if isinstance(before, Parameter) and not isinstance(value, (Parameter, Module)) and value is not None:
+            what = "a plain tensor" if isinstance(value, Tensor) else _kind(value)
             raise TypeError(
-                f"{owner}: {name} is a Parameter and cannot become a plain tensor; assign a Parameter, "
+                f"{owner}: {name} is a Parameter and cannot become {what}; assign a Parameter, "
                 f"or change its values with {name}.data"
             )
         if name in self._buffers and value is not None and not isinstance(value, Tensor):
@@ -208,9 +211,10 @@ class Module:
         or unknown (unless `strict=False`: then they are returned) or a shape differs.
         """
         owner, mine = type(self).__name__, self._state()
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{owner}.load_state_dict: expected names and tensors in a dict, got {_kind(state_dict)}"
+        hint = not_a_state(state_dict, mine)
+        if hint is not None:
+            raise (ValueError if isinstance(state_dict, Mapping) else TypeError)(
+                f"{owner}.load_state_dict: expected names and tensors in a dict, got {hint}"
             )
         missing = [name for name in mine if name not in state_dict]
         unexpected = [name for name in state_dict if name not in mine]
@@ -229,7 +233,8 @@ class Module:
         found = {}
         for name, target in mine.items():
             if name in state_dict:
-                value = Tensor(state_dict[name], device=target.device)
+                value = state_dict[name]
+                value = Tensor(value.detach() if isinstance(value, Tensor) else value, device=target.device)
                 if value.shape != target.shape:
                     raise ValueError(
                         f"{owner}.load_state_dict: {name} has shape {target.shape} here, "
@@ -449,7 +454,26 @@ def _join(path: str, name: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else kind(value)
+
+
+def not_a_state(given: Any, names: Iterable[str] = ()) -> str | None:
+    """What was given where the state dict of a module is expected, and what gives one; None where it may be
+    one. `names` are those of the module.
+    """
+    if isinstance(given, (str, bytes, PathLike)):
+        return f'the name of a file; tinygrad_rnn.load({given!r})["model"] is the dict of a checkpoint'
+    if not isinstance(given, Mapping):
+        hint = "; its state_dict() is one" if hasattr(given, "state_dict") else ""
+        return f"{_kind(given)}{hint}"
+    if set(given) & set(names):
+        return None
+    if isinstance(given.get("model"), Mapping):
+        return 'all that tinygrad_rnn.save wrote; give its ["model"]'
+    if {"state", "param_groups"} <= set(given):
+        return "the state of an optimiser; optimizer.load_state_dict takes it"
+    inner = [key for key, value in given.items() if isinstance(value, Mapping) and set(value) & set(names)]
+    return f"a dict of dicts; give its [{inner[0]!r}]" if inner else None
 
 
 def _few(names: Iterable[Any]) -> str:

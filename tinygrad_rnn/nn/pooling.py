@@ -13,8 +13,9 @@ from typing import Any
 
 from ..backend import array_module
 from ..creation import empty
-from ..engine.errors import describe
+from ..engine.errors import came
 from ..ops import addmm, concat, softmax, tanh, where
+from ..ops.arguments import wide
 from ..ops.index import place_rows, take_rows
 from ..tensor import Tensor
 from . import functional as F
@@ -47,7 +48,7 @@ class _Pool(Module):
                 raise ValueError(f"{name}: a PackedSequence has its lengths already; leave lengths out")
             return output.padded, list(output.lengths), False
         if not isinstance(output, Tensor) or output.dtype.kind != "f":
-            raise TypeError(f"{name}: output must be a floating Tensor, got {describe(output)}")
+            raise TypeError(f"{name}: output must be a floating Tensor, got {came(output)}")
         if output.ndim not in (2, 3):
             wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
             raise ValueError(f"{name}: output has shape {output.shape}, expected {wanted}")
@@ -112,11 +113,22 @@ class MeanPool(_Pool):
 
     def pool(self, x: Tensor, lengths: list[int] | None) -> Tensor:
         if lengths is None:
-            return x.sum(0) * (1.0 / max(1, x.shape[0]))
-        # A list given to the library is a constant in a captured step; the lengths are part of its key.
-        counts = Tensor._of(array_module(x.array).asarray([max(1, n) for n in lengths], dtype=x.dtype))
-        total: Tensor = where(_real(x, lengths), x, 0.0).sum(0)
-        return total / counts.unsqueeze(-1)
+            return x.mean(0) if x.shape[0] else x.sum(0)
+        return _mean_of_real(x, lengths)
+
+
+@wide(integers=False)
+def _mean_of_real(x: Tensor, lengths: list[int]) -> Tensor:
+    # A list given to the library is a constant in a captured step; the lengths are part of its key.
+    counts = Tensor._of(array_module(x.array).asarray([max(1, n) for n in lengths], dtype=x.dtype))
+    total: Tensor = where(_real(x, lengths), x, 0.0).sum(0)
+    return total / counts.unsqueeze(-1)
+
+
+@wide(integers=False)
+def _weighted_sum(x: Tensor, weights: Tensor) -> Tensor:
+    total: Tensor = (weights * x).sum(0)
+    return total
 
 
 class MaxPool(_Pool):
@@ -170,15 +182,13 @@ class AttentionPool(_Pool):
         start.zeros_(self.b)
 
     def pool(self, x: Tensor, lengths: list[int] | None) -> Tensor:
-        if not x.shape[0]:
-            return x.sum(0)
         x, weights = self._weigh(x, lengths)
-        return (weights * x).sum(0)
+        return _weighted_sum(x, weights)
 
     def weights(self, output: Any, lengths: Any = None) -> Tensor:
         """How much each step counts: (T, B), or (B, T) with `batch_first`, or (T,)."""
         x, lengths, one = self._read(output, lengths)
-        found = self._weigh(x, lengths)[1].squeeze(-1) if x.shape[0] else x.new_zeros(0, x.shape[1])
+        found = self._weigh(x, lengths)[1].squeeze(-1)
         return found.squeeze(1) if one else found.swapaxes(0, 1) if self.batch_first else found
 
     def _weigh(self, x: Tensor, lengths: list[int] | None) -> tuple[Tensor, Tensor]:
@@ -194,7 +204,7 @@ class AttentionPool(_Pool):
         x = where(real, x, 0.0)
         scores = self._scores(x)
         # A row without a real step has a softmax of nothing: it is given all its steps, then none.
-        visible = real | ~real[0]
+        visible = real | ~real.any(0)
         return x, where(real, softmax(where(visible, scores, -math.inf), 0), 0.0)
 
     def _scores(self, x: Tensor) -> Tensor:

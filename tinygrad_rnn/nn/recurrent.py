@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ..backend import default_rng
-from ..engine.errors import out_of_memory
+from ..engine.errors import came, out_of_memory
 from ..ops import concat, split, stack
 from ..tensor import Tensor
 from . import functional as F
@@ -24,6 +25,13 @@ def _stacked(states: list[State]) -> State:
     if len(states) == 1:
         return map_state(lambda s: s.unsqueeze(0), states[0])
     return map_state(lambda *parts: stack(parts), *states)
+
+
+def _with_batch(name: str, state: Any) -> Tensor:
+    """A part of a state for one sequence, with an axis for the batch."""
+    if not isinstance(state, Tensor):
+        raise TypeError(f"{name}: state must be a Tensor, got {came(state)}")
+    return state.unsqueeze(1)
 
 
 class Recurrent(Module):
@@ -78,6 +86,13 @@ class Recurrent(Module):
         self.num_layers = len(cells) // self.num_directions
         self.input_size, self.hidden_size = cells[0].input_size, cells[0].hidden_size
         F.check_probability(type(self).__name__, dropout, "dropout")
+        if dropout and self.num_layers == 1:
+            warnings.warn(
+                f"{name}: dropout={dropout} is for what goes from one layer to the next, and with one layer "
+                "drops nothing: give more layers, or an nn.Dropout behind it",
+                UserWarning,
+                stacklevel=2 if type(self) is Recurrent else 3,
+            )
         self.dropout = dropout
         self.initial_state: ParameterList | None = None
         if learn_initial_state:
@@ -101,7 +116,7 @@ class Recurrent(Module):
             return self._run_packed(x, state, lengths, return_states)
         name = type(self).__name__
         if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: x must be a Tensor or a PackedSequence, got a {type(x).__name__}")
+            raise TypeError(f"{name}: x must be a Tensor or a PackedSequence, got {came(x)}")
         if x.ndim == 2:
             return self._run_unbatched(x, state, lengths, return_states)
         if x.ndim != 3:
@@ -167,7 +182,7 @@ class Recurrent(Module):
             lengths = [lengths]
         batch_axis = 0 if self.batch_first else 1
         self._check_features(x)
-        state = None if state is None else map_state(lambda s: s.unsqueeze(1), state)
+        state = None if state is None else map_state(lambda s: _with_batch(type(self).__name__, s), state)
         output, state, *states = self.forward(
             x.unsqueeze(batch_axis), state, lengths, return_states=return_states
         )

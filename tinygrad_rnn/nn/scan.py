@@ -90,8 +90,8 @@ def scan(
     Returns the outputs, packed like x, and the state of each row after its last step. With `checkpoint_every`
     nothing is kept of so many steps at a time but where they began.
     """
-    if not rows or not rows[0]:  # every sequence is empty
-        return cell.output(state)[:0], state
+    if not rows or not rows[0]:  # every sequence is empty: a step of no rows, which is in the graph
+        rows = [0]
     stretches = [(n, len([*same])) for n, same in itertools.groupby(rows)]  # rows, and for how many steps
     run: Any = partial(_stretch, memo={})  # the stretches differ in the number of rows alone
     if checkpoint_every:
@@ -160,7 +160,7 @@ def _stretch(
         if done is not None:
             return done[0], unflattened(state, done[1])  # type: ignore[return-value]
     outputs = []
-    steps = split(px, px.shape[0] // n_steps)
+    steps = split(px, [px.shape[0] // n_steps] * n_steps)
     for x in reversed(steps) if reverse else steps:
         state = cell.step(x, state)
         outputs.append(cell.output(state))

@@ -9,14 +9,12 @@ from .compose import (
     huber_loss,
     l1_loss,
     layer_norm,
-    log_softmax,
     mse_loss,
     nll_loss,
     normalize,
     smooth_l1_loss,
-    softmax,
 )  # fmt: skip
-from .convert import as_array, cast, clone, contiguous, transfer
+from .convert import as_array, cast, clone, contiguous, transfer, warn_of_constant
 from .elementwise import (
     abs,
     add,
@@ -135,3 +133,4 @@ from .shape import (
     unbind,
     unsqueeze,
 )  # fmt: skip
+from .softmax import log_softmax, softmax

@@ -1,15 +1,18 @@
-"""Settings under two names: NumPy's `axis` and `keepdims`, PyTorch's `dim` and `keepdim`."""
+"""What several ops share: settings under two names, NumPy's `axis` and `keepdims`, PyTorch's `dim` and
+`keepdim`; and the types to compute in.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ..backend import Array
+from ..backend.dtypes import float16, float32, float64, result_dtype
 from ..engine import Value, primitive
-from ..engine.errors import wrong_argument
+from ..engine.errors import describe, kind, wrong_argument
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OTHER_NAMES = {
@@ -47,18 +50,90 @@ def both_dialects(function: F) -> F:
     return op  # type: ignore[return-value]
 
 
+def widened(x: Array) -> Array:
+    """x, and halves as float32: for what leaves their range on the way to a result that is in it."""
+    if getattr(type(x), "dtype", None) is None:  # a symbol: pointwise.py is reading a rule
+        return x
+    return x.astype(float32) if x.dtype == float16 else x
+
+
+def wide(*, integers: bool) -> Callable[[F], F]:
+    """Has the first argument of a function that sums come in a type in which it may: halves in float32, and
+    with `integers` integers and booleans in the default type. The result is rounded once, to the type that an
+    op of all arguments has.
+    """
+
+    def decorate(function: F) -> F:
+        first = next(iter(inspect.signature(function).parameters))
+
+        @functools.wraps(function)
+        def op(*args: Any, **settings: Any) -> Any:
+            x = args[0] if args else settings.get(first)
+            kind = getattr(x, "dtype", None)
+            if kind is float32 or kind is float64 or kind is None or not (integers or kind.kind == "f"):
+                return function(*args, **settings)
+            others = (*args, *settings.values()) if args else settings.values()
+            wanted = result_dtype([plain(a) for a in others if hasattr(a, "dtype")])
+            narrow = wanted == float16
+            x = x.astype(float32 if narrow else wanted)  # type: ignore[union-attr]
+            args, settings = ((x, *args[1:]), settings) if args else (args, {**settings, first: x})
+            y = function(*args, **settings)
+            return y.astype(wanted) if narrow else y
+
+        return op  # type: ignore[return-value]
+
+    return decorate
+
+
+def several(name: str, tensors: Any) -> tuple[tuple[Any, ...], list[tuple[int, ...]]]:
+    """The tensors of a sequence, or those along the first axis of one: at least one; and their shapes."""
+    if not isinstance(tensors, Iterable):
+        raise TypeError(f"{name}: expected a list of tensors, got {kind(tensors)}; give {name}([a, b])")
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError(f"{name}: got no tensors")
+    try:
+        return tensors, [x.shape for x in tensors]
+    except AttributeError as reason:
+        wrong = next(i for i, x in enumerate(tensors) if not hasattr(x, "shape"))
+        raise wrong_argument(name, wrong, tensors[wrong]) from reason
+
+
 def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    """`axis` (an integer, several, or None for all) as non-negative integers.
+    """`axis` (an integer, several, or None for all) as non-negative integers. A number without axes counts
+    as one in a row, as in PyTorch: it may be named by axis 0 or -1, and there is nothing to do along it.
 
     Raises IndexError where the array has no such axis.
     """
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-    found = tuple(axis_of(name, a, ndim) for a in axes)
+    found = tuple(axis_of(name, a, ndim or 1) for a in axes)
     if len(set(found)) != len(found):
         raise ValueError(f"{name}: axis {axis} names an axis twice")
-    return found
+    return found if ndim else ()
+
+
+def reduced_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """`axes_of` for what is summed over: no axes named are all of them, as in PyTorch."""
+    return axes_of(name, axis if axis or axis == 0 else None, ndim)
+
+
+def scalars_too(function: F) -> F:
+    """Lets a tensor without axes count as a row of one element, as PyTorch does, for a function along an
+    axis; results have no axes either.
+    """
+
+    @functools.wraps(function)
+    def op(x: Any, *args: Any, **settings: Any) -> Any:
+        if getattr(x, "ndim", 1):
+            return function(x, *args, **settings)
+        results = function(x.reshape(1), *args, **settings)
+        if isinstance(results, tuple):
+            return type(results)(*[r.reshape(()) for r in results])  # a named tuple
+        return results.reshape(())
+
+    return op  # type: ignore[return-value]
 
 
 def axis_of(name: str, axis: Any, ndim: int) -> int:
@@ -80,9 +155,14 @@ def along(axis: int, part: Any) -> tuple[Any, ...]:
 
 def ints(values: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes or axes given one by one or as one sequence: `f(2, 3)` or `f((2, 3))`."""
-    if len(values) == 1 and not hasattr(values[0], "__index__"):
-        values = tuple(values[0])
-    return tuple(v.__index__() for v in values)
+    given = values
+    try:
+        if len(values) == 1 and not hasattr(values[0], "__index__"):
+            values = tuple(values[0])
+        return tuple([v.__index__() for v in values])
+    except (AttributeError, TypeError) as reason:
+        came = ", ".join(map(describe, given))
+        raise TypeError(f"sizes and axes are integers, or one tuple of them; got {came}") from reason
 
 
 def plain(x: Any) -> Array:
@@ -90,4 +170,6 @@ def plain(x: Any) -> Array:
     return x.array if isinstance(x, Value) else x
 
 
-__all__ = ["Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive"]
+__all__ = [
+    "Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive", "wide", "widened",
+]  # fmt: skip

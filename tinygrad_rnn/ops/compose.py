@@ -6,28 +6,15 @@ import math
 from typing import Any
 
 from ..backend import Array, array_module
-from ..engine.errors import describe
-from .arguments import axis_of, both_dialects, plain
+from ..engine.errors import came, describe
+from .arguments import axis_of, both_dialects, plain, primitive, wide
 from .elementwise import abs as abs_
-from .elementwise import clip, exp, log, maximum, minimum, softplus, where
+from .elementwise import clip, log, log1p, maximum, minimum, softplus, where
 from .index import getitem, pick
-from .reduce import logsumexp, mean, norm, standardize
+from .reduce import mean, norm, standardize
 from .reduce import sum as sum_
 from .shape import reshape
-
-
-@both_dialects
-def log_softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
-    """x - logsumexp(x) along `axis`: logarithms of probabilities that add to 1."""
-    if dtype is not None:
-        x = x.astype(dtype)
-    return x - logsumexp(x, axis_of("log_softmax", axis, x.ndim), keepdims=True)
-
-
-@both_dialects
-def softmax(x: Array, axis: int = -1, *, dtype: Any = None) -> Array:
-    """exp(x) over its sum along `axis`, computed without overflow."""
-    return exp(log_softmax(x, axis_of("softmax", axis, x.ndim), dtype=dtype))
+from .softmax import log_softmax
 
 
 def reduced(values: Array, reduction: str, name: str) -> Array:
@@ -43,14 +30,15 @@ def reduced(values: Array, reduction: str, name: str) -> Array:
 
 def same_shape(name: str, x: Array, target: Array) -> None:
     """Losses never broadcast: (B, 1) against (B,) would silently compare everything with everything."""
-    if getattr(x, "shape", None) is None or getattr(target, "shape", None) is None:
-        raise TypeError(f"{name}: expected two tensors, got {describe(x)} and {describe(target)}")
+    if not all(hasattr(getattr(value, "dtype", None), "kind") for value in (x, target)):
+        raise TypeError(f"{name}: expected two tensors, got {came(x, True)} and {came(target, True)}")
     if tuple(x.shape) != tuple(target.shape):
         raise ValueError(
             f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal"
         )
 
 
+@wide(integers=True)
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """(input - target)^2."""
     same_shape("mse_loss", input, target)
@@ -58,12 +46,14 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     return reduced(apart * apart, reduction, "mse_loss")
 
 
+@wide(integers=True)
 def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """|input - target|."""
     same_shape("l1_loss", input, target)
     return reduced(abs_(input - target), reduction, "l1_loss")
 
 
+@wide(integers=True)
 def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0) -> Array:
     """apart^2 / 2 up to a distance `delta`, then delta * (|apart| - delta / 2) (Huber 1964)."""
     same_shape("huber_loss", input, target)
@@ -74,6 +64,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     return reduced(near * (apart - 0.5 * near), reduction, "huber_loss")
 
 
+@wide(integers=True)
 def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
     """apart^2 / (2 * beta) up to a distance `beta`, then |apart| - beta / 2; with beta = 0 the L1 loss."""
     same_shape("smooth_l1_loss", input, target)
@@ -81,9 +72,12 @@ def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    return huber_loss(input, target, reduction, beta) / beta
+    apart = abs_(input - target)
+    near = minimum(apart, beta)
+    return reduced(near / beta * (apart - 0.5 * near), reduction, "smooth_l1_loss")
 
 
+@wide(integers=True)
 def binary_cross_entropy_with_logits(
     input: Array,
     target: Array,
@@ -95,13 +89,12 @@ def binary_cross_entropy_with_logits(
     """-target log sigmoid(input) - (1 - target) log(1 - sigmoid(input)), from the logits: no overflow."""
     name = "binary_cross_entropy_with_logits"
     same_shape(name, input, target)
-    if pos_weight is None:
-        loss = softplus(input) - input * target
-    else:
-        loss = softplus(input) * (1 - target) + softplus(-input) * target * pos_weight
+    of_ones = softplus(-input) * target  # two sums of which none cancels, however large the logits are
+    loss = softplus(input) * (1.0 - target) + (of_ones if pos_weight is None else of_ones * pos_weight)
     return reduced(loss if weight is None else loss * weight, reduction, name)
 
 
+@wide(integers=False)
 def nll_loss(
     input: Array,
     target: Array,
@@ -120,7 +113,7 @@ def nll_loss(
     _check_scores(name, input)
     wanted = plain(target)
     if getattr(getattr(wanted, "dtype", None), "kind", "") not in ("i", "u"):
-        raise TypeError(f"{name}: target must be a tensor of integer classes, got {describe(target)}")
+        raise TypeError(f"{name}: target must be a tensor of integer classes, got {came(target, True)}")
     class_axis = 0 if input.ndim == 1 else 1
     expected = (*input.shape[:class_axis], *input.shape[class_axis + 1 :])
     if tuple(wanted.shape) != expected:
@@ -177,6 +170,7 @@ def _on_host(array: Array) -> bool:
     return array_module(array).device_type == "cpu"
 
 
+@wide(integers=False)
 def cross_entropy(
     input: Array,
     target: Array,
@@ -196,12 +190,14 @@ def cross_entropy(
     _check_scores(name, input)
     class_axis = 0 if input.ndim == 1 else 1
     logs = log_softmax(input, class_axis)
-    if getattr(target, "dtype", None) is None:
+    if not hasattr(getattr(target, "dtype", None), "kind"):
         raise TypeError(
-            f"{name}: target must be a tensor of classes or probabilities, got {describe(target)}"
+            f"{name}: target must be a tensor of classes or probabilities, got {came(target, True)}"
         )
     if weight is not None:
         _check_weight(name, weight, input.shape[class_axis])
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing}")
     by_class = target.dtype.kind in "iu"
     if by_class and label_smoothing == 0.0:
         return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
@@ -212,6 +208,8 @@ def cross_entropy(
                 f"{name}: a floating target holds probabilities in the shape of the input, "
                 f"{tuple(input.shape)}, got {tuple(target.shape)}; classes are integers: target.long()"
             )
+        if ignore_index >= 0:
+            raise ValueError(f"{name}: ignore_index is for classes; the target holds probabilities")
         soft = target * (1 - label_smoothing) + label_smoothing / n_classes
         row = -(soft * logs if weight is None else soft * logs * _along_classes(weight, input, class_axis))
         losses = sum_(row, class_axis)
@@ -220,9 +218,10 @@ def cross_entropy(
         return reduced(losses, reduction, name)
     settings: dict[str, Any] = {"ignore_index": ignore_index, "reduction": "none"}
     hard = nll_loss(logs, target, weight, **settings)
-    counts = (plain(target) != ignore_index).astype(plain(input).dtype)
+    real = plain(target) != ignore_index
+    counts = real.astype(plain(input).dtype)
     spread = logs if weight is None else logs * _along_classes(weight, input, class_axis)
-    soft = -sum_(spread, class_axis) * counts * (label_smoothing / n_classes)
+    soft = where(real, -sum_(spread, class_axis) * (label_smoothing / n_classes), 0.0)
     losses = hard * (1 - label_smoothing) + soft
     if reduction == "mean":
         total = counts if weight is None else getitem(weight, plain(target) * (counts > 0)) * counts
@@ -234,6 +233,7 @@ def _along_classes(weight: Array, input: Array, class_axis: int) -> Array:
     return reshape(weight, tuple(-1 if i == class_axis else 1 for i in range(input.ndim)))
 
 
+@wide(integers=True)
 def binary_cross_entropy(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
 ) -> Array:
@@ -245,16 +245,34 @@ def binary_cross_entropy(
             "binary_cross_entropy: input must be probabilities between 0 and 1; for logits there is "
             "binary_cross_entropy_with_logits"
         )
-    loss = -(target * _held_log(input) + (1 - target) * _held_log(1 - input))
+    loss = _binary_cross_entropy(input, target)
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
 
-def _held_log(p: Array) -> Array:
-    zero = p == 0
-    return where(zero, -100.0, clip(log(where(zero, 1.0, p)), min=-100.0))
+def _held_logs(p: Array) -> tuple[Array, Array]:
+    """The logarithms of p and 1 - p, held above -100."""
+    zero, one = p == 0, p == 1
+    of_p, of_rest = log(where(zero, 1.0, p)), log1p(-where(one, 0.0, p))
+    return where(zero, -100.0, clip(of_p, min=-100.0)), where(one, -100.0, clip(of_rest, min=-100.0))
+
+
+def _to_probability(g: Array, input: Array, target: Array) -> Array:
+    return g * (input - target) / clip(input * (1 - input), min=1e-12)  # held as PyTorch holds it
+
+
+def _to_target(g: Array, input: Array) -> Array:
+    of_one, of_zero = _held_logs(input)
+    return g * (of_zero - of_one)
+
+
+@primitive(vjp=(_to_probability, _to_target))
+def _binary_cross_entropy(xp: Any, input: Array, target: Array) -> Array:
+    of_one, of_zero = _held_logs(input)
+    return (target - 1) * of_zero - target * of_one
 
 
 @both_dialects
+@wide(integers=True)
 def normalize(x: Array, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Array:
     """x over its p-norm along `axis`, or over `eps` where that is larger."""
     return x / maximum(norm(x, p, axis_of("normalize", axis, x.ndim), keepdims=True), eps)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from .. import backend
 from ..backend import MODULES, Array, ArrayModule, array_module, dtypes
-from ..engine import Value, primitive
+from ..backend.naming import no_array
+from ..engine import Value, is_grad_enabled, primitive
 
 
 @primitive(vjp=(lambda g: g,))
@@ -41,6 +43,8 @@ def _back(g: Array, source: ArrayModule, target: ArrayModule) -> Array:
 @primitive(vjp=(_back,))
 def transfer(xp: Any, x: Array, *, source: ArrayModule, target: ArrayModule) -> Array:
     """x moved from one array library to another; the gradient goes the way back."""
+    if source.device_type == "cpu" and not x.ndim:  # a number, that a graph reads anew at each replay
+        return target.number(x)
     return target.from_numpy(source.to_numpy(x))
 
 
@@ -64,6 +68,23 @@ def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = True
     if device is None and not tensor and source.device_type == "cpu":
         device = backend.current()
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: elements must be numbers or booleans, got {array.dtype}")
+        raise no_array(array)
     target = source if device is None else backend.find(device)
     return array if target is source else target.from_numpy(source.to_numpy(array))
+
+
+def warn_of_constant(name: str, data: Any) -> None:
+    """Warns where the values of tensors that require a gradient are about to be copied without it."""
+    if is_grad_enabled() and _requires_gradient(data):
+        warnings.warn(
+            f"{name}: what is given requires a gradient, and its values alone are copied, as a constant; "
+            "clone(), stack and concat keep the gradient, detach() says that it is not wanted",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _requires_gradient(data: Any) -> bool:
+    if isinstance(data, Value):
+        return data.vertex is not None
+    return isinstance(data, (list, tuple)) and any(map(_requires_gradient, data))

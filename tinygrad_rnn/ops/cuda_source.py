@@ -46,7 +46,8 @@ EXPRESSIONS = {
     "sigmoid": "sigmoid({0})", "relu": "{0} < 0 ? T(0) : {0}",
     "leaky_relu": "{0} > 0 ? {0} : {0} * {negative_slope}",
     "elu": "{0} > 0 ? {0} : {alpha} * expm1({0})",
-    "softplus": "larger({0}, T(0)) + log1p(exp(-fabs({0})))",
+    "softplus": "larger({0}, T(0)) + log1p(exp(-fabs({0}) * {beta})) / {beta}",
+    "gelu": "gelu_{approximate}({0})",
     "logaddexp": "log_of_sum({0}, {1})",
     "maximum": "larger({0}, {1})", "minimum": "smaller({0}, {1})",
     "clip": "clipped({0}, {min}, {max})", "where": "{0} != 0 ? {1} : {2}",
@@ -76,6 +77,18 @@ HELPERS = {
         "T floor_divide(T a, T b) {\n"
         "  const T m = fmod(a, b), q = (a - (m != 0 && (m < 0) != (b < 0) ? m + b : m)) / b;\n"
         "  return b == 0 ? a / b : rint(q);\n"
+        "}"
+    ),
+    "gelu_none": (
+        "T gelu_none(T x) {\n"
+        "  return (x < -40 ? T(-40) : x) * (T(0.5) * (T(1) + erf(x * T(0.7071067811865476))));\n"
+        "}"
+    ),
+    "gelu_tanh": (
+        "T gelu_tanh(T x) {\n"
+        "  const T z = x < -40 ? T(-40) : x > 40 ? T(40) : x;\n"
+        "  const T u = T(1.5957691216057308) * (z + T(0.044715) * (z * z * z)), e = exp(-fabs(u));\n"
+        "  return (x < -40 ? T(-40) : x) * ((u < 0 ? e : T(1)) / (T(1) + e));\n"
         "}"
     ),
     "infinite": "T infinite() { return __longlong_as_double(0x7ff0000000000000LL); }",
@@ -140,17 +153,16 @@ def used_helpers(body: str) -> Iterable[str]:
 def kernel_source(
     name: str,
     program: Program,
-    outside: Sequence[str],
+    arguments: Sequence[str],
     results: Sequence[str],
     kinds: dict[str, str],
     variant: Variant,
 ) -> str:
-    """The text of a kernel for arguments that lie in memory as `variant` says.
+    """The text of a kernel for arguments, those that the program reads, that lie in memory as `variant` says.
 
     Its parameters: a pointer for each argument and each result, the number of elements, the number of
     columns, and a stride in elements for each array that is read in rows.
     """
-    arguments = [*program.inputs, *outside]
     access = dict(zip([*arguments, *(f"y{k}" for k in range(len(results)))], variant.access, strict=True))
     parameters = [f"const {kinds.get(a, 'S')}* p_{a}" for a in arguments]
     parameters += [f"{kinds.get(r, 'S')}* p_y{k}" for k, r in enumerate(results)]
@@ -162,8 +174,7 @@ def kernel_source(
         return f"p_{a}" + index.get(access[a], f"[row * (I)stride_{a} + column]")
 
     lines = ["const I row = i / (I)columns, column = i % (I)columns;"] if rows else []
-    read = {operand for step in program.steps for operand in step.reads()} | set(results)
-    loads = [(kinds.get(a, "T"), a, _loaded(place(a), a, kinds)) for a in arguments if a in read]
+    loads = [(kinds.get(a, "T"), a, _loaded(place(a), a, kinds)) for a in arguments]
     lines += [f"const {kind} {a} = {value};" for kind, a, value in loads]
     lines += [statement(step, kinds) for step in program.steps]
     for k, r in enumerate(results):
@@ -282,8 +293,12 @@ class Launcher:
         self.name = "".join(c if c.isalnum() else "_" for c in name).strip("_") or "pointwise"
         self.program, self.outside, self.into = program, list(outside), list(into)
         self.kinds = kinds_of(program)
-        arguments = [*program.inputs, *outside]
-        places = {a: i for i, a in enumerate(arguments)}
+        given = [*program.inputs, *outside]
+        places = {a: i for i, a in enumerate(given)}
+        # Of chunks that nobody reads None may be given: the kernel has no parameter for them.
+        read = {operand for step in program.steps for operand in step.reads()}
+        self.arguments = [a for a in given if a in read]
+        self.reads = None if len(self.arguments) == len(given) else [places[a] for a in self.arguments]
         # Results that are computed, each once; others are arguments handed through, or zero.
         self.computed = list(dict.fromkeys(r for r in program.results if r is not None and r not in places))
         self.handed = {r: places[r] for r in program.results if r in places}
@@ -297,37 +312,39 @@ class Launcher:
 
     def text_for(self, variant: Variant) -> str:
         """The kernel's source for a layout."""
-        return kernel_source(self.name, self.program, self.outside, self.computed, self.kinds, variant)
+        return kernel_source(self.name, self.program, self.arguments, self.computed, self.kinds, variant)
 
     @property
     def source(self) -> str:
         """The kernel for float32 arguments that lie in rows, as pieces of one buffer do."""
-        n = len(self.program.inputs) + len(self.outside) + len(self.computed)
-        return self.text_for(Variant(4, True, ("s",) * n))
+        return self.text_for(Variant(4, True, ("s",) * (len(self.arguments) + len(self.computed))))
 
-    def __call__(self, xp: Any, values: Sequence[Array], into: Sequence[Array] = ()) -> list[Any]:
-        first = values[0]
-        key = (
-            first.shape,
-            first.dtype,
-            tuple([v.strides for v in values]),
-            tuple([p.strides for p in into]),
-        )
-        ready = self._ready.get(key)
-        if ready is None:
-            if len(self._ready) > 4096:  # of programs that run on ever new shapes
-                self._ready.clear()
-            ready = self._ready[key] = self._prepare(xp, values, into)
-        kernel, grid, numbers, misfits, kinds = ready
-        made = [
-            into[self.lent[r]] if r in self.lent else xp.empty(first.shape, kind)
-            for r, kind in zip(self.computed, kinds, strict=True)
-        ]
-        if grid[0]:
-            if misfits:
-                self._launch_copied(xp, kernel, grid, numbers, misfits, values, made)
-            else:
-                kernel(grid, (BLOCK,), (*values, *made, *numbers))
+    def __call__(self, xp: Any, values: Sequence[Any], into: Sequence[Array] = ()) -> list[Any]:
+        """The results for `values`, the inputs and outside values: arrays, or None for those not read."""
+        read = values if self.reads is None else [values[i] for i in self.reads]
+        made: list[Any] = []
+        if self.computed:
+            key = (
+                read[0].shape if self.reads is None else tuple([v.shape for v in read]),
+                read[0].dtype,
+                tuple([v.strides for v in read]),
+                tuple([p.strides for p in into]),
+            )
+            ready = self._ready.get(key)
+            if ready is None:
+                if len(self._ready) > 4096:  # of programs that run on ever new shapes
+                    self._ready.clear()
+                ready = self._ready[key] = self._prepare(xp, read, into)
+            kernel, grid, shape, numbers, misfits, kinds = ready
+            made = [
+                into[self.lent[r]] if r in self.lent else xp.empty(shape, kind)
+                for r, kind in zip(self.computed, kinds, strict=True)
+            ]
+            if grid[0]:
+                if misfits:
+                    self._launch_copied(xp, kernel, grid, shape, numbers, misfits, read, made)
+                else:
+                    kernel(grid, (BLOCK,), (*read, *made, *numbers))
         found = dict(zip(self.computed, made, strict=True))
         results = [
             None if r is None else values[self.handed[r]] if r in self.handed else found[r]
@@ -341,11 +358,10 @@ class Launcher:
 
     def _prepare(self, xp: Any, values: Sequence[Array], into: Sequence[Array]) -> Any:
         """Everything about a call that follows from shapes and strides: kernel, grid, numbers."""
-        first = values[0]
+        first = max(values, key=lambda v: v.ndim)  # others may be rows, that lack the first axis
         shape, n = first.shape, math.prod(first.shape)
-        names = [*self.program.inputs, *self.outside]
         self.kinds = kinds_of(
-            self.program, [a for a, v in zip(names, values, strict=True) if v.dtype.kind == "b"]
+            self.program, [a for a, v in zip(self.arguments, values, strict=True) if v.dtype.kind == "b"]
         )
         kinds = [first.dtype if r not in self.kinds else "bool" for r in self.computed]
         contiguous = xp.empty(shape, "bool").strides
@@ -366,15 +382,14 @@ class Launcher:
         if kernel is None:
             kernel = self._kernels[variant] = xp.kernel(self.text_for(variant), self.name)
         grid = (min(-(-n // BLOCK), MAX_BLOCKS),)
-        if not self.computed:
-            grid = (0,)
-        return kernel, grid, (n, max(1, layout.columns), *layout.strides), layout.misfits, kinds
+        return kernel, grid, shape, (n, max(1, layout.columns), *layout.strides), layout.misfits, kinds
 
     def _launch_copied(
         self,
         xp: Any,
         kernel: Any,
         grid: tuple[int],
+        shape: tuple[int, ...],
         numbers: Any,
         misfits: Sequence[int],
         values: Sequence[Array],
@@ -382,7 +397,6 @@ class Launcher:
     ) -> None:
         """A launch for which arrays are copied that lie in memory in no way that a kernel knows."""
         arrays = [*values, *made]
-        shape = values[0].shape
         for k in misfits:
             if k < len(values):
                 arrays[k] = xp.ascontiguousarray(xp.broadcast_to(arrays[k], shape))

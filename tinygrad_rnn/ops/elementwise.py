@@ -11,10 +11,15 @@ import math
 from typing import Any
 
 from ..backend import Array
-from ..backend.dtypes import default_dtype
 from ..engine import primitive
+from .arguments import widened
 
 # ---------------------------------------------------------------- arithmetic
+
+
+def _flat(g: Array) -> Array:
+    """The gradient of what changes in steps alone: zero, be g infinite."""
+    return where(False, g, 0.0)
 
 
 @primitive(vjp=(lambda g: g, lambda g: g))
@@ -35,7 +40,7 @@ def mul(xp: Any, a: Array, b: Array) -> Array:
     return a * b
 
 
-@primitive(vjp=(lambda g, b: g / b, lambda g, y, b: -(g * y / b)))
+@primitive(vjp=(lambda g, b: g / b, lambda g, y, b: -(widened(g) * y / b)))
 def div(xp: Any, a: Array, b: Array) -> Array:
     """a / b, a floating result also for integers."""
     return xp.true_divide(a, b)
@@ -48,32 +53,39 @@ def neg(xp: Any, x: Array) -> Array:
 
 
 def _pow_base(g: Array, a: Array, b: Array) -> Array:
+    a = widened(a)
     if isinstance(b, (int, float)):  # the exponent is a setting of the user's: no 0 * inf at a = 0
-        return g * 0.0 * a if b == 0 else g * (b * a ** (b - 1))
-    exponent = where(logical_and(a == 0, b == 0), 1.0, b)  # 0 ** 0 is flat in a
-    return g * b * a ** (exponent - 1)
+        return _flat(g) if b == 0 else g * (b * a ** (b - 1))
+    flat = b == 0  # where a ** 0 is 1 for every a; its slope in b is not flat in a, so b stays a factor
+    base = where(logical_and(flat, logical_not(abs(a) < math.inf)), 1.0, a)
+    exponent = where(logical_and(base == 0, flat), 1.0, b)
+    return g * b * base ** (exponent - 1)
 
 
-def _pow_exponent(g: Array, y: Array, a: Array) -> Array:
-    safe = where(a == 0, 1.0, a)  # 0 ** b is flat in b for b > 0
+def _pow_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
+    safe = where(logical_and(a == 0, b >= 0), 1.0, a)  # 0 ** b is flat in b for b > 0, and taken so at 0
     return g * y * log(safe)
 
 
 @primitive(vjp=(_pow_base, _pow_exponent))
 def pow(xp: Any, a: Array, b: Array) -> Array:
-    """a to the power b. The gradient to b is defined for a >= 0."""
+    """a to the power b. The gradient to b is defined for a >= 0; that of 0 ** 0 is 0 to both. Integers to a
+    number below 0 are floats.
+    """
+    if type(b) is int and b < 0 and type(a) is xp.array_type and a.dtype.kind != "f":
+        b = float(b)
     return xp.power(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=(_flat, _flat))
 def floor_divide(xp: Any, a: Array, b: Array) -> Array:
-    """a / b rounded down; no gradient."""
+    """a / b rounded down; the gradient is 0."""
     return xp.floor_divide(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=(lambda g: g, lambda g, a, b: -(g * floor_divide(a, b))))
 def remainder(xp: Any, a: Array, b: Array) -> Array:
-    """What is left of a after floor division by b, with b's sign; no gradient."""
+    """What is left of a after floor division by b, with b's sign: a - b * floor(a / b)."""
     return xp.remainder(a, b)
 
 
@@ -173,39 +185,39 @@ def isfinite(xp: Any, x: Array) -> Array:
 # ---------------------------------------------------------------- exponentials and powers
 
 
-@primitive(vjp=(lambda g, y: g * y,))
+@primitive(vjp=(lambda g, y: g * y,), floating=True)
 def exp(xp: Any, x: Array) -> Array:
     """e to the power x."""
     return xp.exp(x)
 
 
-@primitive(vjp=(lambda g, x: g / x,))
+@primitive(vjp=(lambda g, x: g / x,), floating=True)
 def log(xp: Any, x: Array) -> Array:
     """Natural logarithm; x > 0."""
     return xp.log(x)
 
 
-@primitive(vjp=(lambda g, x: g / (x + 1),))
+@primitive(vjp=(lambda g, x: g / (x + 1),), floating=True)
 def log1p(xp: Any, x: Array) -> Array:
     """log(1 + x), exact for small x; x > -1."""
     return xp.log1p(x)
 
 
-@primitive(vjp=(lambda g, y: g * (y + 1),))
+@primitive(vjp=(lambda g, y: g * (y + 1),), floating=True)
 def expm1(xp: Any, x: Array) -> Array:
     """exp(x) - 1, exact for small x."""
     return xp.expm1(x)
 
 
-@primitive(vjp=(lambda g, y: g / (y + y),))
+@primitive(vjp=(lambda g, y: g / (y + y),), floating=True)
 def sqrt(xp: Any, x: Array) -> Array:
     """Square root; the gradient at 0 is infinite."""
     return xp.sqrt(x)
 
 
-@primitive(vjp=None)
+@primitive(vjp=(_flat,))
 def sign(xp: Any, x: Array) -> Array:
-    """-1, 0 or 1; flat, so a constant to the graph."""
+    """-1, 0 or 1; the gradient is 0."""
     return xp.sign(x)
 
 
@@ -215,29 +227,29 @@ def abs(xp: Any, x: Array) -> Array:
     return xp.abs(x)
 
 
-@primitive(vjp=None)
+@primitive(vjp=(_flat,))
 def floor(xp: Any, x: Array) -> Array:
-    """The largest integer not above x; flat, so a constant to the graph."""
-    return xp.floor(x)
+    """The largest integer not above x; the gradient is 0."""
+    return xp.floor(x) if x.dtype.kind == "f" else x.copy()  # integers stay what they are, exactly
 
 
-@primitive(vjp=None)
+@primitive(vjp=(_flat,))
 def round(xp: Any, x: Array) -> Array:
-    """The nearest integer, halves to the even one; flat, so a constant to the graph."""
-    return xp.rint(x)
+    """The nearest integer, halves to the even one; the gradient is 0."""
+    return xp.rint(x) if x.dtype.kind == "f" else x.copy()
 
 
 def _sin_gradient(g: Array, x: Array) -> Array:
     return g * cos(x)
 
 
-@primitive(vjp=(_sin_gradient,))
+@primitive(vjp=(_sin_gradient,), floating=True)
 def sin(xp: Any, x: Array) -> Array:
     """Sine; x in radians."""
     return xp.sin(x)
 
 
-@primitive(vjp=(lambda g, x: -(g * sin(x)),))
+@primitive(vjp=(lambda g, x: -(g * sin(x)),), floating=True)
 def cos(xp: Any, x: Array) -> Array:
     """Cosine; x in radians."""
     return xp.cos(x)
@@ -246,16 +258,16 @@ def cos(xp: Any, x: Array) -> Array:
 # ---------------------------------------------------------------- activations
 
 
-@primitive(vjp=(lambda g, y: g * (1 - y * y),))
+@primitive(vjp=(lambda g, y: g * (1 - y * y),), floating=True)
 def tanh(xp: Any, x: Array) -> Array:
     """Hyperbolic tangent."""
     return xp.tanh(x)
 
 
-@primitive(vjp=(lambda g, y: g * (y * (1 - y)),))
+@primitive(vjp=(lambda g, y: g * (y * (1 - y)),), floating=True)
 def sigmoid(xp: Any, x: Array) -> Array:
     """1 / (1 + exp(-x)), computed without overflow for any x."""
-    return xp.sigmoid(x if x.dtype.kind == "f" else x.astype(default_dtype()))
+    return xp.sigmoid(x)
 
 
 @primitive(vjp=(lambda g, y: where(y > 0, g, 0.0),))
@@ -264,34 +276,85 @@ def relu(xp: Any, x: Array) -> Array:
     return xp.maximum(x, 0)
 
 
-@primitive(vjp=(lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),))
+@primitive(vjp=(lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),), floating=True)
 def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
     """x where positive, else negative_slope * x (Maas et al. 2013)."""
     return xp.where(x > 0, x, x * negative_slope)
 
 
-@primitive(vjp=(lambda g, x, y, alpha: where(x > 0, g, g * (y + alpha)),))
+def _elu_gradient(g: Array, x: Array, alpha: float) -> Array:
+    return g * where(x > 0, 1.0, alpha * exp(minimum(widened(x), 0.0)))
+
+
+@primitive(vjp=(_elu_gradient,), floating=True)
 def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
     """x where positive, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
 
 
-@primitive(vjp=(lambda g, x: g * sigmoid(x),))
-def softplus(xp: Any, x: Array) -> Array:
-    """log(1 + exp(x)), computed without overflow: a smooth relu."""
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+def _softplus_gradient(g: Array, x: Array, beta: float) -> Array:
+    return g * sigmoid(x if beta == 1 else clip(widened(x), -_far(beta), _far(beta)) * beta)
 
 
-@primitive(vjp=(lambda g, a, b: g * sigmoid(a - b), lambda g, a, b: g * sigmoid(b - a)))
+def _far(beta: float) -> float:
+    """From where on beta * x can do no more to a sigmoid, and might overflow."""
+    return min(1e4 / beta, 1e38)
+
+
+@primitive(vjp=(_softplus_gradient,), floating=True)
+def softplus(xp: Any, x: Array, *, beta: float = 1.0) -> Array:
+    """log(1 + exp(beta * x)) / beta, computed without overflow: a smooth relu, the closer the larger beta."""
+    if beta == 1:
+        return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+    near = xp.minimum(xp.abs(widened(x)), _far(beta))
+    return (xp.maximum(x, 0) + xp.log1p(xp.exp(near * -beta)) / beta).astype(x.dtype, copy=False)
+
+
+@primitive(
+    vjp=(lambda g, a, b: g * sigmoid(widened(a) - b), lambda g, a, b: g * sigmoid(widened(b) - a)),
+    floating=True,
+)
 def logaddexp(xp: Any, a: Array, b: Array) -> Array:
     """log(exp(a) + exp(b)), computed without overflow: a sum of numbers that are kept as logarithms."""
     return xp.logaddexp(a, b)
 
 
-@primitive(vjp=(lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)),))
+def _bell(x: Array) -> Array:
+    """exp(-x^2); the square does not overflow where that is 0 already."""
+    z = clip(x, -40.0, 40.0)
+    return exp(-(z * z))
+
+
+@primitive(vjp=(lambda g, x: g * (2 / math.sqrt(math.pi) * _bell(x)),), floating=True)
 def erf(xp: Any, x: Array) -> Array:
     """The error function: twice the integral of exp(-t^2) from 0 to x, over the root of pi."""
-    return xp.erf(x if x.dtype.kind == "f" else x.astype(default_dtype()))
+    return xp.erf(x)
+
+
+# The tanh formula, x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + _CUBE * x^3), is x * sigmoid(2 * u), in
+# which nothing cancels.
+_SCALE, _CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
+_FAR = 40.0  # from where on both forms are x or 0, in every type
+
+
+def _gelu_gradient(g: Array, x: Array, approximate: str) -> Array:
+    x = clip(widened(x), -_FAR, _FAR)
+    if approximate == "none":
+        below = 0.5 * (1.0 + erf(x * math.sqrt(0.5)))
+        return g * (below + x * (1 / math.sqrt(2 * math.pi) * _bell(x * math.sqrt(0.5))))
+    s = sigmoid(_SCALE * (x + _CUBE * (x * x * x)))
+    return g * (s + x * ((s * (1.0 - s)) * (_SCALE + 3 * _SCALE * _CUBE * (x * x))))
+
+
+@primitive(vjp=(_gelu_gradient,), floating=True)
+def _gelu(xp: Any, x: Array, *, approximate: str = "none") -> Array:
+    kind, x = x.dtype, widened(x)
+    z = xp.clip(x, -_FAR, _FAR)
+    if approximate == "none":
+        part = 0.5 * (1.0 + xp.erf(z * math.sqrt(0.5)))
+    else:
+        part = xp.sigmoid(_SCALE * (z + _CUBE * (z * z * z)))
+    return (xp.maximum(x, -_FAR) * part).astype(kind, copy=False)
 
 
 def gelu(x: Array, approximate: str = "none") -> Array:
@@ -300,9 +363,7 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
-    if approximate == "none":
-        return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
-    return 0.5 * x * (1.0 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return _gelu(x, approximate=approximate)
 
 
 # ---------------------------------------------------------------- choosing

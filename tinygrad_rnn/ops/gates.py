@@ -45,7 +45,10 @@ class Gates:
             key = (xp, shape[1:], dtype, apart)
             found = latest.get(key)
             n, size = shape[0], shape[-1] // self.n_chunks
-            if found is None or found[0].shape[0] < n:
+            if found is not None and found[0].shape[0] < n:
+                found = None
+
+            def make() -> tuple[Any, Any]:
                 row = xp.asarray(
                     [0.5 if s else 0.0 for s in self.is_sigmoid for _ in range(size)], dtype=dtype
                 )
@@ -56,7 +59,10 @@ class Gates:
                     shift = shift.reshape(n, len(self.values), size).swapaxes(0, 1)
                     shift, beside = xp.aligned(shift.shape, dtype), shift
                     shift[...] = beside
-                found = latest[key] = (scale, shift)
+                return scale, shift
+
+            if found is None or xp.device_type != "cpu":
+                found = latest[key] = xp.kept(make, found)
                 while len(latest) > 4:  # as large as a step's gates: some shapes at a time
                     latest.popitem(last=False)
             scale, shift = found

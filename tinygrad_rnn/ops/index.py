@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..backend import Array, array_module, draw_from_rows, dtypes, to_numpy
+from ..backend import Array, array_module, draw_from_rows, to_numpy
+from ..backend.dtypes import ADDED_IN
 from ..engine import Deferred, Value, primitive
-from ..engine.errors import describe, mixed_devices
-from .arguments import axis_of, both_dialects, plain
+from ..engine.errors import came, mixed_devices
+from .arguments import axis_of, both_dialects, plain, scalars_too
 from .elementwise import where
 
 
@@ -22,9 +23,6 @@ class Extremes(NamedTuple):
 
     values: Array
     indices: Array
-
-
-ADDED_IN = {dtypes.float16: dtypes.float32}  # and rounded once, at the end
 
 
 class Picked(Deferred):
@@ -45,13 +43,13 @@ class Picked(Deferred):
 
     @classmethod
     def add_to(cls, array: Array, terms: list[Picked]) -> bool:
-        if array.dtype in ADDED_IN or any(t.g.dtype != array.dtype for t in terms):
+        if any(ADDED_IN.get(t.g.dtype, t.g.dtype) != array.dtype for t in terms):
             return False
         for t in terms:
             if _is_basic(t.index):
                 array[t.index] += t.g
             else:
-                array_module(array).scatter_add(array, t.index, t.g)
+                array_module(array).scatter_add(array, t.index, t.g.astype(array.dtype, copy=False))
         return True
 
 
@@ -259,6 +257,7 @@ def _along(name: str, sizes: Sequence[int], chosen: Array, axis: int) -> tuple[A
 
 
 @both_dialects
+@scalars_too
 def index_select(x: Array, dim: int, index: Array) -> Array:
     """The slices of x along `dim` that the 1-D `index` names."""
     axis = axis_of("index_select", dim, x.ndim)
@@ -271,8 +270,8 @@ def embedding(indices: Array, weight: Array, padding_idx: int | None = None) -> 
     The row `padding_idx` receives no gradient. Raises IndexError for an index outside the table.
     """
     chosen = plain(indices)
-    if getattr(chosen, "dtype", None) is None or chosen.dtype.kind not in "iu":
-        raise TypeError(f"embedding: indices must be a tensor of integers, got {describe(indices)}")
+    if getattr(getattr(chosen, "dtype", None), "kind", "") not in ("i", "u"):
+        raise TypeError(f"embedding: indices must be a tensor of integers, got {came(indices, True)}")
     if weight.ndim != 2:
         raise ValueError(
             f"embedding: weight must be (num_embeddings, embedding_dim), got {tuple(weight.shape)}"
@@ -316,12 +315,14 @@ def _argsort(xp: Any, x: Array, *, axis: int, descending: bool) -> Array:
 
 
 @both_dialects
+@scalars_too
 def argsort(x: Array, axis: int = -1, descending: bool = False) -> Array:
     """The positions of the elements in rising (or falling) order along `axis`; equal ones stay in order."""
     return _argsort(x, axis=axis_of("argsort", axis, x.ndim), descending=bool(descending))
 
 
 @both_dialects
+@scalars_too
 def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
     """`(values, indices)` in rising (or falling) order along `axis`."""
     axis = axis_of("sort", axis, x.ndim)
@@ -330,6 +331,7 @@ def sort(x: Array, axis: int = -1, descending: bool = False) -> Any:
 
 
 @both_dialects
+@scalars_too
 def topk(x: Array, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """`(values, indices)` of the k largest (or smallest) elements along `axis`; in order, `sorted` or not."""
     axis = axis_of("topk", axis, x.ndim)

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine import Deferred, Value, primitive
+from .arguments import widened
+from .reduce import sum as sum_
 from .shape import concat, permute, reshape, swapaxes
 
 
@@ -27,6 +29,8 @@ class Product(Deferred):
         if len(terms) > 1 and _stacking_pays(rows, m, n):
             terms = [cls(_below([t.a for t in terms]), _below([t.g for t in terms]))]
         result = _times(terms[0].a.T, terms[0].g)
+        if len(terms) > 1:
+            result = widened(result)
         for term in terms[1:]:
             result = result + _times(term.a.T, term.g)
         return result
@@ -187,7 +191,7 @@ def einsum(subscripts: str, *operands: Array) -> Array:
         names, value = _pair(names, value, term, operand, needed, sizes)
     gone = tuple(i for i, letter in enumerate(names) if letter not in output)
     if gone:
-        value = value.sum(axis=gone)
+        value = sum_(value, gone)
         names = "".join(letter for letter in names if letter in output)
     return permute(value, tuple(names.index(letter) for letter in output)) if names != output else value
 
@@ -214,9 +218,9 @@ def _pair(
     for_a = tuple(i for i, c in enumerate(a_names) if c not in b_names and c not in needed)
     for_b = tuple(i for i, c in enumerate(b_names) if c not in a_names and c not in needed)
     if for_a:
-        a, a_names = a.sum(axis=for_a), "".join(c for i, c in enumerate(a_names) if i not in for_a)
+        a, a_names = sum_(a, for_a), "".join(c for i, c in enumerate(a_names) if i not in for_a)
     if for_b:
-        b, b_names = b.sum(axis=for_b), "".join(c for i, c in enumerate(b_names) if i not in for_b)
+        b, b_names = sum_(b, for_b), "".join(c for i, c in enumerate(b_names) if i not in for_b)
     batch = [c for c in a_names if c in b_names and c in needed]
     inner = [c for c in a_names if c in b_names and c not in needed]
     left = [c for c in a_names if c not in b_names]

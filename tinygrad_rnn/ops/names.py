@@ -8,6 +8,7 @@ from ..backend import Array, array_module
 from ..engine import Value
 from ..engine.errors import describe
 from .arguments import axis_of, both_dialects, plain
+from .elementwise import sqrt
 from .elementwise import where as choose
 from .index import getitem, nonzero
 
@@ -23,8 +24,8 @@ def reciprocal(x: Array) -> Array:
 
 
 def rsqrt(x: Array) -> Array:
-    """1 / sqrt(x)."""
-    return x**-0.5
+    """1 / sqrt(x); NaN of negative x, -inf too."""
+    return 1 / sqrt(x)
 
 
 def outer(x: Array, y: Array) -> Array:

@@ -93,6 +93,7 @@ class Symbol:
     __add__ = __radd__ = e.add
     __mul__ = __rmul__ = e.mul
     __sub__, __truediv__, __pow__, __neg__, __abs__ = e.sub, e.div, e.pow, e.neg, e.abs
+    __mod__, __floordiv__ = e.remainder, e.floor_divide
     __lt__, __le__, __gt__, __ge__ = e.lt, e.le, e.gt, e.ge
     __eq__, __ne__, __and__, __or__ = e.eq, e.ne, e.logical_and, e.logical_or
     __invert__ = e.logical_not
@@ -106,6 +107,12 @@ class Symbol:
 
     def __rpow__(self, other: Any) -> Any:
         return e.pow(other, self)
+
+    def __rmod__(self, other: Any) -> Any:
+        return e.remainder(other, self)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return e.floor_divide(other, self)
 
 
 def trace(function: Callable[..., Any], n_args: int) -> Program:
@@ -221,6 +228,8 @@ class Fused:
         plan = self.plan(mask, rows, xp)
         if not plan.fits:
             return self.function(*args)
+        if now.reads is not None:
+            now.reads(arrays)
         try:
             values = tuple(plan.run(xp, arrays))
         except MemoryError as reason:

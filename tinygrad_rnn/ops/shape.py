@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine import primitive
-from .arguments import along, axes_of, axis_of, both_dialects, ints, plain
+from .arguments import along, axes_of, axis_of, both_dialects, ints, plain, scalars_too, several
 
 # ---------------------------------------------------------------- one array
 
@@ -48,6 +48,7 @@ def permute(x: Array, *axes: Any) -> Array:
 
 
 @both_dialects
+@scalars_too
 def swapaxes(x: Array, axis0: int, axis1: int) -> Array:
     """Two axes exchanged."""
     i, j = axis_of("swapaxes", axis0, x.ndim), axis_of("swapaxes", axis1, x.ndim)
@@ -206,14 +207,12 @@ def _concat(xp: Any, *xs: Array, axis: int) -> Array:
 @both_dialects
 def concat(tensors: Sequence[Array], axis: int = 0) -> Array:
     """Joined along an axis they have; the other axes must agree. `cat` is the same."""
-    tensors = tuple(tensors)
-    if not tensors:
-        raise ValueError("concat: got no tensors")
-    axis = axis_of("concat", axis, tensors[0].ndim)
-    rest = [(*x.shape[:axis], *x.shape[axis + 1 :]) for x in tensors]
+    tensors, shapes = several("concat", tensors)
+    axis = axis_of("concat", axis, len(shapes[0]))
+    rest = [(*shape[:axis], *shape[axis + 1 :]) for shape in shapes]
     if any(r != rest[0] for r in rest):
-        shapes = ", ".join(str(tuple(x.shape)) for x in tensors)
-        raise ValueError(f"concat: shapes {shapes} differ on an axis other than {axis}")
+        came = ", ".join(str(tuple(shape)) for shape in shapes)
+        raise ValueError(f"concat: shapes {came} differ on an axis other than {axis}")
     return _concat(*tensors, axis=axis)
 
 
@@ -232,12 +231,10 @@ def _stack(xp: Any, *xs: Array, axis: int) -> Array:
 @both_dialects
 def stack(tensors: Sequence[Array], axis: int = 0) -> Array:
     """Joined along a new axis; all must have one shape."""
-    tensors = tuple(tensors)
-    if not tensors:
-        raise ValueError("stack: got no tensors")
-    if any(x.shape != tensors[0].shape for x in tensors):
-        raise ValueError(f"stack: shapes differ: {', '.join(str(tuple(x.shape)) for x in tensors)}")
-    return _stack(*tensors, axis=axis_of("stack", axis, tensors[0].ndim + 1))
+    tensors, shapes = several("stack", tensors)
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(f"stack: shapes differ: {', '.join(str(tuple(shape)) for shape in shapes)}")
+    return _stack(*tensors, axis=axis_of("stack", axis, len(shapes[0]) + 1))
 
 
 def _join(

@@ -8,8 +8,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import cos, inf, pi
-from typing import Any
+from typing import Any, ClassVar
 
+from ..engine.errors import describe, kind
 from .optimizer import Optimizer
 
 
@@ -18,9 +19,11 @@ class LRScheduler:
 
     A schedule of your own defines `get_lr`, which returns the learning rate of each group for
     `self.last_epoch`; it may use `self.base_lrs`, the rates at the start of the training, and those of the
-    moment in `self.optimizer`.
+    moment in `self.optimizer`. `options` names what it sets in the optimiser's groups: saved with the
+    schedule and put back with it, because making a schedule sets them, too.
     """
 
+    options: ClassVar[tuple[str, ...]] = ("lr", "initial_lr")
     _hidden: tuple[str, ...] = ("optimizer",)  # attributes that are no part of the state
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -45,8 +48,15 @@ class LRScheduler:
 
     def _checked(self, optimizer: Any) -> Optimizer:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{self._name}: expected an optimiser, got a {type(optimizer).__name__}")
+            raise TypeError(f"{self._name}: expected an optimiser, got {kind(optimizer)}")
         return optimizer
+
+    def _check_whole(self, name: str, value: Any, least: int = 0) -> None:
+        """Raises TypeError for what counts epochs or steps and is no integer, ValueError below `least`."""
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{self._name}: {name} must be an integer, got {describe(value)}")
+        if value < least:
+            raise ValueError(f"{self._name}: {name} must be at least {least}, got {value}")
 
     def _per_group(self, name: str, value: Any) -> list[Any]:
         """One value for each parameter group, from one for all or from a list."""
@@ -92,28 +102,68 @@ class LRScheduler:
             group["lr"] = lr
         self._last_lr = self._lrs()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimiser, as plain numbers, strings and lists. Functions given to it are not
-        saved.
-        """
+    def _attributes(self) -> dict[str, Any]:
         return {
-            name: list(value) if isinstance(value, (list, tuple)) else value
+            name: value
             for name, value in vars(self).items()
             if name not in self._hidden and not name.startswith("_is_")
         }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave; the optimiser's learning rates come with the optimiser's own
-        state.
+    def _options(self) -> tuple[str, ...]:
+        """Those of `options` that this schedule sets."""
+        return self.options
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimiser, as plain numbers, strings and lists; of the optimiser under "groups"
+        what the schedule sets in it, as it is now. Functions given to it are not saved.
         """
-        mine = LRScheduler.state_dict(self)
-        missing = [name for name in mine if name not in state_dict]
+        groups = [
+            {name: _listed(group[name]) for name in self._options() if name in group}
+            for group in self.optimizer.param_groups
+        ]
+        return {**{name: _listed(value) for name, value in self._attributes().items()}, "groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave, and sets the optimiser's learning rates to those of that moment:
+        the order in which optimiser and schedule are made and loaded does not matter.
+
+        Raises ValueError, and changes nothing, for the state of another schedule or of other groups.
+        """
+        self._check_state(state_dict)
+        self._take_state(state_dict)
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        name = f"{self._name}.load_state_dict"
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"{name}: expected a dict, as state_dict() gives, got {kind(state_dict)}")
+        missing = [attribute for attribute in self._attributes() if attribute not in state_dict]
         if missing:
+            raise ValueError(f"{name}: {missing[0]!r} is missing; is it the state of another schedule?")
+        n, groups = len(self.optimizer.param_groups), _groups(state_dict)
+        if len(groups) != n:
             raise ValueError(
-                f"{self._name}.load_state_dict: {missing[0]!r} is missing; is it the state of another "
-                "schedule?"
+                f"{name}: the optimiser has {n} parameter groups, the dict is of one with {len(groups)}"
             )
-        vars(self).update({name: state_dict[name] for name in mine})
+
+    def _take_state(self, state_dict: Mapping[str, Any]) -> None:
+        vars(self).update({name: _copied(state_dict[name]) for name in self._attributes()})
+        for group, saved in zip(self.optimizer.param_groups, _groups(state_dict), strict=True):
+            for name, value in saved.items():
+                group[name] = tuple(value) if isinstance(group.get(name), tuple) else _copied(value)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _copied(value: Any) -> Any:
+    return list(value) if isinstance(value, list) else value
+
+
+def _groups(state_dict: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What a saved schedule set in each group. PyTorch saves only the rates that it set last."""
+    groups: Sequence[Mapping[str, Any]] | None = state_dict.get("groups")
+    return [{"lr": lr} for lr in state_dict["_last_lr"]] if groups is None else groups
 
 
 class LambdaLR(LRScheduler):
@@ -143,8 +193,7 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        if step_size < 1:
-            raise ValueError(f"{self._name}: step_size must be at least 1, got {step_size}")
+        self._check_whole("step_size", step_size, 1)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
@@ -163,6 +212,9 @@ class MultiStepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
+        milestones = list(milestones)
+        for milestone in milestones:
+            self._check_whole("a milestone", milestone)
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
@@ -180,6 +232,7 @@ class ConstantLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
+        self._check_whole("total_iters", total_iters)
         if not 0 < factor <= 1:
             raise ValueError(f"{self._name}: factor must be above 0 and at most 1, got {factor}")
         self.factor, self.total_iters = factor, total_iters
@@ -210,6 +263,7 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
+        self._check_whole("total_iters", total_iters)
         if not 0 < start_factor <= 1:
             raise ValueError(f"{self._name}: start_factor must be above 0 and at most 1, got {start_factor}")
         if not 0 <= end_factor <= 1:
@@ -251,8 +305,7 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        if T_max < 1:
-            raise ValueError(f"{self._name}: T_max must be at least 1, got {T_max}")
+        self._check_whole("T_max", T_max, 1)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -284,6 +337,8 @@ class WarmupCosineLR(LRScheduler):
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
+        self._check_whole("warmup_steps", warmup_steps)
+        self._check_whole("total_steps", total_steps, 1)
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
                 f"{self._name}: warmup_steps must be from 0 to below total_steps, got {warmup_steps} and "
@@ -309,6 +364,9 @@ class OneCycleLR(LRScheduler):
     `base_momentum`.
     """
 
+    _momenta = ("momentum", "betas", "max_momentum", "base_momentum")
+    options = ("lr", "initial_lr", "max_lr", "min_lr", *_momenta)
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -331,8 +389,7 @@ class OneCycleLR(LRScheduler):
             if epochs is None or steps_per_epoch is None:
                 raise ValueError(f"{self._name}: give total_steps, or epochs and steps_per_epoch")
             total_steps = epochs * steps_per_epoch
-        if total_steps < 1:
-            raise ValueError(f"{self._name}: total_steps must be at least 1, got {total_steps}")
+        self._check_whole("total_steps", total_steps, 1)
         if not 0 <= pct_start <= 1:
             raise ValueError(f"{self._name}: pct_start must be from 0 to 1, got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
@@ -362,6 +419,9 @@ class OneCycleLR(LRScheduler):
                 for group, top, bottom in zip(groups, tops, bottoms, strict=True):
                     group["max_momentum"], group["base_momentum"] = top, bottom
         super().__init__(optimizer, last_epoch)
+
+    def _options(self) -> tuple[str, ...]:
+        return tuple(x for x in self.options if self.cycle_momentum or x not in self._momenta)
 
     def _phases(self) -> list[tuple[float, str, str, str, str]]:
         """Of each phase the last step, then the rate at its start and end, and the momentum."""
@@ -430,6 +490,8 @@ class SequentialLR(LRScheduler):
                 f"{self._name}: {len(schedulers)} schedules need {len(schedulers) - 1} milestones, got "
                 f"{len(milestones)}"
             )
+        for milestone in milestones:
+            self._check_whole("a milestone", milestone)
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         self.last_epoch = last_epoch + 1
         for group in optimizer.param_groups:
@@ -464,16 +526,21 @@ class SequentialLR(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "schedulers": [s.state_dict() for s in self.schedulers]}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        theirs = state_dict.get("schedulers", ())
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        theirs = state_dict.get("schedulers", ()) if isinstance(state_dict, Mapping) else self.schedulers
         if len(theirs) != len(self.schedulers):
             raise ValueError(
                 f"{self._name}.load_state_dict: {len(self.schedulers)} schedules here, {len(theirs)} in the "
                 "dict"
             )
-        super().load_state_dict(state_dict)
+        super()._check_state(state_dict)
         for scheduler, state in zip(self.schedulers, theirs, strict=True):
-            scheduler.load_state_dict(state)
+            scheduler._check_state(state)
+
+    def _take_state(self, state_dict: Mapping[str, Any]) -> None:
+        for scheduler, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
+            scheduler._take_state(state)
+        super()._take_state(state_dict)
 
 
 class ReduceLROnPlateau(LRScheduler):

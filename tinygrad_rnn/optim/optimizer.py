@@ -16,11 +16,13 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import Any, ClassVar
 
 from ..backend import Array, ArrayModule, array_module, dtypes
 from ..backend.capture import Stale, capturing
 from ..engine import enable_grad, mark_changed
+from ..engine.errors import came, kind
 from ..ops import where
 from ..ops.in_place import InPlace, is_number
 from ..tensor import Tensor
@@ -52,8 +54,8 @@ class Optimizer:
         self._scratch: dict[tuple[str, Any], list[Array]] = {}
         self._equations: dict[Any, InPlace] = {}
         name = self._name
-        if isinstance(params, (Tensor, Mapping, str)):
-            what = "a single tensor" if isinstance(params, Tensor) else f"a {type(params).__name__}"
+        if isinstance(params, Tensor) or (isinstance(params, Mapping) and "params" in params):
+            what = "a single tensor" if isinstance(params, Tensor) else "a dict"
             raise TypeError(
                 f"{name}: params must be a list of tensors or of dicts, got {what}; put it in a list"
             )
@@ -63,7 +65,9 @@ class Optimizer:
         for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
             self.add_param_group(group)
         everything = [p for group in self.param_groups for p in group["params"]]
-        if everything and not any(p.requires_grad for p in everything):
+        if not everything:
+            raise ValueError(f"{name}: the parameter groups are all empty; has the model any parameters?")
+        if not any(p.requires_grad for p in everything):
             raise ValueError(f"{name}: none of the parameters requires a gradient; all of them are frozen")
 
     @property
@@ -82,8 +86,15 @@ class Optimizer:
     def _in_order(self, params: Any) -> list[Any]:
         if isinstance(params, (set, frozenset)):
             raise TypeError(f"{self._name}: parameters need an order that is the same in each run; got a set")
-        if not isinstance(params, Iterable):
-            raise TypeError(f"{self._name}: params must be a list of tensors, got a {type(params).__name__}")
+        if (
+            not isinstance(params, Iterable)
+            or isinstance(params, (str, Mapping))
+            or hasattr(params, "parameters")
+        ):
+            hint = "; the parameters come first, then lr" if isinstance(params, (int, float)) else ""
+            if callable(params) or isinstance(params, Mapping):
+                hint = "; model.parameters() gives them"
+            raise TypeError(f"{self._name}: params must be a list of tensors, got {kind(params)}{hint}")
         return list(params)
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
@@ -97,7 +108,13 @@ class Optimizer:
             )
         group = {**self.defaults, **param_group}
         params = group["params"]
+        used_up = isinstance(params, Iterator)
         group["params"] = params = [params] if isinstance(params, Tensor) else self._in_order(params)
+        if used_up and not params:
+            raise ValueError(
+                f"{name}: the generator of a parameter group gave nothing; it is used up after one pass, so "
+                "give list(model.parameters())"
+            )
         for option in self.defaults:
             if option not in group:
                 raise ValueError(f"{name}: the parameter group needs {option!r}")
@@ -114,7 +131,9 @@ class Optimizer:
         name = self._name
         if not isinstance(p, Tensor):
             hint = "; give model.parameters(), without names" if isinstance(p, tuple) else ""
-            raise TypeError(f"{name}: parameter {i} must be a tensor, got a {type(p).__name__}{hint}")
+            raise TypeError(
+                f"{name}: parameter {i} must be a tensor, got {kind(p) if hint else came(p)}{hint}"
+            )
         if not p.is_leaf:
             raise ValueError(
                 f"{name}: parameter {i}, of shape {p.shape}, was computed by {p.grad_fn} and is no leaf; "
@@ -130,9 +149,15 @@ class Optimizer:
         for option, (low, high) in self._ranges.items():
             value = group[option]
             for number in value if isinstance(value, (tuple, list)) else (value,):
-                if not hasattr(number, "__float__") or not low <= float(number) < high:
+                is_number = hasattr(number, "__float__")
+                if not is_number or not low <= float(number) < high:
                     below = "" if high == math.inf else f" and below {high:g}"
-                    raise ValueError(f"{self._name}: {option} must be at least {low:g}{below}, got {value}")
+                    hint = "" if is_number else f"; {kind(number)} is no number"
+                    if not is_number and hasattr(number, "__iter__") and not isinstance(number, str):
+                        hint += ", and the parameters come first"
+                    raise ValueError(
+                        f"{self._name}: {option} must be at least {low:g}{below}, got {value}{hint}"
+                    )
 
     # ------------------------------------------------------------ a step
 
@@ -210,7 +235,8 @@ class Optimizer:
             if self._keeps_master(array):
                 arrays.append(self._buffer(xp, p, state, kind, None, "master"))
             if xp.capturing is not None:
-                xp.capturing.check(functools.partial(self._check_arrays, i, p, arrays))
+                xp.capturing.keep([*arrays, *(self.scaling or ())])
+                xp.capturing.check(functools.partial(self._check_arrays, i, p, arrays[:1] + arrays[2:]))
             if xp.language == "cuda":
                 together.setdefault((xp, numbers, *[a.dtype for a in arrays]), []).append((p, arrays))
             elif self.scaling is not None or xp.capturing is not None:
@@ -255,7 +281,7 @@ class Optimizer:
         """Raises Stale where a captured step works on arrays that are no longer the parameter's."""
         names = [*self._buffers(self.param_groups[i]), "master"]
         kept = [self.state[p][name].array for name in names if name in self.state[p]]
-        if p.array is not arrays[0] or [*map(id, kept)] != [*map(id, arrays[2:])]:
+        if [id(p.array), *map(id, kept)] != [*map(id, arrays)]:
             raise Stale
 
     def _keeps_master(self, array: Array) -> bool:
@@ -324,10 +350,13 @@ class Optimizer:
         cast when the parameter has been.
         """
         if name not in state:
-            state[name] = Tensor._of(p.array.astype(kind) if start is None else xp.full(p.shape, start, kind))
+            with xp.at_once():
+                new = p.array.astype(kind) if start is None else xp.full(p.shape, start, kind)
+            state[name] = Tensor._of(new)
         array = state[name].array
         if array_module(array) is not xp or array.dtype != kind:
-            state[name] = Tensor(array, kind, p.device)
+            with xp.at_once():
+                state[name] = Tensor(array, kind, p.device)
             array = state[name].array
         if array.shape != p.shape:
             raise ValueError(
@@ -337,11 +366,15 @@ class Optimizer:
 
     def _scratch_like(self, xp: ArrayModule, kind: Any, part: Array, n: int) -> list[Array]:
         """`n` arrays of a piece's shape over memory that is kept from step to step."""
-        memory = self._scratch.setdefault((xp.name, kind), [])
-        if memory and memory[0].size < part.size:
-            memory.clear()
-        while len(memory) < n:
-            memory.append(xp.empty(memory[0].size if memory else part.size, kind))
+        memory = self._scratch.get((xp.name, kind), [])
+        size = max([part.size, *(m.size for m in memory[:1])])
+        if len(memory) < n or memory[0].size < size or xp.device_type != "cpu":
+
+            def make() -> list[Array]:
+                return [xp.empty(size, kind) for _ in range(max(n, len(memory)))]
+
+            fits = len(memory) >= n and memory[0].size == size
+            memory = self._scratch[xp.name, kind] = [*xp.kept(make, memory if fits else None)]
         return [m[: part.size].reshape(part.shape) for m in memory[:n]]
 
     # ------------------------------------------------------------ saving and loading
@@ -376,6 +409,7 @@ class Optimizer:
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise ValueError(
                 f'{name}: expected a dict with "state" and "param_groups", as state_dict() gives'
+                f"{_hint(state_dict)}"
             )
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
@@ -396,7 +430,11 @@ class Optimizer:
                     "in the dict"
                 )
             tuples = {k for k, v in mine.items() if isinstance(v, tuple)}
-            group = {k: tuple(v) if k in tuples else v for k, v in theirs.items()}
+            taken = {k: tuple(v) if k in tuples else v for k, v in theirs.items()}
+            group = {
+                **mine,
+                **taken,
+            }  # what a schedule here has noted stays where the dict has nothing for it
             group["params"] = mine["params"]
             self._check_options(group)
             groups.append(group)
@@ -428,6 +466,17 @@ class Optimizer:
                 f"{p.shape}"
             )
         return Tensor(value, _working_type(p.array), p.device)
+
+
+def _hint(given: Any) -> str:
+    """What was given in place of an optimiser's state, as the end of a sentence."""
+    if isinstance(given, (str, PathLike)):
+        return f', got the name of a file; tinygrad_rnn.load({given!r})["optimizer"] is one'
+    if isinstance(given, Mapping) and isinstance(given.get("optimizer"), Mapping):
+        return ', got all that tinygrad_rnn.save wrote; give its ["optimizer"]'
+    if isinstance(given, Mapping):
+        return f", got one with {', '.join(repr(name) for name in list(given)[:3]) or 'nothing in it'}"
+    return f", got {kind(given)}"
 
 
 def _pattern(numbers: Sequence[Any]) -> tuple[Any, ...]:

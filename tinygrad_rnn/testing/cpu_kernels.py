@@ -13,6 +13,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -66,18 +67,23 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
+def flags() -> list[str]:
+    """More flags for it, of $CXXFLAGS: a sanitizer's, as a rule."""
+    return shlex.split(os.environ.get("CXXFLAGS", ""))
+
+
 @functools.cache
 def _library(source: str, name: str) -> Any:
     # float16 is stored by the function above, where a GPU has an instruction
     text = "#define store store_half\n" if "unsigned short S;" in source else ""
     text += source + _AFTER.replace("NAME", name)
     folder = _folder()
-    path = folder / f"{hashlib.sha256((_BEFORE + text).encode()).hexdigest()[:32]}.so"
+    path = folder / f"{_digest(text)}.so"
     if not path.exists():
-        (header, flags) = _header(folder)
+        (header, command) = _header(folder)
         with tempfile.TemporaryDirectory(dir=folder) as own:
             (Path(own) / "kernel.cpp").write_text(text)
-            command = [*flags, "-shared", "-include", str(header), "kernel.cpp", "-o", "kernel.so"]
+            command = [*command, "-shared", "-include", str(header), "kernel.cpp", "-o", "kernel.so"]
             done = subprocess.run(command, cwd=own, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"cpu_kernels: {name} does not compile:\n{done.stderr}\n{source}")
@@ -94,21 +100,26 @@ def _folder() -> Path:
 
 @functools.cache
 def _header(folder: Path) -> tuple[Path, list[str]]:
-    """What goes before each kernel, compiled once, because that takes longer than a kernel; and the flags."""
+    """What goes before each kernel, compiled once, because that takes longer than a kernel; and the call."""
     found = compiler()
     if found is None:
         raise RuntimeError("cpu_kernels: no C++ compiler is installed (g++, or the one named by CXX)")
-    flags = [found, "-std=c++17", "-O0", "-fPIC", "-w"]
-    header = folder / f"{hashlib.sha256((_BEFORE + found).encode()).hexdigest()[:32]}.h"
+    start = [found, "-std=c++17", "-O0", "-fPIC", "-w", *flags()]
+    header = folder / f"{_digest(found)}.h"
     made = Path(f"{header}.gch")
     if not made.exists():
         with tempfile.TemporaryDirectory(dir=folder) as own:
             (Path(own) / "before.h").write_text(_BEFORE)
-            command = [*flags, "-x", "c++-header", "before.h", "-o", "before.gch"]
+            command = [*start, "-x", "c++-header", "before.h", "-o", "before.gch"]
             subprocess.run(command, cwd=own, check=True)
             os.replace(Path(own) / "before.h", header)
             os.replace(Path(own) / "before.gch", made)
-    return header, flags
+    return header, start
+
+
+def _digest(text: str) -> str:
+    """A name for what is compiled of a text, with what goes before it and the flags of the moment."""
+    return hashlib.sha256("\0".join((_BEFORE, text, *flags())).encode()).hexdigest()[:32]
 
 
 class CpuKernel:

@@ -15,6 +15,8 @@ boolean masks, `nonzero`, copies to the host.
 from __future__ import annotations
 
 import contextlib
+import functools
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -25,8 +27,12 @@ from .. import backend
 from ..backend import segments
 from ..backend.base import ArrayModule
 from ..backend.capture import CannotCapture, Capture, capturing
+from ..engine import Value
+from . import streams
 from .cpu_kernels import CpuKernel
-from .recording import Recording, root
+from .pool import Block, Host, Loan, Pool
+from .recording import Recording
+from .streams import Stream
 
 # Keywords that NumPy takes and CuPy does not.
 REFUSED_KEYWORDS = {"where", "order", "initial", "mode", "correction", "min", "max", "subok", "like"}
@@ -46,7 +52,6 @@ JOINING = {"concatenate", "stack", "vstack", "hstack", "column_stack"}
 
 _waiting_allowed = True
 _calls: set[Call] | None = None  # of the library's functions, where they are being collected
-_recording: Recording | None = None  # of the step that is being captured
 
 
 class Call(NamedTuple):
@@ -80,32 +85,46 @@ def no_waits() -> Iterator[None]:
         _waiting_allowed = before
 
 
-def _nothing(_: Any) -> None:
-    """What a computation gives that changes an array in place."""
+class _Here(threading.local):
+    """Of this thread: the pool that new arrays come from, and the recording of the step that is captured."""
+
+    pool: Pool
+    recording: Recording | None = None
+
+    def __init__(self) -> None:
+        self.pool = POOL
 
 
-def _wait(what: str) -> None:
-    if _recording is not None:
+POOL = Pool()  # of everything outside of captures
+_here = _Here()
+
+
+def _wait(what: str, array: StrictArray | None = None) -> None:
+    if _here.recording is not None:
         raise CannotCapture(f"{what} makes the host wait for the GPU")
     if not _waiting_allowed:
         raise RuntimeError(f"strict: {what} makes the host wait for the GPU")
+    if streams.n_streams:
+        streams.current().uses(streams.marks_of(_blocks([] if array is None else [array])), [])
+        streams.current().synchronize()
 
 
 def _refuse_in_a_graph(name: str) -> None:
-    if _recording is not None and name in NOT_IN_A_GRAPH:
+    if _here.recording is not None and name in NOT_IN_A_GRAPH:
         raise CannotCapture(f"CuPy's {name.strip('_')} cannot be captured")
 
 
 class StrictArray:
-    """An array on the pretended GPU. `_host` is the NumPy array that holds its values."""
+    """An array on the pretended GPU. `_host` is a NumPy array at its place in the pool's memory, which
+    belongs to it by `_loan`, or to its `base`, the array whose memory it looks into.
+    """
 
-    __slots__ = ("__weakref__", "_host", "base")
+    __slots__ = ("__weakref__", "_host", "_loan", "base")
     __array_ufunc__ = None
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, host: Any, base: StrictArray | None = None) -> None:
-        self._host: np.ndarray[Any, Any] = np.asarray(host)  # NumPy makes scalars of arrays without axes
-        self.base = base  # the array whose memory this one looks into
+    def __init__(self, host: Host, loan: Loan | None = None, base: StrictArray | None = None) -> None:
+        self._host, self._loan, self.base = host, loan, base
 
     shape = property(lambda self: self._host.shape)
     dtype = property(lambda self: self._host.dtype)
@@ -139,33 +158,34 @@ class StrictArray:
         return self.item().__index__()
 
     def __bool__(self) -> bool:
-        _wait("a truth value")
+        _wait("a truth value", self)
         return bool(self._host)
 
     def item(self) -> Any:
-        _wait("item()")
+        _wait("item()", self)
         return self._host.item()
 
     def tolist(self) -> Any:
-        _wait("tolist()")
+        _wait("tolist()", self)
         return self._host.tolist()
 
     def __getitem__(self, index: Any) -> StrictArray:
-        return _perform(lambda: _picked(self._host, _host_index(index, self.shape)), [self])
+        return _perform(_item, self, _checked_index(index))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         _refuse_host("an assignment", value)
-        host_index = _host_index(index, self.shape)
-        rows = host_index if isinstance(host_index, np.ndarray) and host_index.dtype.kind in "iu" else None
-        if rows is not None and len(np.unique(rows)) != rows.size:
-            raise ValueError("strict: assigning twice to one place is undefined")
-        _perform(lambda: self._host.__setitem__(_host_index(index, self.shape), _to_host(value)), [], [self])
+        checked = _checked_index(index)
+        rows = checked[0] if len(checked) == 1 else None
+        if isinstance(rows, StrictArray) and rows.dtype.kind in "iu":
+            places = rows._host % max(1, self.shape[0])
+            if len(np.unique(places)) != places.size:
+                raise ValueError("strict: assigning twice to one place is undefined")
+        _perform(_set_item, self, checked, value, changed=(self,))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in METHODS:
             raise AttributeError(f"strict: arrays have no {name!r}")
-        method = getattr(self._host, name)
-        return _guarded(name, method, [self])
+        return functools.partial(_guarded(name, getattr(np.ndarray, name), True), self)
 
 
 METHODS = {
@@ -175,31 +195,49 @@ METHODS = {
 }  # fmt: skip
 
 
-def _host_index(index: Any, shape: tuple[int, ...]) -> Any:
-    """An index for the NumPy array. Integer arrays wrap silently, masks make the host wait."""
+def _checked_index(index: Any) -> tuple[Any, ...]:
+    """The parts of an index that CuPy would take. Masks make the host wait."""
     parts = index if isinstance(index, tuple) else (index,)
-    axis = 0
-    host: list[Any] = []
-    n_real = sum(p.ndim if _is_mask(p) else p is not None and p is not Ellipsis for p in parts)
     for part in parts:
         _refuse_host("an index", part)
         if isinstance(part, list):
             raise TypeError("strict: an index may not be a list")
-        if part is Ellipsis:
-            axis += len(shape) - n_real
-            host.append(part)
-            continue
-        if isinstance(part, StrictArray):
-            if _is_mask(part):
-                _wait("a boolean mask")
-                axis += part.ndim
-                host.append(part._host)
-                continue
-            host.append(part._host % max(1, shape[axis]))  # out of range: no error there either
-        else:
-            host.append(part)
-        axis += part is not None
-    return tuple(host) if isinstance(index, tuple) else host[0]
+        if _is_mask(part):
+            _wait("a boolean mask")
+    return parts
+
+
+def _wrapped_index(parts: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+    """An index for the NumPy array. Integer arrays wrap silently: out of range, there is no error there."""
+    if not any(isinstance(part, np.ndarray) for part in parts):
+        return parts
+    axis = 0
+    host: list[Any] = []
+    masks = [isinstance(p, np.ndarray) and p.dtype.kind == "b" for p in parts]
+    n_real = sum(
+        p.ndim if mask else p is not None and p is not Ellipsis for p, mask in zip(parts, masks, strict=True)
+    )
+    for part, mask in zip(parts, masks, strict=True):
+        host.append(part % max(1, shape[axis]) if isinstance(part, np.ndarray) and not mask else part)
+        axis += len(shape) - n_real if part is Ellipsis else part.ndim if mask else part is not None
+    return tuple(host) if len(host) > 1 else host[0]
+
+
+def _item(host: Host, parts: tuple[Any, ...]) -> Any:
+    """host[parts]; an element too as a view, as on a GPU."""
+    index = _wrapped_index(parts, host.shape)
+    y = host[index]
+    if isinstance(y, np.ndarray):
+        return y
+    return host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+
+
+def _set_item(host: Host, parts: tuple[Any, ...], value: Any) -> None:
+    host[_wrapped_index(parts, host.shape)] = value
+
+
+def _add_at(host: Host, parts: tuple[Any, ...], values: Host) -> None:
+    np.add.at(host, _wrapped_index(parts, host.shape), values)
 
 
 def _is_mask(part: Any) -> bool:
@@ -210,92 +248,133 @@ def _refuse_host(where: str, *values: Any) -> None:
     for value in values:
         if isinstance(value, np.ndarray):
             raise TypeError(f"strict: {where} is given a NumPy array")
+        if isinstance(value, Value):  # NumPy would ask it for its values, and CuPy does not know it
+            raise TypeError(f"strict: {where} is given a tensor")
 
 
-def _perform(compute: Callable[[], Any], inputs: list[Any], changed: Iterable[StrictArray] = ()) -> Any:
-    """Runs a computation on NumPy arrays, and wraps what it gives. Every operation comes by here, so that it
-    can be recorded.
+def _perform(
+    function: Callable[..., Any], *args: Any, changed: Sequence[Any] | None = None, **keywords: Any
+) -> Any:
+    """Runs a function of NumPy arrays on what arrays of this kind hold, and wraps what it gives. Every
+    operation comes by here, so that it can be recorded. One that changes an array in place gives nothing.
     """
-    if _recording is not None:
-        _recording.changes(x._host for x in changed)
-    result = _wrapped(compute(), inputs)
-    if _recording is not None:
-        parts = result if isinstance(result, (tuple, list)) else (result,)
-        hosts = [r._host for r in parts if isinstance(r, StrictArray)]
-        _recording.note(compute, hosts, [x._host for x in inputs if isinstance(x, StrictArray)])
+    inputs: list[StrictArray] = []
+    hosts = [_to_host(a, inputs) for a in args]
+    if keywords:
+        keywords = {name: _to_host(a, inputs) for name, a in keywords.items()}
+    recording = _here.recording
+    if recording is not None:
+        recording.uses(_loans(inputs), _loans(changed or ()))
+    elif streams.n_streams:
+        streams.current().uses(*(streams.marks_of(_blocks(part)) for part in (inputs, changed or ())))
+    result = function(*hosts, **keywords)
+    if changed is not None:
+        if recording is not None:
+            recording.note(function, hosts, keywords, [])
+        return None
+    made: list[Host] = []
+    result = _wrapped(result, inputs, made)
+    if recording is not None and made:
+        recording.note(function, hosts, keywords, made)
     return result
 
 
-def _picked(host: np.ndarray[Any, Any], index: Any) -> np.ndarray[Any, Any]:
-    """host[index]; an element too as a view, as on a GPU."""
-    y = host[index]
-    if isinstance(y, np.ndarray):
-        return y
-    return host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+def _blocks(arrays: Iterable[StrictArray]) -> list[Block]:
+    return [loan.block for loan in _loans(arrays)]
 
 
-def _wrapped(result: Any, inputs: list[Any]) -> Any:
-    """Results as arrays of this kind, 0-d instead of scalars; views know whose memory they look into."""
-    if isinstance(result, (tuple, list)):
-        return type(result)(_wrapped(r, inputs) for r in result)
-    if isinstance(result, np.generic):
-        result = np.asarray(result)
+def _loans(arrays: Iterable[StrictArray]) -> Iterator[Loan]:
+    for x in arrays:
+        loan = _loan_of(x)
+        if loan is not None:
+            yield loan
+
+
+def _loan_of(x: StrictArray) -> Loan | None:
+    return x._loan if x.base is None else x.base._loan
+
+
+def _wrapped(result: Any, inputs: Sequence[StrictArray], made: list[Host]) -> Any:
+    """Results as arrays of this kind, 0-d instead of scalars. Views know whose memory they look into; the
+    others are put into memory of the pool, and into `made`.
+    """
     if not isinstance(result, np.ndarray):
-        return result
-    whole = root(result)
-    for x in inputs:
-        if isinstance(x, StrictArray) and root(x._host) is whole:
-            return x if x._host is result else StrictArray(result, x if x.base is None else x.base)
-    return StrictArray(result)
+        if isinstance(result, (tuple, list)):
+            return type(result)([_wrapped(r, inputs, made) for r in result])
+        if not isinstance(result, np.generic):
+            return result
+        result = np.asarray(result)
+    elif result.base is not None:
+        for x in inputs:
+            if x._host is result:
+                return x
+            if x._host.base is result.base and (len(inputs) == 1 or np.may_share_memory(result, _whole(x))):
+                return StrictArray(result, None, x if x.base is None else x.base)
+    array = _placed(result)
+    made.append(array._host)
+    return array
 
 
-def _guarded(name: str, function: Callable[..., Any], owners: list[Any]) -> Callable[..., Any]:
+def _whole(x: StrictArray) -> Host:
+    return (x if x.base is None else x.base)._host
+
+
+def _placed(host: Host) -> StrictArray:
+    """A copy of a NumPy array in memory of the pool."""
+    if not host.size:
+        return StrictArray(host.copy())
+    flags = host.flags
+    if not (flags.c_contiguous or (flags.f_contiguous and flags.owndata)):
+        host = host.copy(order="K")
+    stream = streams.current() if streams.n_streams else None
+    loan = _here.pool.lend(host.nbytes, 0 if stream is None else stream.number)
+    if stream is not None and _here.recording is None:
+        stream.uses([], streams.marks_of([loan.block]))
+    own = loan.array(host.shape, host.dtype, None if host.flags.c_contiguous else host.strides)
+    own[...] = host
+    return StrictArray(own, loan)
+
+
+def _guarded(name: str, function: Callable[..., Any], is_method: bool) -> Callable[..., Any]:
     """A NumPy function that takes and gives arrays of this kind, and refuses what CuPy's would."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if _calls is not None:
-            _calls.add(Call(name, bool(owners), len(args), tuple(sorted(kwargs))))
+            _calls.add(Call(name, is_method, len(args) - is_method, tuple(sorted(kwargs))))
         refused = REFUSED_KEYWORDS.intersection(kwargs)
         if refused and name != "pad":
             raise TypeError(f"strict: {name} does not take {sorted(refused)[0]}=")
         if name in SIZED_BY_VALUES or (name == "where" and len(args) == 1):
             _wait(name)
         _refuse_in_a_graph(name)
-        out = kwargs.get("out")
-        values = [*args, *kwargs.values()]
-        inputs = [*owners]
-        for value in values:
+        for value in (*args, *kwargs.values()):
             _refuse_host(name, value)
             if isinstance(value, (list, tuple)) and name in JOINING:
                 _refuse_host(name, *value)
-                inputs += value
             elif isinstance(value, list) and name not in CREATION and name not in METHODS:
                 raise TypeError(f"strict: {name} is given a list")
-            inputs.append(value)
-        keywords = {k: _to_host(v) for k, v in kwargs.items()}
+        out = args[0] if name == "fill" else kwargs.get("out")
         with np.errstate(all="ignore"):  # a GPU warns of nothing
-            if out is not None or name == "fill":
-                _perform(
-                    lambda: _nothing(function(*map(_to_host, args), **keywords)),
-                    [],
-                    owners if out is None else [out],
-                )
-                return out
-            return _perform(lambda: function(*map(_to_host, args), **keywords), inputs)
+            found = _perform(function, *args, changed=None if out is None else (out,), **kwargs)
+        return found if out is None or name == "fill" else out
 
     return call
 
 
-def _to_host(value: Any) -> Any:
-    if isinstance(value, StrictArray):
+def _to_host(value: Any, inputs: list[StrictArray]) -> Any:
+    """A value with the NumPy arrays of arrays of this kind, which are appended to `inputs`."""
+    kind = type(value)
+    if kind is StrictArray:
+        inputs.append(value)
         return value._host
-    if isinstance(value, (list, tuple)) and any(isinstance(v, StrictArray) for v in value):
-        return type(value)(_to_host(v) for v in value)
+    if kind is tuple or kind is list:
+        return kind([_to_host(v, inputs) for v in value])
     return value
 
 
 def _operator(name: str) -> Callable[..., Any]:
     function = getattr(np.ndarray, name)
+    in_place = name.startswith("__i") and name != "__invert__"
 
     def apply(self: StrictArray, *others: Any) -> Any:
         _refuse_in_a_graph(name)
@@ -306,10 +385,10 @@ def _operator(name: str) -> Callable[..., Any]:
             if not isinstance(other, (StrictArray, int, float, bool, np.generic)):
                 return NotImplemented
         with np.errstate(all="ignore"):
-            if name.startswith("__i") and name not in ("__invert__",):
-                _perform(lambda: _nothing(function(self._host, *map(_to_host, others))), [], [self])
+            if in_place:
+                _perform(function, self, *others, changed=(self,))
                 return self
-            return _perform(lambda: function(self._host, *map(_to_host, others)), [])
+            return _perform(function, self, *others)
 
     return apply
 
@@ -331,7 +410,7 @@ class StrictLibrary:
         value = getattr(np, name)
         if not callable(value) or isinstance(value, type):
             return value
-        return _guarded(name, value, [])
+        return _guarded(name, value, False)
 
 
 class StrictModule(ArrayModule):
@@ -341,22 +420,20 @@ class StrictModule(ArrayModule):
     library = StrictLibrary()
 
     def to_numpy(self, array: Any) -> np.ndarray[Any, Any]:
-        _wait("a copy to the host")
+        _wait("a copy to the host", array)
         return array._host.copy()
 
     def from_numpy(self, array: np.ndarray[Any, Any]) -> Any:
         if self.capturing is not None:
             raise CannotCapture("an array comes from the host; give it to the step as an argument")
-        return StrictArray(np.array(array))
+        return _placed(np.asarray(array))
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         _refuse_host("scatter_add", target, values)
-        _perform(
-            lambda: np.add.at(target._host, _host_index(index, target.shape), values._host), [], [target]
-        )
+        _perform(_add_at, target, _checked_index(index), values, changed=(target,))
 
     def erf(self, x: Any) -> Any:
-        return _perform(lambda: backend.find("numpy").erf(x._host), [])
+        return _perform(backend.find("numpy").erf, x)
 
     def fed(self, make: Callable[[], Any]) -> Any:
         return self.from_numpy(make()) if self.capturing is None else self.capturing.feed(make)
@@ -364,35 +441,75 @@ class StrictModule(ArrayModule):
     def numbers(self, now: Sequence[Any], again: Callable[[], Sequence[Any]]) -> Sequence[Any]:
         return now if self.capturing is None else self.capturing.feed_numbers(now, again)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        token, before = capturing.set(None), (_here.pool, _here.recording)
+        _here.pool, _here.recording = POOL, None
+        try:
+            yield
+        finally:
+            capturing.reset(token)
+            _here.pool, _here.recording = before
+
     def capture(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        global _recording
-        recording = _recording = Recording()
+        recording = Recording()
 
-        def static(value: np.ndarray[Any, Any]) -> StrictArray:
-            array = StrictArray(value.copy())
-            recording.makes(array._host)
-            return array
+        def owns(x: Any) -> bool:
+            return type(x) is not StrictArray or recording.owns(_loan_of(x))
 
-        def write(memory: StrictArray, value: np.ndarray[Any, Any]) -> None:
-            memory._host[...] = value
-
-        capture = Capture(static, write)
-        token = capturing.set(capture)
+        capture = Capture(functools.partial(_static, recording.feeds), _write, owns)
+        token, before = capturing.set(capture), _here.pool
+        _here.pool, _here.recording = recording.pool, recording
         try:
             result = run()
         except Exception as error:
-            capture.fail()
-            raise CannotCapture(str(error).split("\n")[0]) from error
+            raise capture.failed(error, recording.pool.used_bytes) from error
         finally:
             capturing.reset(token)
-            _recording = None
-            recording.undo()
+            _here.pool, _here.recording = before, None
+            recording.undo()  # and with it, what was made holds NaN
 
-        def replay() -> None:
-            capture.refill()
-            recording.replay()
+        turn = _Turn()
+
+        def replay(fill: Callable[[], None] = _nothing, read: Callable[[], Any] = _nothing) -> Any:
+            with turn:
+                fill()
+                capture.refill()
+                recording.replay()
+                return read()
 
         return result, replay
+
+
+def _nothing() -> None:
+    """What there is to do before or after a replay that is called for its own sake."""
+
+
+class _Turn:
+    """What uses the memory of a graph goes on in turn, from whichever threads and streams."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._event = streams.current().record()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        streams.current().wait_event(self._event)
+
+    def __exit__(self, *_: object) -> None:
+        self._event = streams.current().record()
+        self._lock.release()
+
+
+def _static(feeds: Pool, value: np.ndarray[Any, Any]) -> StrictArray:
+    loan = feeds.lend(value.nbytes)
+    return StrictArray(loan.array(value.shape, value.dtype), loan)
+
+
+def _write(memory: StrictArray, value: np.ndarray[Any, Any]) -> None:
+    if streams.n_streams:
+        streams.current().uses([], streams.marks_of(_blocks([memory])))
+    memory._host[...] = value
 
 
 class KernelModule(StrictModule):
@@ -409,7 +526,7 @@ class KernelModule(StrictModule):
         def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
             self.launched[name] += 1
             arrays = [a for a in arguments if isinstance(a, StrictArray)]
-            _perform(lambda: kernel(grid, block, arguments), [], arrays)
+            _perform(functools.partial(kernel, grid, block), arguments, changed=arrays)
 
         return launch
 
@@ -418,6 +535,13 @@ class KernelModule(StrictModule):
             segments.scatter_add(self, target, index, values)
         else:
             super().scatter_add(target, index, values)
+
+
+def new_streams(n: int) -> list[Stream]:
+    """Streams as `with` blocks (streams.py); what was begun before is done."""
+    made = [Stream() for _ in range(n)]
+    streams.current().synchronize()
+    return made
 
 
 module = StrictModule()

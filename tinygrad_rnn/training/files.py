@@ -53,8 +53,9 @@ class Files:
             try:
                 getattr(self, f"write_{what}")()
             except OSError as error:
+                reason = getattr(error.__cause__ or error, "strerror", None) or error
                 warnings.warn(
-                    f"fit: the {what} {os.fspath(path)!r} could not be written ({error.strerror or error}); "
+                    f"fit: the {what} {os.fspath(path)!r} could not be written ({reason}); "
                     "the older file is as it was, and training goes on",
                     RuntimeWarning,
                     stacklevel=2,
@@ -129,7 +130,7 @@ def resume(run: Run) -> None:
     ):
         if state is not None and hasattr(thing, "load_state_dict"):
             thing.load_state_dict(state)
-    if settings.monitor is not None and progress["best"] is not None:
+    if settings.monitor is not None and progress["best_step"] >= 0:
         run.best_weights = saved["model"]
     run.epoch, run.step, run.batch = progress["epoch"], progress["step"], progress["batch"]
     run.mean = Mean.of(progress["mean"])

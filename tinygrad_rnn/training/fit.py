@@ -60,8 +60,9 @@ def fit(
     metrics: more to measure on them: name -> function of the model and a batch that returns a number, a
         scalar tensor, or a pair of it and its weight.
     monitor: the column that says which epoch is best ("valid_loss" where there is one), lowest or, with
-        mode="max", highest. After `patience` epochs without a better one training stops. At the end the model
-        has the best epoch's weights, or, with `restore_best=False` or nothing to monitor, the last ones.
+        mode="max", highest; one in which it is NaN never is. After `patience` epochs without a better one
+        training stops. At the end the model has the best epoch's weights, or, with `restore_best=False` or
+        nothing to monitor, the last ones.
     checkpoint: a file for `tg.load`: "model" is the best epoch's weights, "optimizer" the optimiser, and
         `extras`, a dictionary of plain data, stands beside them. Written after epochs (as often as costs at
         most a twentieth of the time), at the end, and at Ctrl-C.
@@ -99,6 +100,12 @@ def fit(
             raise ValueError(f"fit: {name!r} is an entry of the checkpoint already; call the extra otherwise")
     if isinstance(scheduler, ReduceLROnPlateau) and (monitor is None or scheduler_every != "epoch"):
         raise ValueError('fit: ReduceLROnPlateau needs validate, or monitor="loss", and goes by epochs')
+    if mode == "max" and monitor is None:
+        raise ValueError('fit: mode="max" needs something to monitor; give validate, or monitor')
+    if scheduler is None and scheduler_every != "epoch":
+        raise ValueError("fit: scheduler_every needs a scheduler")
+    if extras and checkpoint is None:
+        raise ValueError("fit: extras stand in the checkpoint; give its file name as checkpoint")
     _encoded(dict(extras or {}), "extras", {})  # a TypeError now, not after the first epoch
     settings = Settings(
         loss=loss, batches=batches, epochs=epochs, seconds=math.inf if minutes is None else 60.0 * minutes,

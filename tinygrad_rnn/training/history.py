@@ -24,8 +24,8 @@ class History:
     """The rows of a training, one dictionary for each epoch: what `fit` returns.
 
     `history["valid_loss"]` is one column, `history.rows` are all, `history.best` is the row of the best epoch
-    (the last one where nothing is monitored; None before the first). `stopped` says why it ended: "epochs",
-    "minutes", "patience", "callback" or "interrupted".
+    (the last one where nothing is monitored, or was never better than NaN or infinity; None before the
+    first). `stopped` says why it ended: "epochs", "minutes", "patience", "callback" or "interrupted".
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class History:
             table = csv.DictWriter(text, self.columns(), lineterminator="\n")
             table.writeheader()
             table.writerows(self.rows)
-        with replacing(path) as file:
+        with replacing(path, "History.write") as file:
             file.write(text.getvalue().encode())
 
 

@@ -39,11 +39,19 @@ class Progress:
             self._bar.update()
 
     def line(self, text: str, *, always: bool) -> None:
-        """A line; those that follow another within a second are left out, unless `always`."""
+        """A line; those that follow another within a second are left out, unless `always`. What the console's
+        encoding does not have is shown as \\u2603: no training ends because of a name.
+        """
         now = time.monotonic()
         if not self._shown or not (always or now - self._last >= 1):
             return
         self._last = now
+        try:
+            self._write(text)
+        except UnicodeEncodeError:
+            self._write(text.encode("ascii", "backslashreplace").decode())
+
+    def _write(self, text: str) -> None:
         if self._bar is not None:
             self._bar.write(text, file=sys.stdout)
         else:

@@ -50,7 +50,7 @@ class Run:
         held = [value for module in model.modules() for value in vars(module).values()]
         self.generators = [value for value in held if hasattr(value, "bit_generator")]
         self._files, self._bar = Files(self), Progress(False, None, 0)
-        self._signalled = False
+        self._signalled, self._last_line = False, ""
 
     @property
     def row(self) -> dict[str, Any] | None:
@@ -92,6 +92,8 @@ class Run:
                     self._one_epoch()
                 if ahead:
                     self._files.write(always=True)
+                if self._last_line:
+                    self._bar.line(self._last_line, always=True)
                 self._call("on_end")
         except BaseException:
             with contextlib.suppress(OSError):
@@ -177,10 +179,12 @@ class Run:
         if complete:
             self.position = snapshot(self)
         self._stop_if_done()
-        ends = self.history.stopped is not None
-        self._bar.line(self._sentence(row, is_best), always=row["epoch"] == 1 or ends)
-        if not ends:
-            self._files.write()
+        sentence = self._sentence(row, is_best)
+        if self.history.stopped is not None:
+            self._last_line = sentence  # said when everything is written
+        else:
+            self._files.write()  # before anything is said: where the output goes may be gone
+            self._bar.line(sentence, always=row["epoch"] == 1)
 
     def _stop_if_done(self) -> None:
         settings = self.settings
@@ -285,17 +289,22 @@ class Run:
         return float(row[monitor])
 
     def _note_best(self, row: dict[str, Any], complete: bool) -> bool:
-        """Whether an epoch is the best so far; then its weights are kept."""
+        """Whether an epoch is the best so far; then its weights are kept. NaN is not better than anything."""
         if self.settings.monitor is None:
             self.history.best = row
             return False
         sign = -1 if self.settings.mode == "max" else 1
         value = sign * self._monitored(row)
-        best = math.nan if self.history.best is None else sign * self._monitored(self.history.best)
-        if self.history.best is None or value < best or math.isnan(best) or self.best_step == self.step:
+        best = math.inf
+        if self.best_step >= 0 and self.history.best is not None:
+            best = sign * self._monitored(self.history.best)
+            best = math.inf if math.isnan(best) else best
+        if value < best or (self.best_step == self.step and not math.isnan(value)):
             self.history.best, self.n_worse, self.best_step = row, 0, self.step
             self.best_weights = {name: t.clone() for name, t in self.model.state_dict().items()}
             return True
+        if self.best_step < 0:  # none was: what the model has is the last one's
+            self.history.best = row
         self.n_worse += complete
         return False
 

@@ -1,4 +1,4 @@
-"""Pictures that the examples share. They need matplotlib: `pip install 'tinygrad-rnn[examples]'`."""
+"""Pictures that the examples share. They need matplotlib."""
 
 from .plots import (
     alignment,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
+
+from ..io.atomic import file_name, replacing
 
 
 def _axes(xlabel: str, ylabel: str, title: str) -> tuple[Any, Any]:
@@ -11,7 +14,7 @@ def _axes(xlabel: str, ylabel: str, title: str) -> tuple[Any, Any]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'tinygrad-rnn[examples]'") from error
+        raise ImportError("plots need matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -21,15 +24,20 @@ def _axes(xlabel: str, ylabel: str, title: str) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Any) -> None:
-    """Writes the picture. A PNG gets a palette, which makes it a third the size."""
-    if not str(path).endswith(".png"):
-        figure.savefig(path)
-        return
-    from PIL import Image  # matplotlib needs it, so it is there
+    """Writes the picture, whole or not at all, as its ending says; without one as PNG. A PNG gets a palette,
+    which makes it a third the size.
+    """
+    path = file_name(path, "viz")
+    ending = os.path.splitext(path)[1][1:].lower() or "png"
+    with replacing(path, "viz") as file:
+        if ending != "png":
+            figure.savefig(file, format=ending)
+            return
+        from PIL import Image  # matplotlib needs it, so it is there
 
-    figure.canvas.draw()
-    drawn = Image.frombytes("RGBA", figure.canvas.get_width_height(), bytes(figure.canvas.buffer_rgba()))
-    drawn.convert("RGB").quantize(128).save(path, optimize=True)
+        figure.canvas.draw()
+        drawn = Image.frombytes("RGBA", figure.canvas.get_width_height(), bytes(figure.canvas.buffer_rgba()))
+        drawn.convert("RGB").quantize(128).save(file, format="PNG", optimize=True)
 
 
 def _whole_numbers(axes: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ... import ops
@@ -14,17 +14,23 @@ from ...tensor import Tensor
 
 
 def _gradients(name: str, parameters: Any) -> list[Tensor]:
-    """The gradients that are there, outside the graph."""
+    """The gradients that are there, outside the graph, each once."""
     found = [] if isinstance(parameters, str) else parameters
     found = [parameters] if isinstance(parameters, Tensor) else found
     found = list(found) if isinstance(found, Iterable) else [found]
+    if not found and isinstance(parameters, Iterator):
+        raise ValueError(
+            f"{name}: the generator gave no parameters; it is used up after one pass, so give "
+            "list(model.parameters())"
+        )
     for parameter in found:
         if not isinstance(parameter, Tensor):
             raise TypeError(
                 f"{name}: expected parameters, got a {type(parameter).__name__}; "
                 "is it module.parameters() you mean?"
             )
-    return [p.grad.detach() for p in found if p.grad is not None]
+    shared = {id(p.vertex): p for p in found}  # one that is given twice counts once
+    return [p.grad.detach() for p in shared.values() if p.grad is not None]
 
 
 def clip_grad_norm_(
@@ -35,10 +41,11 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scales the gradients, in place, so that the norm of all of them together is at most `max_norm`.
 
-    Returns the norm they had. `norm_type` is p of the p-norm, or math.inf. Where the norm is not finite the
-    gradients are left as they are (a NaN in one of them does not spread to all), or, with
-    `error_if_nonfinite`, RuntimeError is raised. Sums run in float64, so that float16 does not overflow. On
-    a GPU nothing waits for the result (Pascanu et al. 2013, algorithm 1).
+    A parameter that is given twice counts once. Returns the norm they had. `norm_type` is p of the p-norm, or
+    math.inf. Where the norm is not finite the gradients are left as they are (a NaN in one of them does not
+    spread to all), or, with `error_if_nonfinite`, RuntimeError is raised. Sums run in float64, so that
+    float16 does not overflow. On a GPU nothing waits for the result (Pascanu et al. 2013, algorithm 1).
+    Raises ValueError for a generator that is used up.
     """
     name = "clip_grad_norm_"
     norm_type, max_norm = float(norm_type), float(max_norm)

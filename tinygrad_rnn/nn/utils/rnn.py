@@ -11,6 +11,7 @@ from typing import Any
 
 from ... import ops
 from ...backend import array_module, to_numpy
+from ...engine.errors import came
 from ...ops.index import place_rows, take_rows
 from ...tensor import Tensor
 
@@ -220,8 +221,8 @@ def _lengths_of(name: str, sequences: Sequence[Tensor]) -> list[int]:
         raise ValueError(f"{name}: expected at least one sequence")
     for k, sequence in enumerate(sequences):
         if not isinstance(sequence, Tensor) or sequence.ndim == 0:
-            came = "a 0-d tensor" if isinstance(sequence, Tensor) else f"a {type(sequence).__name__}"
-            raise TypeError(f"{name}: sequence {k} must be a Tensor (length, ...), got {came}")
+            what = "a 0-d tensor" if isinstance(sequence, Tensor) else came(sequence)
+            raise TypeError(f"{name}: sequence {k} must be a Tensor (length, ...), got {what}")
         if sequence.shape[1:] != sequences[0].shape[1:]:
             raise ValueError(
                 f"{name}: sequence {k} has shape {sequence.shape}, the first {sequences[0].shape}; "

@@ -100,7 +100,8 @@ class _Forward:
             self.lines.append(f"s{out} = x_{ufunc}({', '.join(arguments)}{place and f', out={place}'})")
             self._store(outs, {*outs} & self.rows)
             return
-        self.scope[f"f{number}"] = call.op.forward
+        mixed = recorded.mixes_types(call)
+        self.scope[f"f{number}"] = call.op.call if mixed else call.op.forward
         if call.settings:
             self.scope[f"k{number}"] = call.settings
             arguments.append(f"**k{number}")
@@ -110,8 +111,10 @@ class _Forward:
             if place:
                 arguments.append(f"out={place}")
                 written = {outs[0]}
+        if not mixed:
+            arguments.insert(0, "xp")
         names = ", ".join(f"s{o}" for o in outs)
-        self.lines.append(f"{names}{',' * call.several} = f{number}(xp, {', '.join(arguments)})")
+        self.lines.append(f"{names}{',' * call.several} = f{number}({', '.join(arguments)})")
         self._store(outs, written)
 
     def _store(self, outs: Sequence[int], written: set[int]) -> None:

@@ -115,6 +115,9 @@ class Loop:
         self.order = range(n_steps - 1, -1, -1) if reverse else range(n_steps)
         out, keep = recorded.output, recorded.differentiable
         values = [getattr(v, "array", v) for v in self.constants]
+        reads = mode.current().reads
+        if reads is not None:
+            reads([xs, *states, *values])
         template = self.template.copy()
         for slot, value in zip(recorded.constants, values, strict=True):
             template[slot] = value

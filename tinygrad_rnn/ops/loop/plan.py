@@ -180,6 +180,13 @@ class Recorded:
             return None
         return (left, right) if self.dtypes[call.outs[0]] == self.dtypes[left] else None
 
+    def mixes_types(self, call: Call) -> bool:
+        """Whether a call makes floats of what is not all of their type: the op itself then knows how."""
+        own = self.dtypes[call.outs[0]]
+        if call.fused or call.op.name == "where" or getattr(own, "kind", "") != "f":
+            return False
+        return any(self.dtypes[ref] not in (None, own) for ref in call.refs)
+
     def makes_anew(self, call: Call) -> bool:
         """Whether the results of a call lie in memory of their own."""
         if call.fused:

@@ -173,8 +173,8 @@ ROWS: dict[str, Row] = {
         lambda *xs, subscripts: np.array(np.einsum(subscripts, *xs)),
         contracted(),
     ),
-    "softmax": Row(ops.softmax, lambda x, axis: np.exp(_log_softmax(x, axis)), along()),
-    "log_softmax": Row(ops.log_softmax, _log_softmax, along()),
+    "softmax": Row(ops.softmax, lambda x, axis: np.exp(_log_softmax(x, axis)), along(), ("softmax",)),
+    "log_softmax": Row(ops.log_softmax, _log_softmax, along(), ("log_softmax",)),
     "mse_loss": Row(
         ops.mse_loss, lambda x, t, reduction: _reduced((x - t) ** 2, reduction), pair(reduction=REDUCTIONS)
     ),
@@ -183,7 +183,10 @@ ROWS: dict[str, Row] = {
     ),
     "huber_loss": Row(ops.huber_loss, _huber, apart(reduction=REDUCTIONS)),
     "binary_cross_entropy": Row(
-        ops.binary_cross_entropy, _bce, pair(PROBABILITY, PROBABILITY, reduction=REDUCTIONS)
+        ops.binary_cross_entropy,
+        _bce,
+        pair(PROBABILITY, PROBABILITY, reduction=REDUCTIONS),
+        ("binary_cross_entropy",),
     ),
     "binary_cross_entropy_with_logits": Row(
         ops.binary_cross_entropy_with_logits,

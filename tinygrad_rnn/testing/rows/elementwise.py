@@ -25,6 +25,18 @@ def unequal(draw: s.Draw) -> Case:
 
 
 @s.composite
+def between_steps(draw: s.Draw) -> Case:
+    """Dividends and divisors whose quotients are away from integers."""
+    shape, other = draw(s.broadcast_shapes(2, max_dims=2))
+    b = draw(s.arrays(other, s.Domain(0.5, 2.0)))
+    quotients = draw(
+        s.arrays(np.broadcast_shapes(shape, other), s.Domain(-2.9, 2.9, kinks=(-2.0, -1.0, 0.0, 1.0, 2.0)))
+    )
+    b = -b if draw(s.booleans()) else b
+    return Case((quotients * b, b))
+
+
+@s.composite
 def special(draw: s.Draw) -> Case:
     """An array in which some elements are NaN or infinite."""
     x = draw(s.arrays())
@@ -95,8 +107,15 @@ ROWS: dict[str, Row] = {
         lambda x, b: x**b, lambda x, b: np.power(x, b), unary(s.POSITIVE, b=s.sampled_from([0.5, -0.5]))
     ),
     "number to the pow": Row(lambda x, b: b**x, lambda x, b: np.power(b, x), unary(b=2.5)),
-    "floor_divide": Row(ops.floor_divide, np.floor_divide, integer_pair(), ("floor_divide",), 0),
-    "remainder": Row(ops.remainder, np.remainder, integer_pair(-3, 4), ("remainder",), 0),
+    "floor_divide": Row(ops.floor_divide, np.floor_divide, between_steps(), ("floor_divide",)),
+    "floor_divide of integers": Row(ops.floor_divide, np.floor_divide, integer_pair(), order=0),
+    "remainder": Row(ops.remainder, np.remainder, between_steps(), ("remainder",)),
+    "remainder of integers": Row(ops.remainder, np.remainder, integer_pair(-3, 4), order=0),
+    "remainder of a number": Row(
+        lambda x: x % 2.5 + 7.5 % (x + 4.0),
+        lambda x: np.remainder(x, 2.5) + np.remainder(7.5, x + 4.0),
+        unary(s.Domain(-2.0, 2.0, kinks=(-1.5, -0.25, 0.0))),
+    ),
     "eq": Row(ops.eq, np.equal, integer_pair(), ("eq",), 0),
     "ne": Row(ops.ne, np.not_equal, integer_pair(), ("ne",), 0),
     "lt": Row(ops.lt, np.less, binary(), ("lt",), 0),
@@ -119,10 +138,10 @@ ROWS: dict[str, Row] = {
     "log1p": Row(ops.log1p, np.log1p, unary(s.Domain(-0.7, 3)), ("log1p",)),
     "expm1": Row(ops.expm1, np.expm1, unary(), ("expm1",)),
     "sqrt": Row(ops.sqrt, np.sqrt, unary(s.POSITIVE), ("sqrt",)),
-    "sign": Row(ops.sign, np.sign, unary(s.AWAY_FROM_ZERO), ("sign",), 0),
+    "sign": Row(ops.sign, np.sign, unary(s.AWAY_FROM_ZERO), ("sign",)),
     "abs": Row(ops.abs, np.abs, unary(s.AWAY_FROM_ZERO), ("abs",)),
-    "floor": Row(ops.floor, np.floor, unary(ROUNDED), ("floor",), 0),
-    "round": Row(ops.round, np.rint, unary(ROUNDED), ("round",), 0),
+    "floor": Row(ops.floor, np.floor, unary(ROUNDED), ("floor",)),
+    "round": Row(ops.round, np.rint, unary(ROUNDED), ("round",)),
     "sin": Row(ops.sin, np.sin, unary(WIDE), ("sin",)),
     "cos": Row(ops.cos, np.cos, unary(WIDE), ("cos",)),
     "tanh": Row(ops.tanh, np.tanh, unary(), ("tanh",)),
@@ -136,9 +155,14 @@ ROWS: dict[str, Row] = {
     ),
     "elu": Row(ops.elu, _elu, unary(s.AWAY_FROM_ZERO, alpha=s.sampled_from([1.0, 0.5])), ("elu",)),
     "softplus": Row(ops.softplus, lambda x: np.log(1 + np.exp(x)), unary(), ("softplus",)),
+    "softplus with beta": Row(
+        ops.softplus,
+        lambda x, beta: np.log(1 + np.exp(beta * x)) / beta,
+        unary(beta=s.sampled_from([0.5, 3.0])),
+    ),
     "logaddexp": Row(ops.logaddexp, lambda a, b: np.log(np.exp(a) + np.exp(b)), binary(), ("logaddexp",)),
     "erf": Row(ops.erf, lambda x: np.reshape([math.erf(v) for v in x.flat], x.shape), unary(), ("erf",)),
-    "gelu": Row(ops.gelu, _gelu, unary(approximate=s.sampled_from(["none", "tanh"]))),
+    "gelu": Row(ops.gelu, _gelu, unary(approximate=s.sampled_from(["none", "tanh"])), ("gelu",)),
     "maximum": Row(ops.maximum, np.maximum, unequal(), ("maximum",)),
     "minimum": Row(ops.minimum, np.minimum, unequal(), ("minimum",)),
     "clip": Row(ops.clip, _clipped, unary(BOUNDS, **bounds), ("clip",)),

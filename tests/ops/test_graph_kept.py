@@ -1,0 +1,301 @@
+"""No op drops a gradient unsaid: every public function and every method of Tensor either stays in the graph,
+with the right gradient to each floating tensor it is given, or stands below with the reason why it does not.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import Tensor, nn, no_grad
+from tinygrad_rnn.nn import functional as F
+from tinygrad_rnn.testing import gradcheck
+
+X = (0.11 + 0.07 * np.array([7, 2, 10, 0, 5, 9, 1, 11, 4, 8, 3, 6.0])).reshape(3, 4)  # away from kinks
+Y = X[::-1, ::-1] + 1.0
+LOWER = np.array([0.0, 0.3, 0.0, 0.3])
+CLASSES = np.array([2, 0, 3])
+ROWS = np.array([[0, 2, 1, 0], [1, 0, 2, 2]])
+MASK = X > 0.45
+
+OF_ONE = """
+    abs amax amin clone contiguous cos erf exp expm1 flatten floor gelu leaky_relu elu log log1p
+    logsumexp max mean min neg norm prod ravel reciprocal relu round rsqrt sigmoid sign sin softplus
+    sort sqrt square squeeze std sum t tanh transpose unbind var flip float double half cpu T mT
+    __abs__ __neg__ __pos__ __iter__ __copy__
+"""
+OF_TWO = """
+    add sub mul div subtract multiply divide true_divide pow remainder floor_divide maximum minimum
+    logaddexp mse_loss l1_loss huber_loss mse l1 huber smooth_l1_loss cosine_similarity __add__
+    __sub__ __mul__ __truediv__ __pow__ __mod__ __floordiv__ __radd__ __rsub__ __rmul__ __rtruediv__
+    __rpow__ __rmod__ __rfloordiv__ __iadd__ __isub__ __imul__ __itruediv__ view_as reshape_as
+    type_as
+"""
+# Arguments by name, for functions and methods alike. Every floating array becomes a leaf.
+CALLS = {
+    **dict.fromkeys(OF_ONE.split(), (X,)),
+    **dict.fromkeys(OF_TWO.split(), (X, Y)),
+    **dict.fromkeys(("matmul", "mm", "__matmul__", "__rmatmul__"), (X, Y.T)),
+    "bmm": (X[None], Y.T[None]), "dot": (X[0], Y[0]), "mv": (X, Y[0]), "outer": (X[0], Y[1]),
+    "addmm": (X[:, :3], X, Y.T), "einsum": ("ij,kj->ik", X, Y), "linear": (X, Y, LOWER[:3]),
+    "cat": ([X, Y],), "concat": ([X, Y],), "stack": ([X, Y],),
+    "where": (MASK, X, Y), "Tensor.where": (X, MASK, Y),
+    "clip": (X, LOWER, Y[0]), "clamp": (X, LOWER, Y[0]),
+    "masked_fill": (X, MASK, Y[0, 0]), "masked_select": (X, MASK),
+    "broadcast_to": (X, (2, 3, 4)), "expand": (X, 2, -1, 4), "tile": (X, 2, 1), "repeat": (X, 2, 1),
+    "repeat_interleave": (X, 2), "reshape": (X, 4, 3), "view": (X, 4, 3), "expand_as": (X[0], Y),
+    "permute": (X, 1, 0), "swapaxes": (X, 0, 1), "unsqueeze": (X, 1), "chunk": (X, 2), "split": (X, 2),
+    "select": (X, 1, 2), "narrow": (X, 1, 1, 2), "index_select": (X, 1, CLASSES), "cumsum": (X, 1),
+    "gather": (X, 0, ROWS), "take_along_axis": (X, ROWS, 0), "topk": (X, 2),
+    "softmax": (X, -1), "log_softmax": (X, -1), "pad": (X, [(1, 0), (0, 2)]), "F.pad": (X, (1, 0, 0, 2)),
+    "__getitem__": (X, MASK), "embedding": (CLASSES % 3, X),
+    "nll_loss": (X, CLASSES, Y[0]), "cross_entropy": (X, CLASSES, Y[0]),
+    "binary_cross_entropy": (X, Y - 1.0, X), "binary_cross_entropy_with_logits": (X, Y - 1.0, Y),
+    "layer_norm": (X, (4,), Y[0], X[0]), "normalize": (X,),
+    "ctc_loss": (np.log(X)[:, None], np.array([[1, 2]]), [3], [2]),
+    "masked_mean": (X, [3, 2, 0, 1]), "dropout": (X, 0.0),
+    "to": (X, "float32"), "type": (X, "float32"), "astype": (X, "float32"),
+}  # fmt: skip
+
+INDICES = "argmax argmin argsort nonzero multinomial one_hot long int short byte"  # integers
+TRUTHS = """
+    all any allclose equal isclose isfinite isinf isnan eq ne lt le gt ge logical_and logical_not
+    logical_or bool
+"""
+COMPARISONS = "allclose equal isclose eq ne lt le gt ge logical_and logical_or"
+OTHERS = {
+    "truth values and bits": """
+        is_floating_point is_tensor is_contiguous sequence_mask __eq__ __ne__ __lt__ __le__ __gt__
+        __ge__ __and__ __or__ __xor__ __rand__ __ror__ __rxor__ __invert__ __contains__ __bool__
+""",
+    "leaves the graph by its very purpose, and says so": """
+        detach detach_ data item numpy tolist __array__ __float__ __int__ __index__ __format__
+        __repr__ __deepcopy__
+""",
+    "is given a shape, numbers or plain data, and warns of anything else": """
+        arange empty empty_like eye from_numpy full full_like linspace ones ones_like zeros
+        zeros_like tensor as_tensor new_empty new_full new_ones new_tensor new_zeros
+""",
+    "draws by chance": "bernoulli normal rand rand_like randint randn randn_like randperm",
+    "says something about a tensor": """
+        numel nelement dim ndimension size element_size shape ndim dtype device nbytes is_cuda
+        is_leaf grad grad_fn requires_grad array vertex __len__ __hash__
+""",
+    "changes memory that no graph follows, and refuses what requires a gradient": """
+        add_ sub_ mul_ div_ clamp_ fill_ zero_ copy_ masked_fill_ scatter_ uniform_ normal_
+        __setitem__
+""",
+    "goes to a GPU": "cuda",
+    "is a switch, or makes something else than a tensor": """
+        current_backend default_dtype default_rng fit get_default_dtype get_rng_state set_rng_state
+        is_grad_enabled load save manual_seed pointwise primitive set_default_dtype backward
+        retain_grad requires_grad_ check_probability __reduce_ex__ result
+""",
+}
+WITHOUT = {*INDICES.split(), *TRUTHS.split(), *(name for names in OTHERS.values() for name in names.split())}
+IN_PLACE = {"__iadd__", "__isub__", "__imul__", "__itruediv__"}
+IGNORED = {
+    "type_as",
+    "view_as",
+    "reshape_as",
+    "expand_as",
+}  # take a shape or a type from their second argument
+NO_METHODS = {"__annotations__", "__array_priority__", "__array_ufunc__", "__doc__", "__init__", "__module__",
+              "__slots__"}  # fmt: skip
+
+
+def public_functions(module):
+    for name in dir(module):
+        function = getattr(module, name)
+        ours = getattr(function, "__module__", "") or ""
+        if name.startswith("_") or not callable(function) or inspect.isclass(function):
+            continue
+        if ours.startswith("tinygrad_rnn") and (
+            module is tg or ours.startswith(("tinygrad_rnn.ops", F.__name__))
+        ):
+            yield name
+
+
+def everything():
+    found = [("tg", name) for name in public_functions(tg)]
+    found += [("F", name) for name in public_functions(F) if name != "kept_elements"] + [("F", "ctc_loss")]
+    methods = {n for n in dir(Tensor) if not n.startswith("_")} | {
+        n for n in vars(Tensor) if n.startswith("__")
+    }
+    return found + [("Tensor", name) for name in sorted(methods - NO_METHODS)]
+
+
+def arguments_of(where, name):
+    return CALLS.get(f"{where}.{name}", CALLS.get(name))
+
+
+KEPT = [key for key in everything() if arguments_of(*key) is not None and key[1] not in WITHOUT]
+
+
+def test_every_function_and_method_is_kept_or_has_a_reason():
+    names = {f"{where}.{name}" for where, name in everything()}
+    assert len(names) > 350
+    unknown = {f"{w}.{n}" for w, n in everything() if arguments_of(w, n) is None and n not in WITHOUT}
+    assert unknown == set(), "give arguments in CALLS, or a reason"
+    mentioned = {n.rpartition(".")[2] for n in CALLS} | WITHOUT
+    assert mentioned - {n for _, n in everything()} == set(), "there is no such function or method"
+
+
+def is_floating(value):
+    return isinstance(value, (np.ndarray, np.floating)) and value.dtype.kind == "f"
+
+
+def leaves_in(value):
+    if isinstance(value, list):
+        return [x for part in value for x in leaves_in(part)]
+    return [value] if is_floating(value) else []
+
+
+def filled(value, leaves):
+    """The argument with tensors in place of arrays: the next of the leaves for floating ones."""
+    if isinstance(value, list) and leaves_in(value):
+        return [filled(part, leaves) for part in value]
+    if is_floating(value):
+        return next(leaves)
+    return tg.tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def flat(results):
+    if isinstance(results, (list, tuple)) or hasattr(results, "__next__"):
+        return [y for part in results for y in flat(part)]
+    return [results]
+
+
+def call(where, name, arguments):
+    if where == "Tensor":
+        found = inspect.getattr_static(Tensor, name)
+        if isinstance(found, property):
+            return getattr(arguments[0], name)
+        return getattr(Tensor, name)(*arguments)
+    return getattr(tg if where == "tg" else F, name)(*arguments)
+
+
+@pytest.mark.parametrize(("where", "name"), KEPT, ids=[".".join(key) for key in KEPT])
+def test_it_stays_in_the_graph(where, name):
+    given = arguments_of(where, name)
+    values = [x for value in given for x in leaves_in(value)]
+    assert values
+
+    def run(*leaves):
+        following = iter(leaves)
+        results = flat(call(where, name, [filled(value, following) for value in given]))
+        floating = [y for y in results if y.is_floating_point()]
+        assert floating
+        return [y.double() for y in floating]
+
+    if name in IN_PLACE:  # the tensor that is changed is a constant
+        values, whole = values[1:], run
+
+        def run(*leaves):
+            return whole(tg.tensor(X), *leaves)
+
+    leaves = [tg.tensor(np.asarray(v), dtype="float64", requires_grad=True) for v in values]
+    for y in run(*leaves):
+        assert y.requires_grad, "a result has left the graph"
+    found = tg.grad([y.sum() for y in run(*leaves)], leaves, allow_unused=True)
+    dropped = [i for i, g in enumerate(found) if g is None]
+    assert dropped == [1] * (name in IGNORED)
+    if name not in ("float", "half", "to", "type", "astype") and not dropped:
+        gradcheck(run, *[x.detach() for x in leaves], order=1)
+
+
+@pytest.mark.parametrize("name", [*INDICES.split(), *TRUTHS.split()])
+def test_what_has_no_gradient_is_not_floating(name):
+    x = tg.tensor(CLASSES if name == "one_hot" else X, requires_grad=name != "one_hot")
+    second = {"multinomial": (2,), **dict.fromkeys(COMPARISONS.split(), (tg.tensor(Y),))}.get(name, ())
+    function = getattr(Tensor, name) if hasattr(Tensor, name) else getattr(tg, name)
+    for y in flat(function(x, *second)):
+        assert isinstance(y, bool) or y.dtype.kind in "iub"
+
+
+def leaf():
+    return tg.tensor([1.0, 2.0], requires_grad=True)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: tg.tensor(leaf()), lambda: tg.tensor([*leaf()]), lambda: tg.tensor([[*leaf()], [*leaf()]]),
+    lambda: tg.as_tensor([*leaf()]), lambda: Tensor(leaf()), lambda: leaf().new_tensor(leaf()),
+    lambda: tg.full((2,), leaf()[0]), lambda: leaf().new_full((2,), leaf()[1]),
+    lambda: tg.full_like(leaf(), leaf()[0]), lambda: tg.linspace(0, leaf()[0], 3),
+    lambda: tg.normal(leaf(), 1.0),
+])  # fmt: skip
+def test_a_constant_made_of_what_requires_a_gradient_says_so(make):
+    with pytest.warns(UserWarning, match="requires a gradient, and its values alone are copied"):
+        made = make()
+    assert not made.requires_grad
+    with no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make()
+
+
+@pytest.mark.parametrize("change", [
+    lambda x, v: x.add_(v), lambda x, v: x.add_(1.0, alpha=v), lambda x, v: x.sub_(x, alpha=v),
+    lambda x, v: x.mul_(v), lambda x, v: x.div_(v), lambda x, v: x.fill_(v), lambda x, v: x.copy_(v),
+    lambda x, v: x.clamp_(v), lambda x, v: x.clamp_(max=v), lambda x, v: x.masked_fill_(x > 0, v),
+    lambda x, v: x.scatter_(0, tg.tensor([0]), v.reshape(1)), lambda x, v: x.__setitem__(0, v),
+])  # fmt: skip
+def test_memory_takes_no_value_that_requires_a_gradient(change):
+    x, v = tg.ones(2), tg.tensor(2.0, requires_grad=True)
+    with pytest.raises(tg.GraphError, match="the value requires a gradient"):
+        change(x, v)
+    assert x.tolist() == [1.0, 1.0]
+    with no_grad():
+        change(x, v)
+
+
+def test_parameters_are_leaves():
+    x = leaf()
+    assert nn.Parameter(x * 2).is_leaf
+
+
+def test_a_remainder():
+    x = tg.tensor([5.5, -5.5, 7.0], requires_grad=True)
+    (x % 2.5 + x).sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
+    y = tg.tensor([2.0, 2.0, -3.0], requires_grad=True)
+    (x.detach() % y).backward(tg.tensor([1.0, 10.0, 1.0]))
+    assert y.grad.tolist() == [-2.0, 30.0, 3.0]  # -floor(x / y) * g
+    z = tg.tensor([2.5, -2.0, 4.0], requires_grad=True)
+    (7.5 % z).sum().backward()
+    assert z.grad.tolist() == [-3.0, 4.0, -1.0]
+
+
+@pytest.mark.parametrize("op", [tg.floor, tg.round, tg.sign, lambda x: x // 2.0, lambda x: 7.0 // x])
+def test_steps_have_the_gradient_zero(op):
+    x = tg.tensor([0.3, -1.7, 2.4], requires_grad=True)
+    op(x).backward(tg.tensor([1.0, float("inf"), float("nan")]))
+    assert x.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+@tg.pointwise
+def stepping(a, b):
+    return (
+        a % b
+        + 7.0 % a
+        + tg.floor(a) * b
+        + tg.sign(a) * a
+        + (a // b) * b
+        + (5.0 // b) * a
+        + a**b
+        + tg.round(a)
+    )
+
+
+def test_steps_inside_a_fused_function():
+    found = []
+    for mode in (tg.enable_grad, tg.unfused):
+        a, b = (tg.tensor(v, requires_grad=True) for v in ([1.3, 2.7, 0.4], [0.7, 1.9, -1.6]))
+        with mode():
+            first = tg.grad(stepping(a, b).sum(), (a, b), create_graph=True)
+            second = tg.grad((first[0] * first[1]).sum(), (a, b))
+        found.append([g.detach().numpy() for g in (*first, *second)])
+    np.testing.assert_allclose(*found, rtol=1e-5)

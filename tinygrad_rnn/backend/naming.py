@@ -1,0 +1,103 @@
+"""How things are called in errors, and where in nested lists something is no number."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+_LIBRARIES = {
+    "numpy",
+    "cupy",
+    "torch",
+    "jax",
+    "jaxlib",
+    "tensorflow",
+    "keras",
+    "mygrad",
+    "autograd",
+    "pandas",
+}
+
+
+def kind(value: Any) -> str:
+    """An object by its type: "a list"; with the library where its things have our names: "a torch.Tensor"."""
+    library, name = type(value).__module__.partition(".")[0], type(value).__name__
+    return f"a {library}.{name}" if library in _LIBRARIES else f"a {name}"
+
+
+def no_array(data: Any, reason: Exception | None = None) -> TypeError | ValueError:
+    """The error about data that make no array of numbers: which element is none, or which rows differ."""
+    for where, value in _leaves(data, ""):
+        text = _no_number(value)
+        if text is not None:
+            return TypeError(
+                f"tensor: elements must be numbers or booleans, got {text}{where and f' at {where}'}"
+            )
+    uneven = _uneven(data, "")
+    if uneven is not None:
+        return ValueError(f"tensor: {uneven}")
+    text = str(reason).split("\n")[0] if reason else f"elements must be numbers or booleans, got {kind(data)}"
+    return (TypeError if reason is None else ValueError)(f"tensor: {text}")
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _leaves(data: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if not _is_row(data):
+        yield where, data
+        return
+    for i, value in enumerate(data):
+        yield from _leaves(value, f"{where}[{i}]")
+
+
+def _no_number(value: Any) -> str | None:
+    """What an element is that is no number, and what to do; None for a number or an array of numbers."""
+    if value is None:
+        return "None"
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return "an integer that no integer type holds; write it as a float"
+    if isinstance(value, (complex, np.complexfloating, np.datetime64, np.timedelta64, np.character, np.void)):
+        return kind(value)
+    if isinstance(value, (numbers.Number, np.generic)):
+        return None
+    dtype = getattr(value, "dtype", None)
+    if dtype is not None:
+        if getattr(dtype, "kind", "f") in "fiub":
+            return None
+        return f"an array of {dtype}"
+    if hasattr(value, "__array__"):
+        return None
+    if hasattr(value, "__next__") or isinstance(value, (set, frozenset, range)):
+        return f"{kind(value)}; make a list of it"
+    if isinstance(value, dict):
+        return f"{kind(value)}; list(d.values()) are its values"
+    return repr(value) if isinstance(value, str) and len(value) < 20 else kind(value)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if _is_row(value):
+        return (len(value), *(_shape(value[0]) if len(value) else ()))
+    return tuple(getattr(value, "shape", ()))
+
+
+def _uneven(data: Any, where: str) -> str | None:
+    """Two rows that differ in shape, innermost first; None where there are none."""
+    if not _is_row(data):
+        return None
+    for i, row in enumerate(data):
+        inside = _uneven(row, f"{where}[{i}]")
+        if inside is not None:
+            return inside
+    shapes = [_shape(row) for row in data]
+    for i, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            hint = "; nn.utils.rnn.pad_sequence fills rows up" if len(shape) == len(shapes[0]) else ""
+            return (
+                f"rows of different lengths: shape {shapes[0]} at {where}[0], {shape} at {where}[{i}]{hint}"
+            )
+    return None

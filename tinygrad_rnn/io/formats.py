@@ -1,0 +1,92 @@
+"""What a file is that a reader does not know, and what reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from .atomic import file_name
+
+_TORCH = (
+    "a file of PyTorch; "
+    "tinygrad_rnn.io.load_torch(module, torch.load({path}, weights_only=True)) reads its state dict"
+)
+_KERAS = "a file of Keras; there, numpy.savez(path, *model.get_weights()) writes arrays that numpy.load reads"
+_PICKLE = (
+    "a pickle, which can run any code and is not read here; "
+    "torch.load({path}, weights_only=True) reads one of PyTorch's"
+)
+_SAFETENSORS = "a safetensors file; tinygrad_rnn.io.load_safetensors({path}) reads it"
+_CHECKPOINT = "a checkpoint of tinygrad_rnn; tinygrad_rnn.load({path}) reads it"
+_ARCHIVE = "an archive of NumPy's; numpy.load({path}) reads it, tinygrad_rnn.save writes checkpoints"
+_BY_START = (
+    (b"\x93NUMPY", "an array of NumPy's; tinygrad_rnn.tensor(numpy.load({path})) reads it"),
+    (b"\x89HDF\r\n\x1a\n", "a file of HDF5, as Keras writes; the package h5py reads it"),
+    (b"GGUF", "a GGUF file; the package gguf reads it"),
+    (b"ustar", "an archive; unpack it first"),
+    (b"\x1f\x8b", "compressed by gzip; unpack it first"),
+)
+_BY_ENDING = {
+    (".pt", ".pth", ".bin"): _TORCH,
+    (".keras", ".h5", ".hdf5"): _KERAS,
+    (".safetensors",): _SAFETENSORS,
+    (".onnx",): "a file of ONNX; onnx.numpy_helper.to_array gives its weights as arrays",
+    (".pkl", ".pickle", ".joblib"): _PICKLE,
+}
+
+
+@contextlib.contextmanager
+def reading(path: Any, name: str) -> Iterator[BinaryIO]:
+    """An open file. Raises the usual kinds of OSError with one sentence; `name` is who reads."""
+    path = file_name(path, name)
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: there is no file {path!r}") from None
+    except IsADirectoryError:
+        raise ValueError(f"{name}: {path!r} is a folder; give the name of a file in it") from None
+    except OSError as error:
+        raise type(error)(f"{name}: {path!r} cannot be read: {error.strerror or error}") from error
+
+
+def recognised(path: Any) -> str | None:
+    """What the file is and what reads it, after its contents or, where they say nothing, its ending. None for
+    what nobody knows.
+    """
+    path = file_name(path, "recognised")
+    with open(path, "rb") as file:
+        start = file.read(512)
+    text = _by_contents(path, start)
+    if text is None and start:
+        endings = _BY_ENDING.items()
+        text = next((text for names, text in endings if path.lower().endswith(names)), None)
+    return text and text.format(path=repr(path))
+
+
+def _by_contents(path: Any, start: bytes) -> str | None:
+    if start[:2] == b"PK":
+        return _archive(path)
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return _PICKLE
+    if start[8:9] == b"{" and 0 < int.from_bytes(start[:8], "little") < os.path.getsize(path):
+        return _SAFETENSORS
+    return next((text for begin, text in _BY_START if start.startswith(begin)), None)
+
+
+def _archive(path: Any) -> str | None:
+    """What a zip file is, by the names in it."""
+    import zipfile  # here, because it takes time
+
+    names: list[str] = []
+    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
+        return _TORCH
+    if any(name.endswith("model.weights.h5") for name in names):
+        return _KERAS
+    if "structure.npy" in names:
+        return _CHECKPOINT
+    return _ARCHIVE if names and all(name.endswith(".npy") for name in names) else None
