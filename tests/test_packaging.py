@@ -31,9 +31,9 @@ STALE = (
 
 
 def repository():
-    """The names of its files: those that git knows or would add; in an sdist all that no build has left."""
+    """The names of its files: those that git knows; in an sdist all that no build has left."""
     if (ROOT / ".git").exists() and shutil.which("git"):
-        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+        command = ["git", "ls-files"]
         names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
             "\n"
         )

@@ -35,7 +35,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over the memory of a NumPy array: a change in one is a change in the other."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: expected a NumPy array, got {came(array)}")
+        raise TypeError(f"from_numpy: expected a NumPy array, got {came(array).removeprefix('a ')}")
     return _made(as_array(array, device="cpu", copy=False))
 
 

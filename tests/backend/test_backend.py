@@ -74,7 +74,7 @@ def test_the_array_decides_not_the_switch():
         x.new_zeros(3),
         tg.randn_like(x),
         x.detach(),
-        tg.tensor(x),
+        tg.tensor(x.detach()),
         tg.as_tensor(x),
     ]
     assert {library(y) for y in made} == {"strict"}

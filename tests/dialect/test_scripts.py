@@ -30,20 +30,73 @@ def test_the_loss_falls(name, option):
     assert np.mean(losses[-8:]) < np.mean(losses[:8])
 
 
+@pytest.fixture
+def torch(monkeypatch):
+    """PyTorch, computing in float32 where it says so: on a GPU its recurrent layers would round factors to
+    10 bits (TensorFloat-32) by default, which shows in the fourth digit of a loss.
+    """
+    torch = extra("torch")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    return torch
+
+
+def of_pytorch(torch, name, option, state=None, seed=None):
+    """The first state of a script's model, PyTorch's losses from there, and their type's unit of rounding.
+    With a seed each weight begins one unit higher, lower, or as it is, by chance.
+    """
+    torch.manual_seed(0)
+    script = load(name, ours=False)
+    model = build(script, option)
+    if state is not None:
+        model.load_state_dict(state)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    unit = torch.finfo(next(model.parameters()).dtype).eps
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(1 + unit * torch.from_numpy(rng.integers(-1, 2, p.shape)).to(p))
+    return state, np.array(script.train(model, STEPS)), unit
+
+
+def rounding(torch, name, option, state, expected, unit):
+    """How far two runs may be apart at each step, if all that they differ in is how they round.
+
+    A step of training rounds its new weights and the loss once more, whatever else it does, so that after t
+    steps each of the two runs has been pushed off t times, by about a unit in each weight. What such a push
+    does is measured: runs whose weights begin a unit off. Pushes at later steps have less time to grow than
+    these; at their worst all 2 t of them add up.
+    """
+    pushed = [of_pytorch(torch, name, option, state, seed)[1] for seed in range(3)]
+    effect = np.maximum.accumulate(np.max([np.abs(losses - expected) for losses in pushed], axis=0))
+    return 2 * np.arange(1, STEPS + 1) * (effect + unit * np.abs(expected))
+
+
 @pytest.mark.extras("torch")
 @cases
-def test_losses_are_those_of_pytorch(name, option):
-    torch = extra("torch")
+def test_losses_are_those_of_pytorch(torch, name, option):
     from tinygrad_rnn.io import load_torch
 
-    torch.manual_seed(0)
-    theirs, ours = load(name, ours=False), load(name, ours=True)
-    their_model, our_model = build(theirs, option), build(ours, option)
-    load_torch(our_model, their_model.state_dict())
-    expected = theirs.train(their_model, STEPS)
-    losses = ours.train(our_model, STEPS)
-    assert len(losses) == len(expected) == STEPS
-    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
+    state, expected, unit = of_pytorch(torch, name, option)
+    script = load(name, ours=True)
+    model = build(script, option)
+    load_torch(model, state)
+    losses = np.array(script.train(model, STEPS))
+    assert losses.shape == expected.shape == (STEPS,)
+    bound = rounding(torch, name, option, state, expected, unit)
+    assert bound.max() < 1e-4  # what was once the bound, and is less than a mistake would do
+    assert (np.abs(losses - expected) <= bound).all(), (losses - expected, bound)
+
+
+@pytest.mark.parametrize("wrong", [lambda p: p * (1 + 2**-11), lambda p: p.half().float()])
+def test_the_bound_sees_less_than_tensor_float_32_would_do(torch, wrong):
+    """Weights that are rounded to 10 bits, once, at the start: what the bound must tell from rounding."""
+    name, option = "name_classification", "packed"
+    state, expected, unit = of_pytorch(torch, name, option)
+    _, losses, _ = of_pytorch(torch, name, option, {key: wrong(value) for key, value in state.items()})
+    bound = rounding(torch, name, option, state, expected, unit)
+    assert (np.abs(losses - expected) > bound).any()
 
 
 WRITERS = {

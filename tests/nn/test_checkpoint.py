@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.memory_tools import peak_bytes
 from tinygrad_rnn import nn
-from tinygrad_rnn.backend import memory
 from tinygrad_rnn.nn import functional as F
 
 quick = settings(max_examples=15, deadline=None, database=None)
@@ -168,19 +166,30 @@ def test_layers_in_stretches(name, data):
 
 
 def test_memory_is_of_the_order_of_the_root():
-    def peak(n_steps, every):
+    """Counted are bytes of the arrays' own memory, on a GPU with what its pool adds to each (up to 512).
+
+    Linear in the number of steps T are the outputs, once by themselves in each stretch and once joined. With
+    k = root(T), the rest is k times what a step of one stretch keeps, and T / k = k times the state with
+    which each stretch begins, however large the pool makes either: four times the steps take twice of it.
+    Were it linear, they would take four times of it; the line is drawn between, at twice the root of two.
+    """
+    outputs = 2 * 900 * 4 * 16 * 4
+
+    def beyond_the_outputs(n_steps, every):
         layer = nn.LSTM(16, 16, checkpoint_every=every)
         x = tg.randn(n_steps, 4, 16)
-        tg.nn.scan  # noqa: B018 - imported before it counts
-        layer(x[:4])[0].sum().backward()
-        memory._waiting.clear()  # what other tests have left there would not be counted
-        tracemalloc.start()
-        layer(x)[0].sum().backward()
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found
 
-    assert peak(900, 30) < 0.4 * peak(900, None)
+        def run():
+            layer(x)[0].sum().backward()
+
+        run()  # compiles what is compiled, and makes what is kept from call to call
+        return peak_bytes(run) - 2 * x.nbytes
+
+    short, long = beyond_the_outputs(225, 15), beyond_the_outputs(900, 30)
+    assert long < 2 * 2**0.5 * short
+    plain = beyond_the_outputs(900, None)
+    assert long < 0.1 * plain  # k steps and k states of 900 steps with theirs: at most 2 / 30
+    assert long + outputs < 0.4 * (plain + outputs)
 
 
 def test_wrong_settings():

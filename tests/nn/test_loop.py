@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.cuda_tools import needs_compiler
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.nn.cells import Cell
+from tinygrad_rnn.testing import strict
 
 quick = settings(max_examples=30, deadline=None, database=None)
 
@@ -181,6 +183,97 @@ def test_one_node_computes_what_the_steps_do(name, order, data):
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
         else:
             assert all(not t.numpy().any() for t in missing)
+
+
+@needs_compiler
+@pytest.mark.host
+@pytest.mark.parametrize("lengths", [None, [5, 9, 14]])
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_gpus_kernels_compute_what_numpy_computes(name, lengths):
+    found = []
+    for here in (tg.use("numpy"), strict.kernels()):
+        with here:
+            tg.manual_seed(0)
+            layer = nn.Recurrent(MAKERS[name]())
+            x = tg.randn(14, 3, 3, dtype="float64", requires_grad=True)
+            state = layer.cells[0].initial_state(3, x)
+            state = nn.cells.map_state(lambda s: tg.randn(1, *s.shape, dtype="float64"), state)
+            found.append([t if t is None else t.numpy() for t in everything(layer, x, state, lengths, 1)])
+    for a, b in zip(*found, strict=True):
+        if a is not None or b is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def read_in_part(name):
+    """Functions of several arguments in chunks, of which not every one is read."""
+    chunk = tg.chunk
+
+    def nothing_of_the_first(x, y):
+        return tg.tanh(chunk(y, 2, axis=-1)[1]) + 0.0
+
+    def the_last_of_the_first(x, y):
+        return chunk(x, 3, axis=-1)[2] * y
+
+    def a_row_before_the_rest(x, b, y):
+        return tg.sigmoid(b * y), chunk(x, 3, axis=-1)[1]
+
+    def handed_through(x, y):
+        return chunk(x, 2, axis=-1)[1], y
+
+    functions = nothing_of_the_first, the_last_of_the_first, a_row_before_the_rest, handed_through
+    return next(f for f in functions if f.__name__ == name)
+
+
+PARTS = {  # widths of the arguments, in units of the state; a row is one without a batch
+    "nothing_of_the_first": ([1, 2], ()),
+    "the_last_of_the_first": ([3, 1], ()),
+    "a_row_before_the_rest": ([3, 1, 1], (1,)),
+    "handed_through": ([2, 1], ()),
+}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("how", ["numpy", "strict", pytest.param("kernels", marks=needs_compiler)])
+@pytest.mark.parametrize("name", PARTS)
+def test_pointwise_functions_in_a_loop_may_leave_chunks_out(name, how):
+    """The first argument, or its first chunk, is the one that tells the shape, where somebody reads it."""
+    widths, rows = PARTS[name]
+    function = tg.pointwise(read_in_part(name))
+
+    class Partly(Cell):
+        static = True
+
+        def __init__(self):
+            super().__init__(3, 2)
+            self.w = nn.ParameterList(
+                nn.Parameter(tg.randn(*((2 * n,) if k in rows else (2, 2 * n)), dtype="float64"))
+                for k, n in enumerate(widths)
+            )
+
+        def project(self, x):
+            return x[..., :2] * 1.0
+
+        def step(self, px, h):
+            wide = [w if k in rows else (h + px) @ w for k, w in enumerate(self.w)]
+            found = function(*wide)
+            return tg.tanh(h + (found[0] * found[1] if isinstance(found, tuple) else found))
+
+        def initial_state(self, batch_size, like):
+            return like.new_zeros(batch_size, 2)
+
+    with strict.kernels() if how == "kernels" else tg.use(how):
+        cell = Partly()
+        x = tg.randn(14, 3, 3, dtype="float64", requires_grad=True)
+        fast = everything(nn.Recurrent(cell), x, tg.zeros(1, 3, 2, dtype="float64"), [5, 9, 14], 1)
+        cell.static = False
+        with tg.unfused():
+            slow = everything(nn.Recurrent(cell), x, tg.zeros(1, 3, 2, dtype="float64"), [5, 9, 14], 1)
+        for a, b in zip(fast, slow, strict=True):
+            missing = [t for t in (a, b) if t is not None]
+            if len(missing) == 2:
+                np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
+            else:
+                assert all(not t.numpy().any() for t in missing)
 
 
 def test_it_is_one_node_and_none_without_gradients():

@@ -6,8 +6,6 @@ import numbers
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 _LIBRARIES = {
     "numpy",
     "cupy",
@@ -31,11 +29,10 @@ def kind(value: Any) -> str:
 def no_array(data: Any, reason: Exception | None = None) -> TypeError | ValueError:
     """The error about data that make no array of numbers: which element is none, or which rows differ."""
     for where, value in _leaves(data, ""):
-        text = _no_number(value)
-        if text is not None:
-            return TypeError(
-                f"tensor: elements must be numbers or booleans, got {text}{where and f' at {where}'}"
-            )
+        if not _is_number(value):
+            what = repr(value) if isinstance(value, str) and len(value) < 20 else _named(value)
+            at = where and f" at {where}"
+            return TypeError(f"tensor: elements must be numbers or booleans, got {what}{at}{_remedy(value)}")
     uneven = _uneven(data, "")
     if uneven is not None:
         return ValueError(f"tensor: {uneven}")
@@ -44,7 +41,7 @@ def no_array(data: Any, reason: Exception | None = None) -> TypeError | ValueErr
 
 
 def _is_row(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
+    return isinstance(value, (list, tuple, range))
 
 
 def _leaves(data: Any, where: str) -> Iterator[tuple[str, Any]]:
@@ -55,28 +52,36 @@ def _leaves(data: Any, where: str) -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{where}[{i}]")
 
 
-def _no_number(value: Any) -> str | None:
-    """What an element is that is no number, and what to do; None for a number or an array of numbers."""
-    if value is None:
-        return "None"
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return "an integer that no integer type holds; write it as a float"
-    if isinstance(value, (complex, np.complexfloating, np.datetime64, np.timedelta64, np.character, np.void)):
-        return kind(value)
-    if isinstance(value, (numbers.Number, np.generic)):
-        return None
+def _is_number(value: Any) -> bool:
+    """Whether an element is a number that a tensor holds, or an array of such."""
+    if isinstance(value, (bool, float)):
+        return True
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
     dtype = getattr(value, "dtype", None)
     if dtype is not None:
-        if getattr(dtype, "kind", "f") in "fiub":
-            return None
-        return f"an array of {dtype}"
-    if hasattr(value, "__array__"):
-        return None
-    if hasattr(value, "__next__") or isinstance(value, (set, frozenset, range)):
-        return f"{kind(value)}; make a list of it"
+        return getattr(dtype, "kind", "f") in "fiub"
+    return hasattr(value, "__array__") or (
+        isinstance(value, numbers.Number) and not isinstance(value, complex)
+    )
+
+
+def _named(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, int):
+        return "an integer that no integer type holds"
+    dtype = getattr(value, "dtype", None)
+    return kind(value) if dtype is None else f"an array of {dtype}"
+
+
+def _remedy(value: Any) -> str:
+    """What makes numbers of an element, as the end of a sentence."""
+    if isinstance(value, int):
+        return "; write it as a float"
     if isinstance(value, dict):
-        return f"{kind(value)}; list(d.values()) are its values"
-    return repr(value) if isinstance(value, str) and len(value) < 20 else kind(value)
+        return "; list(d.values()) are its values"
+    return "; make a list of it" if hasattr(value, "__next__") or isinstance(value, (set, frozenset)) else ""
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -537,6 +537,18 @@ class KernelModule(StrictModule):
             super().scatter_add(target, index, values)
 
 
+@contextlib.contextmanager
+def own_pool() -> Iterator[Pool]:
+    """In this block new arrays of this thread come from a pool of their own, which begins empty: as it never
+    gives anything back, its `total_bytes()` are the most that were in use at once, and what did not fit.
+    """
+    before, _here.pool = _here.pool, Pool()
+    try:
+        yield _here.pool
+    finally:
+        _here.pool = before
+
+
 def new_streams(n: int) -> list[Stream]:
     """Streams as `with` blocks (streams.py); what was begun before is done."""
     made = [Stream() for _ in range(n)]
