@@ -446,3 +446,17 @@ def test_assignments_in_a_loop_are_linear_in_the_steps(put):
         short = min(seconds(250) for _ in range(3))
         ratios.append(seconds(1000) / short)
     assert min(ratios) < 7
+
+
+@pytest.mark.parametrize("n", [3, 300])
+def test_gradients_of_halves_are_added_up_in_float32(n):
+    """Also where the sum is an array that an assignment's gradient owns: 2049 halves of 1 stall at 2048."""
+    x = tg.ones(4, dtype="float16", requires_grad=True)
+    y = x * 1.0
+    z = y.clone()
+    z[0] = 5.0
+    terms = [y * 2048.0, z, *[y * 1.0 for _ in range(n)]]
+    tg.stack([t.sum() for t in terms]).float().sum().backward()
+    first, other = (np.float16(2048 + n + k).item() for k in (0, 1))
+    assert x.grad.dtype == "float16"
+    assert x.grad.tolist() == [first, other, other, other]

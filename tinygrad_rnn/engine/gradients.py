@@ -83,7 +83,7 @@ class Sum:
         """The sum."""
         if self._terms is not None:
             for kind, terms in self._terms.items():
-                if not (self.grows and kind.add_to(self.array, terms)):
+                if not (self.grows and self.array.ndim and kind.add_to(self.array, terms)):  # not to a scalar
                     self.add(kind.total(terms), create_graph, not create_graph)
             self._terms = None
         if self.array is not None and self.array.dtype != self._dtype:
