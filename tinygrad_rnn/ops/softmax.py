@@ -34,7 +34,8 @@ def _log_softmax_gradient(g: Array, y: Array, axis: int) -> Array:
 @primitive(vjp=(_log_softmax_gradient,), floating=True)
 def _log_softmax(xp: Any, x: Array, *, axis: int) -> Array:
     y = _below_top(xp, x, axis)  # exactly, however large x is
-    y -= xp.log1p(powers_but_one(xp, y, (axis,)))
+    if x.size:
+        y -= xp.log1p(powers_but_one(xp, y, (axis,)))
     return y.astype(x.dtype, copy=False)
 
 
