@@ -374,6 +374,28 @@ def test_memory_that_is_changed_in_place_is_still_the_graphs():
     assert {x.item() for other in others for x in other} == {7.0}
 
 
+@pytest.mark.parametrize("change", [
+    lambda y, v, rows: y.__setitem__(slice(None), v), lambda y, v, rows: y.__setitem__(rows, v[0]),
+    lambda y, v, rows: y.add_(v), lambda y, v, rows: y.copy_(v), lambda y, v, rows: y.clamp_(v),
+    lambda y, v, rows: y.masked_fill_(rows > 0, v[0]), lambda y, v, rows: y.scatter_(0, rows, v),
+])  # fmt: skip
+def test_what_changes_memory_in_place_is_still_the_graphs(change):
+    given = [tg.arange(6).float() + 1, tg.arange(6)]
+
+    @tg.cuda.graphed
+    def step(x):
+        y = x * 0.5
+        change(y, *given)
+        return y * 1.0
+
+    for _ in range(3):
+        expected = step(tg.ones(6)).tolist()
+    given[:] = [tg.zeros(6), tg.zeros(6, dtype="int64")]
+    others = [tg.full((6,), 7.0) for _ in range(20)] + [tg.full((6,), 5) for _ in range(20)]
+    assert step(tg.ones(6)).tolist() == expected
+    assert {x.item() for other in others for x in other} == {7.0, 5}
+
+
 @pytest.mark.parametrize("what", ["data", "load_state_dict", "half", "optimiser", "grad"])
 def test_parameters_and_states_that_are_replaced(what):
     def run(wrap):

@@ -60,6 +60,7 @@ from .creation import (
 from .engine import (
     GraphError,
     debug,
+    eager,
     enable_grad,
     is_grad_enabled,
     no_grad,

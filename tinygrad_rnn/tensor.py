@@ -7,13 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from weakref import ref
 
 from . import backend, engine, ops
 from .backend import array_module, dtypes
 from .backend.capture import capturing, replacing
-from .engine import GraphError, mark_changed
-from .engine.graph import Leaf, Node, Output, Value, Vertex
+from .engine import GraphError, Leaf, Value, Vertex, mark_changed
 from .printing import text_of
 
 Size: type[tuple[int, ...]] = tuple  # of x.shape and x.size()
@@ -127,9 +125,10 @@ class Tensor(Value):
                 f"requires_grad: only floating tensors can require a gradient, this one is {self.array.dtype}"
             )
         if wanted and self.vertex is None:
-            self.vertex = Leaf(self.array)
-        elif not wanted:
-            self.vertex = None
+            self.vertex = getattr(self, "frozen", None) or Leaf(self.array)
+            self.view_of = None  # what it lies in is no matter of the graph any more
+        elif not wanted and type(self.vertex) is Leaf:
+            self.frozen, self.vertex = self.vertex, None
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switches `requires_grad` and returns the tensor."""
@@ -144,22 +143,27 @@ class Tensor(Value):
         return self.vertex is None or type(self.vertex) is Leaf
 
     @property
-    def grad_fn(self) -> str | None:
-        """The op that made it, or None for a leaf."""
-        node = self.vertex.node if type(self.vertex) is Output else self.vertex
-        return f"<{node.op.name}>" if type(node) is Node else None
+    def grad_fn(self) -> engine.Function | None:
+        """What made it, with `name()` and `next_functions`; None for a leaf."""
+        return engine.grad_fn(self)
+
+    def _has_grad(self) -> Vertex | None:
+        """The vertex; that of before where requires_grad was switched off."""
+        return self.vertex or getattr(self, "frozen", None)
 
     @property
     def grad(self) -> Any:
         """The gradient that `backward` added up here: a tensor of this one's shape and dtype, or None."""
+        vertex = self._has_grad()
         current = capturing.get()
-        if current is not None and type(self.vertex) is Leaf:
-            current.reads_gradient(self.vertex)
-        return None if self.vertex is None else self.vertex.grad
+        if current is not None and type(vertex) is Leaf:
+            current.reads_gradient(vertex)
+        return None if vertex is None else vertex.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if self.vertex is None:
+        vertex = self._has_grad()
+        if vertex is None:
             if value is not None:
                 raise GraphError("grad: this tensor does not require a gradient; set requires_grad first")
             return
@@ -169,19 +173,18 @@ class Tensor(Value):
             if value.shape != self.shape or value.dtype != self.dtype:
                 raise ValueError(f"grad: expected {self.dtype} {self.shape}, got {value.dtype} {value.shape}")
         current = capturing.get()
-        if current is not None and type(self.vertex) is Leaf:
-            current.sets_gradient(self.vertex)
-        self.vertex.grad = value
+        if current is not None and type(vertex) is Leaf:
+            current.sets_gradient(vertex)
+        vertex.grad = value
 
     def retain_grad(self) -> None:
         """Keeps the gradient of this tensor too, though it is no leaf."""
-        if type(self.vertex) is Node:
-            self.vertex.retains_grad = True
-        elif type(self.vertex) is Output:
-            node = self.vertex.node
-            node.retains_grad = {**(node.retains_grad or {}), self.vertex.k: ref(self.vertex)}
-        elif self.vertex is None:
-            raise GraphError("retain_grad: this tensor does not require a gradient")
+        engine.retain_grad(self)
+
+    def register_hook(self, hook: Any) -> engine.Handle:
+        """Calls `hook(gradient)` at each backward, when the gradient of this tensor is complete; what it
+        returns, if not None, takes its place. `remove()` of the result ends that."""
+        return engine.register_hook(self, hook)
 
     def backward(
         self,
@@ -220,7 +223,7 @@ class Tensor(Value):
 
     def detach_(self) -> Tensor:
         """Makes this tensor itself a constant."""
-        self.vertex = None
+        self.vertex = self.view_of = self.frozen = None
         return self
 
     @property
@@ -242,7 +245,9 @@ class Tensor(Value):
                 self.vertex = Leaf(array)
         elif self.vertex is not None:
             raise GraphError("data: this tensor was computed in the graph; detach() it first")
-        self.array = array
+        if (array.shape, array.dtype) != (self.array.shape, self.array.dtype):
+            self.frozen = None
+        self.array, self.view_of = array, None
 
     def clone(self) -> Tensor:
         """A copy, with a gradient back to this tensor."""
@@ -445,67 +450,69 @@ class Tensor(Value):
     def __ne__(self, other: Any) -> Any:
         return NotImplemented if other is None or isinstance(other, str) else ops.ne(self, other)
 
-    # ------------------------------------------------------------ in place: on data that no graph follows
+    # ------------------------------------------------------------ in place
 
-    def _changeable(self, name: str) -> Any:
-        if self.vertex is not None and (type(self.vertex) is not Leaf or engine.is_grad_enabled()):
-            what = "requires a gradient" if type(self.vertex) is Leaf else "was computed in the graph"
-            raise GraphError(
-                f"{name}: this tensor {what} and cannot be changed in place. Use where, stack or concat "
-                "to build a new one; or change parameters under no_grad() or through .data"
-            )
-        return self.array
+    def _value(self, name: str, value: Any) -> Any:
+        """A value for in-place use: a tensor on this one's device, or a number."""
+        if isinstance(value, Value):
+            here, there = array_module(self.array), array_module(value.array)
+            if here is there:
+                return value
+            if there.device_type == "cpu" and not value.array.ndim:  # as good as a number
+                return ops.transfer(value, source=there, target=here)
+            raise engine.errors.mixed_devices(name, 1, here.name, there.name)
+        return value if isinstance(value, (float, int, bool)) else Tensor(value, device=self.device)
 
-    def _changed(self) -> Tensor:
-        mark_changed(self.array)
+    def _set(self, name: str, index: Any, value: Any) -> Tensor:
+        """self[index] = value, for an index of arrays, slices, integers, None and Ellipsis."""
+        value = self._value(name, value)
+        if ops.is_tracked(name, self, value):
+            if isinstance(value, Tensor):
+                value = value.to(self.dtype)
+                extra = value.ndim - self.array[index].ndim
+                value = value.reshape(value.shape[extra:]) if extra > 0 else value
+            ops.change(name, self, ops.set_item, value, index=index)
+            return self
+        value = ops.plain(value)
+        self.array[index] = value
+        mark_changed(self.array, value, index)
         return self
 
-    def _constant(self, name: str, value: Any) -> Any:
-        """A value for in-place use, as an array of this tensor's library or a number."""
-        if isinstance(value, Value):
-            if value.vertex is not None and engine.is_grad_enabled():
-                raise GraphError(
-                    f"{name}: the value requires a gradient, which an in-place change would lose. Build the "
-                    "tensor with where, stack or concat; or detach() the value"
-                )
-            value = value.array
-            source, target = array_module(value), array_module(self.array)
-            if source is target:
-                return value
-            if source.device_type == "cpu" and not value.ndim:  # as good as a number
-                return target.number(value)
-            raise engine.errors.mixed_devices(name, 1, target.name, source.name)
-        return value if isinstance(value, (float, int, bool)) else Tensor(value, device=self.device).array
+    def _replace(self, name: str, op: Any, *args: Any) -> Tensor:
+        """op(self, *args) into this tensor's memory. None among the arguments stays."""
+        args = tuple([a if a is None else self._value(name, a) for a in args])
+        if ops.is_tracked(name, self, *args):
+            ops.change(name, self, op, *args)
+        else:
+            self.array[...] = op(self.array, *[ops.plain(a) for a in args])
+            mark_changed(self.array)
+        return self
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        array = self._changeable("x[i] = v")
-        array[ops.clean_index(array, index)] = self._constant("x[i] = v", value)
-        mark_changed(array)
+        self._set("x[i] = v", ops.clean_index(self.array, index), value)
 
-    def _apply(self, name: str, ufunc: str, other: Any) -> Tensor:
-        """ufunc(self, other) into this tensor's memory."""
-        array = self._changeable(name)
-        other = self._constant(name, other)
+    def _apply(self, op: Any, name: str, ufunc: str, other: Any) -> Tensor:
+        """ufunc(self, other), which is what op does, into this tensor's memory."""
+        array, other = self.array, self._value(name, other)
         if array.dtype.kind in "iu" and (
             ufunc == "true_divide"
             or getattr(other, "dtype", array.dtype).kind == "f"
             or isinstance(other, float)
         ):
             raise TypeError(f"{name}: an integer tensor cannot hold the result; use x = x.float() first")
-        getattr(array_module(array), ufunc)(array, other, out=array)
-        return self._changed()
+        if ops.is_tracked(name, self, other):
+            ops.change(name, self, op, other)
+        else:
+            other = ops.plain(other)
+            getattr(array_module(array), ufunc)(array, other, out=array)
+            mark_changed(array, other)
+        return self
 
     def _augment(self, op: Any, name: str, ufunc: str, other: Any) -> Tensor:
-        tracked = self.vertex is not None and type(self.vertex) is not Leaf
-        joins = (
-            isinstance(other, Value)
-            and other.vertex is not None
-            and self.vertex is None
-            and engine.is_grad_enabled()
-        )
-        if tracked or joins:  # a new tensor under the old name: the graph stays right
+        now = engine.mode.current()
+        if now.functional or now.tracer is not None:  # a step is read: a new tensor under the old name
             return op(self, other)
-        return self._apply(name, ufunc, other)
+        return self._apply(op, name, ufunc, other)
 
     __iadd__: Any = lambda self, other: self._augment(ops.add, "+=", "add", other)
     __isub__: Any = lambda self, other: self._augment(ops.sub, "-=", "subtract", other)
@@ -513,61 +520,51 @@ class Tensor(Value):
     __itruediv__: Any = lambda self, other: self._augment(ops.div, "/=", "true_divide", other)
 
     def _scaled(self, name: str, other: Any, alpha: Any) -> Any:
-        alpha = self._constant(name, alpha)
-        return other if isinstance(alpha, int) and alpha == 1 else self._constant(name, other) * alpha
+        alpha = self._value(name, alpha)
+        return other if isinstance(alpha, int) and alpha == 1 else self._value(name, other) * alpha
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Adds alpha * other in place."""
-        return self._apply("add_", "add", self._scaled("add_", other, alpha))
+        return self._apply(ops.add, "add_", "add", self._scaled("add_", other, alpha))
 
     def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Subtracts alpha * other in place."""
-        return self._apply("sub_", "subtract", self._scaled("sub_", other, alpha))
+        return self._apply(ops.sub, "sub_", "subtract", self._scaled("sub_", other, alpha))
 
     def mul_(self, other: Any) -> Tensor:
         """Multiplies in place."""
-        return self._apply("mul_", "multiply", other)
+        return self._apply(ops.mul, "mul_", "multiply", other)
 
     def div_(self, other: Any) -> Tensor:
         """Divides in place."""
-        return self._apply("div_", "true_divide", other)
+        return self._apply(ops.div, "div_", "true_divide", other)
 
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """Holds the elements between min and max, in place."""
-        array = self._changeable("clamp_")
-        low, high = (b if b is None else self._constant("clamp_", b) for b in (min, max))
-        array[...] = ops.clip(array, low, high)
-        return self._changed()
+        return self._replace("clamp_", ops.clip, min, max)
 
     def fill_(self, value: Any) -> Tensor:
         """Sets every element to a number."""
-        self[...] = value
-        return self
+        return self._set("fill_", ..., value)
 
     def zero_(self) -> Tensor:
         """Sets every element to 0."""
-        return self.fill_(0)
+        return self._set("zero_", ..., 0)
 
     def copy_(self, other: Any) -> Tensor:
         """Takes over the values of `other`, which must have this shape or broadcast to it."""
-        self[...] = other
-        return self
+        return self._set("copy_", ..., other)
 
     def masked_fill_(self, mask: Any, value: Any) -> Tensor:
         """Sets the elements where the mask, which may broadcast, holds to a number."""
-        array = self._changeable("masked_fill_")
-        mask, value = self._constant("masked_fill_", mask), self._constant("masked_fill_", value)
-        array[...] = ops.masked_fill(array, mask, value)
-        return self._changed()
+        return self._replace("masked_fill_", ops.masked_fill, mask, value)
 
     def scatter_(self, dim: Any, index: Tensor, src: Any) -> Tensor:
         """Puts `src`, a number or a tensor of the shape of `index`, where `gather(dim, index)` would read."""
-        array = self._changeable("scatter_")
-        value = self._constant("scatter_", src)
-        if getattr(value, "shape", index.shape) != index.shape:
-            raise ValueError(f"scatter_: src has shape {value.shape}, the index {index.shape}")
-        array[ops.places_along("scatter_", array, dim, index.array)] = value
-        return self._changed()
+        src = self._value("scatter_", src)
+        if getattr(src, "shape", index.shape) != index.shape:
+            raise ValueError(f"scatter_: src has shape {src.shape}, the index {index.shape}")
+        return self._set("scatter_", ops.places_along("scatter_", self.array, dim, index.array), src)
 
     def uniform_(self, a: Any = 0.0, b: Any = 1.0, *, rng: Any = None) -> Tensor:
         """Fills with numbers drawn evenly from [a, b)."""
@@ -578,9 +575,8 @@ class Tensor(Value):
         return self._drawn(backend.default_rng(rng).normal(mean, std, self.shape))
 
     def _drawn(self, host: Any) -> Tensor:
-        array = self._changeable("a random fill")
-        array[...] = array_module(array).from_numpy(host.astype(array.dtype))
-        return self._changed()
+        drawn = array_module(self.array).from_numpy(host.astype(self.dtype))
+        return self._set("a random fill", ..., Tensor._of(drawn))
 
     # ------------------------------------------------------------ ops as methods
 

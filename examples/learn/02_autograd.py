@@ -2,7 +2,7 @@
 
     python examples/learn/02_autograd.py
 
-The engine below differs from tinygrad_rnn/engine/graph.py in what it leaves out: broadcasting (lesson 3),
+The engine below differs from tinygrad_rnn/engine/core.py in what it leaves out: broadcasting (lesson 3),
 several results, gradients of gradients (lesson 9), and sentences for errors. The ideas are the same ones: an
 op is a function with a rule beside it for each argument; calling it leaves a node; going back visits the
 nodes from the youngest to the oldest.

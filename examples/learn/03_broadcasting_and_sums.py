@@ -4,7 +4,7 @@
 
 Two kinds of use: a bias that broadcasting repeats for each row, and a weight that a loop uses at each time
 step. Both receive the sum of what their uses would receive, and for weights that sum is best not made term by
-term. You see how the engine adds (tinygrad_rnn/engine/accumulate.py), and why a plain loop over time can cost
+term. You see how the engine adds (tinygrad_rnn/engine/gradients.py), and why a plain loop over time can cost
 what a hand-written backward pass costs.
 """
 
@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.engine.accumulate import Summand
+from tinygrad_rnn.engine import Deferred
 
 if hasattr(signal, "SIGPIPE"):  # `| head` ends a lesson without a complaint
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -111,7 +111,7 @@ print(f"3. {T} products and additions: {slow:.1f} ms; one product: {fast:.1f} ms
 counts = {"at once": 0, "later": 0}
 
 
-class Later(Summand):
+class Later(Deferred):
     """h^T g, not yet multiplied."""
 
     def __init__(self, g, h):

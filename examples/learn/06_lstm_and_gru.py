@@ -108,10 +108,10 @@ def gradients(layer):
 
 
 leaf = parts[0].requires_grad_()
-assert gated(*parts)[1].grad_fn == "<gated>"  # one node for all of it
+assert gated(*parts)[1].grad_fn.name() == "gated"  # one node for all of it
 fused = gradients(mine)
-with tg.unfused():  # the function as it stands, op by op: for looking at, and for testing
-    assert gated(*parts)[1].grad_fn == "<add>"
+with tg.eager():  # the function as it stands, op by op: for looking at, and for testing
+    assert gated(*parts)[1].grad_fn.name() == "add"
     single = gradients(mine)
 for a, b in zip(fused, single, strict=True):
     assert np.allclose(a, b, rtol=1e-10, atol=1e-12)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.engine.graph import Leaf, Node, Output
+from tinygrad_rnn.engine import Leaf, Node, Output
 
 LONG = 100_000
 

@@ -87,7 +87,7 @@ def test_a_joint_rule_with_several_results_is_told_what_is_needed():
     asked.clear()
     a, b = numbers(2).requires_grad_(), numbers(2)
     s, d = sum_and_difference(a, b)
-    assert s.grad_fn == d.grad_fn == "<sum_and_difference>"
+    assert s.grad_fn.name() == d.grad_fn.name() == "sum_and_difference"
     d.sum().backward()
     assert a.grad.tolist() == [1.0, 1.0]
     assert asked == [(True, False)]
@@ -142,7 +142,7 @@ def test_rules_that_return_something_wrong():
         cuts([1.0])
 
 
-def test_what_no_rule_reads_is_not_kept():
+def test_what_no_rule_reads_is_not_saved():
     for vjp, kept in [
         ((lambda g: g,), 0),
         ((lambda g, y: g * y,), 1),
@@ -155,4 +155,4 @@ def test_what_no_rule_reads_is_not_kept():
             return x * 2
 
         y = op(numbers(3).requires_grad_())
-        assert sum(v is not None for v in y.vertex.values) == kept
+        assert sum(v is not None for v in y.vertex.saved) == kept

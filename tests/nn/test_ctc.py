@@ -172,7 +172,7 @@ def test_the_ways_to_run_it_agree():
         return losses.numpy(), v.grad.numpy()
 
     expected = run()
-    for way in (tg.unfused, tg.debug):
+    for way in (tg.eager, tg.debug):
         with way():
             for got, right in zip(run(), expected, strict=True):
                 np.testing.assert_allclose(got, right, rtol=1e-12, atol=1e-15)

@@ -266,7 +266,7 @@ def test_pointwise_functions_in_a_loop_may_leave_chunks_out(name, how):
         x = tg.randn(14, 3, 3, dtype="float64", requires_grad=True)
         fast = everything(nn.Recurrent(cell), x, tg.zeros(1, 3, 2, dtype="float64"), [5, 9, 14], 1)
         cell.static = False
-        with tg.unfused():
+        with tg.eager():
             slow = everything(nn.Recurrent(cell), x, tg.zeros(1, 3, 2, dtype="float64"), [5, 9, 14], 1)
         for a, b in zip(fast, slow, strict=True):
             missing = [t for t in (a, b) if t is not None]
@@ -297,7 +297,7 @@ def test_it_is_one_node_and_none_without_gradients():
         output, (h, c) = layer(x)
     assert not output.requires_grad
     assert not h.requires_grad
-    with tg.unfused():
+    with tg.eager():
         np.testing.assert_allclose(layer(x)[0].numpy(), output.numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -429,7 +429,7 @@ def test_rows_that_end_after_many_steps():
     layer, x = nn.LSTM(3, 2, num_layers=2, bidirectional=True), tg.randn(30, 4, 3, requires_grad=True)
     found = []
     for unfused in (False, True):
-        with tg.unfused() if unfused else contextlib.nullcontext():
+        with tg.eager() if unfused else contextlib.nullcontext():
             layer.zero_grad()
             x.grad = None
             layer(x, lengths=[30, 22, 14, 5])[0].square().sum().backward()

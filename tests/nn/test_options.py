@@ -114,7 +114,7 @@ def test_a_step_is_its_equations(name):
     expected = equations(name, cell, x.numpy(), *(s.numpy() for s in flattened(state)))
     for a, b in zip(flattened(cell(x, state)), expected, strict=True):
         np.testing.assert_allclose(a.numpy(), b, rtol=1e-9, atol=1e-12)
-    with tg.unfused():
+    with tg.eager():
         for a, b in zip(flattened(cell(x, state)), expected, strict=True):
             np.testing.assert_allclose(a.numpy(), b, rtol=1e-9, atol=1e-12)
 

@@ -83,9 +83,9 @@ OTHERS = {
     "draws by chance": "bernoulli normal rand rand_like randint randn randn_like randperm",
     "says something about a tensor": """
         numel nelement dim ndimension size element_size shape ndim dtype device nbytes is_cuda
-        is_leaf grad grad_fn requires_grad array vertex __len__ __hash__
+        is_leaf grad grad_fn requires_grad array vertex __len__ __hash__ frozen view_of viewed
 """,
-    "changes memory that no graph follows, and refuses what requires a gradient": """
+    "changes a tensor in place, which gradients go back through (below, and in engine/test_in_place.py)": """
         add_ sub_ mul_ div_ clamp_ fill_ zero_ copy_ masked_fill_ scatter_ uniform_ normal_
         __setitem__
 """,
@@ -93,7 +93,7 @@ OTHERS = {
     "is a switch, or makes something else than a tensor": """
         current_backend default_dtype default_rng fit get_default_dtype get_rng_state set_rng_state
         is_grad_enabled load save manual_seed pointwise primitive set_default_dtype backward
-        retain_grad requires_grad_ check_probability __reduce_ex__ result
+        retain_grad register_hook requires_grad_ check_probability __reduce_ex__ result
 """,
 }
 WITHOUT = {*INDICES.split(), *TRUTHS.split(), *(name for names in OTHERS.values() for name in names.split())}
@@ -237,19 +237,40 @@ def test_a_constant_made_of_what_requires_a_gradient_says_so(make):
         make()
 
 
-@pytest.mark.parametrize("change", [
-    lambda x, v: x.add_(v), lambda x, v: x.add_(1.0, alpha=v), lambda x, v: x.sub_(x, alpha=v),
-    lambda x, v: x.mul_(v), lambda x, v: x.div_(v), lambda x, v: x.fill_(v), lambda x, v: x.copy_(v),
-    lambda x, v: x.clamp_(v), lambda x, v: x.clamp_(max=v), lambda x, v: x.masked_fill_(x > 0, v),
-    lambda x, v: x.scatter_(0, tg.tensor([0]), v.reshape(1)), lambda x, v: x.__setitem__(0, v),
-])  # fmt: skip
-def test_memory_takes_no_value_that_requires_a_gradient(change):
-    x, v = tg.ones(2), tg.tensor(2.0, requires_grad=True)
-    with pytest.raises(tg.GraphError, match="the value requires a gradient"):
-        change(x, v)
-    assert x.tolist() == [1.0, 1.0]
+# A change of two ones by v = 2: what comes of it, and the derivatives of that with respect to v.
+CHANGES = [
+    (lambda x, v: x.add_(v), [3.0, 3.0], [1.0, 1.0]),
+    (lambda x, v: x.add_(1.0, alpha=v), [3.0, 3.0], [1.0, 1.0]),
+    (lambda x, v: x.sub_(tg.ones(2), alpha=v), [-1.0, -1.0], [-1.0, -1.0]),
+    (lambda x, v: x.sub_(v, alpha=v), [-3.0, -3.0], [-4.0, -4.0]),  # x - v * v
+    (lambda x, v: x.mul_(v), [2.0, 2.0], [1.0, 1.0]),
+    (lambda x, v: x.div_(v), [0.5, 0.5], [-0.25, -0.25]),
+    (lambda x, v: x.fill_(v), [2.0, 2.0], [1.0, 1.0]),
+    (lambda x, v: x.copy_(v), [2.0, 2.0], [1.0, 1.0]),
+    (lambda x, v: x.clamp_(v), [2.0, 2.0], [1.0, 1.0]),
+    (lambda x, v: x.clamp_(max=v), [1.0, 1.0], [0.0, 0.0]),
+    (lambda x, v: x.clamp_(max=v / 4), [0.5, 0.5], [0.25, 0.25]),
+    (lambda x, v: x.masked_fill_(x > 0, v), [2.0, 2.0], [1.0, 1.0]),
+    (lambda x, v: x.scatter_(0, tg.tensor([1]), tg.zeros(1) + v), [1.0, 2.0], [0.0, 1.0]),
+    (lambda x, v: x.__setitem__(0, v), [2.0, 1.0], [1.0, 0.0]),
+]
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize(("change", "values", "derivatives"), CHANGES)
+def test_memory_takes_values_that_require_a_gradient(change, values, derivatives, device):
+    """Also those without axes on the host, beside a tensor on a GPU."""
+    x, v = tg.ones(2), tg.tensor(2.0, device=device, requires_grad=True)
+    change(x, v)
+    assert x.tolist() == values
+    (x * tg.tensor([1.0, 10.0])).sum().backward()
+    assert v.grad.item() == derivatives[0] + 10 * derivatives[1]
+    assert v.grad.device == v.device
+    y = tg.ones(2)
     with no_grad():
-        change(x, v)
+        change(y, v)
+    assert y.tolist() == values
+    assert not y.requires_grad
 
 
 def test_parameters_are_leaves():
@@ -292,7 +313,7 @@ def stepping(a, b):
 
 def test_steps_inside_a_fused_function():
     found = []
-    for mode in (tg.enable_grad, tg.unfused):
+    for mode in (tg.enable_grad, tg.eager):
         a, b = (tg.tensor(v, requires_grad=True) for v in ([1.3, 2.7, 0.4], [0.7, 1.9, -1.6]))
         with mode():
             first = tg.grad(stepping(a, b).sum(), (a, b), create_graph=True)

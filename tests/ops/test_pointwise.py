@@ -79,7 +79,7 @@ def test_fused_equals_op_by_op(name, shape, needs, seed):
         if not any(o.requires_grad for o in _tuple(run(*inputs))):
             return
     fast = gradients(lambda: fused(*inputs), tracked)
-    with tg.unfused():
+    with tg.eager():
         slow = gradients(lambda: fused(*inputs), tracked)
     assert_same(fast, slow)
 
@@ -102,9 +102,9 @@ def test_arguments_of_several_chunks(needs, shape):
     for k, x in enumerate(inputs):
         x.requires_grad = bool(needs >> k & 1)
     tracked = [x for x in inputs if x.requires_grad]
-    assert fused(*inputs)[0].grad_fn == "<gated>"
+    assert fused(*inputs)[0].grad_fn.name() == "gated"
     fast = gradients(lambda: fused(*inputs), tracked)
-    with tg.unfused():
+    with tg.eager():
         assert_same(fast, gradients(lambda: fused(*inputs), tracked))
 
 
@@ -155,9 +155,9 @@ def test_which_chunks_are_gates():
 def test_chunks_of_a_row_and_chunks_not_used():
     fused = pointwise(lambda x, b: tanh(x + tg.chunk(b, 3, axis=-1)[1]))
     x, b = tg.randn(4, 2, requires_grad=True), tg.randn(6, requires_grad=True)
-    assert fused(x, b).grad_fn == "<<lambda>>"
+    assert fused(x, b).grad_fn.name() == "<lambda>"
     fast = gradients(lambda: fused(x, b), [x, b])
-    with tg.unfused():
+    with tg.eager():
         assert_same(fast, gradients(lambda: fused(x, b), [x, b]), 1e-5)
     assert fused(tg.ones(4, 2), tg.ones(5)).shape == (4, 2)  # chunks of 2, 2 and 1: op by op
 
@@ -165,9 +165,9 @@ def test_chunks_of_a_row_and_chunks_not_used():
 def test_rows_are_broadcast_and_summed_back():
     fused = pointwise(lambda x, b: (tanh(x * b) + b, sigmoid(x)))
     x, b = tg.randn(4, 3, requires_grad=True), tg.randn(3, requires_grad=True)
-    assert fused(x, b)[0].grad_fn == "<<lambda>>"  # one node
+    assert fused(x, b)[0].grad_fn.name() == "<lambda>"  # one node
     fast = gradients(lambda: fused(x, b), [x, b])
-    with tg.unfused():
+    with tg.eager():
         assert_same(fast, gradients(lambda: fused(x, b), [x, b]), 1e-5)
     column = tg.randn(4, 1, requires_grad=True)  # any other broadcasting runs op by op
     assert fused(x, column)[0].shape == (4, 3)
@@ -177,7 +177,7 @@ def test_one_node_and_no_garbage():
     fused = pointwise(lstm)
     args = [tg.randn(2, 3, requires_grad=True) for _ in range(5)]
     h, c = fused(*args)
-    assert h.grad_fn == c.grad_fn == "<lstm>"
+    assert h.grad_fn.name() == c.grad_fn.name() == "lstm"
     gc.collect()
     gc.disable()
     try:

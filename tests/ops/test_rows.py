@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, engine
-from tinygrad_rnn.engine import REGISTRY
-from tinygrad_rnn.engine.graph import Node, Output
+from tinygrad_rnn.engine import REGISTRY, Node, Output
 from tinygrad_rnn.testing import gradcheck
 from tinygrad_rnn.testing.rows import ROWS
 
@@ -202,7 +201,7 @@ def test_nothing_is_read_that_is_not_saved(name, data):
 
     leaves = tensors([a.copy() for a in case.arrays])
     results = tracked(row.op(*leaves, **case.settings))
-    kept = [a for node in nodes(results) for value in node.values for a in arrays_in(value)]
+    kept = [a for node in nodes(results) for value in node.saved for a in arrays_in(value)]
     for x in [*leaves, *results]:
         if x.is_floating_point() and not any(np.shares_memory(x.array, a) for a in kept):
             if not x.array.flags.writeable:
@@ -217,7 +216,7 @@ def test_nothing_is_read_that_is_not_saved(name, data):
 def kept(results):
     """What the nodes behind the results keep, from the oldest on."""
     return [
-        (node.op.name, [None if value is None else str(value) for value in node.values])
+        (node.op.name, [None if value is None else str(value) for value in node.saved])
         for node in sorted(nodes(results), key=lambda node: node.time)
     ]
 

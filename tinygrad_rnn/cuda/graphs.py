@@ -17,9 +17,7 @@ from .. import backend
 from ..backend import CannotCapture, allow_tf32, array_module, deterministic
 from ..backend.capture import Stale, capturing, on_host
 from ..backend.random import noting_draws
-from ..engine import graph as engine
-from ..engine import mark_changed, mode
-from ..engine.node import tick
+from ..engine import mark_changed, mode, tick, versions
 from ..tensor import Tensor
 
 _SEEN, _EAGER = "seen", "eager"
@@ -142,8 +140,8 @@ class _Graph:
 
         self._result, self._replay = xp.capture(run)
         # What it changes in place it changes at each replay; arguments are changed where they come from.
-        changed = [array() for time, array in [*engine._changes.values()] if time > start]
-        self._changed = [array for array in changed if array is not None and id(array) not in before]
+        changed = versions.changed_since(start)
+        self._changed = [array for array in changed if id(array) not in before]
         self._changed_inputs = [
             k for k, place in enumerate(self._inputs) if any(array is place for array in changed)
         ]

@@ -1,12 +1,21 @@
-"""Autograd: node.py and graph.py are all of it, quick.py does the commonest calls in fewer steps,
-accumulate.py is how gradients are summed, mode.py the switches, errors.py the words.
+"""Autograd: core.py is all of it, rules.py is how ops are defined, gradients.py what arrives at a vertex.
+Around that: arguments.py reads calls, versions.py knows of changes in place, walk.py looks at graphs,
+observers.py and mode.py are debug and the switches, errors.py the sentences, fast.py the same in fewer steps.
 """
 
+from .arguments import REGISTRY
+from .core import Leaf, Node, Output, Value, Vertex
 from .errors import GraphError
-from .graph import REGISTRY, Value, backward, mark_changed, primitive
-from .mode import debug, enable_grad, is_grad_enabled, no_grad, set_grad_enabled, unfused
+from .fast import backward
+from .gradients import Deferred
+from .mode import debug, eager, enable_grad, is_grad_enabled, no_grad, set_grad_enabled, unfused
+from .rules import Primitive, primitive
+from .versions import mark_changed, tick
+from .walk import Function, Handle, grad_fn, register_hook, retain_grad
 
 __all__ = [
-    "REGISTRY", "GraphError", "Value", "backward", "debug", "enable_grad", "is_grad_enabled", "mark_changed",
-    "no_grad", "primitive", "set_grad_enabled", "unfused",
+    "REGISTRY", "Deferred", "Function", "GraphError", "Handle", "Leaf", "Node", "Output", "Primitive",
+    "Value", "Vertex", "backward", "debug", "eager", "enable_grad", "grad_fn", "is_grad_enabled",
+    "mark_changed", "no_grad", "primitive", "register_hook", "retain_grad", "set_grad_enabled", "tick",
+    "unfused",
 ]  # fmt: skip

@@ -54,7 +54,7 @@ def _remedy(value: Any) -> str:
     return "; tinygrad_rnn.tensor(...) makes a tensor of it" if is_data else ""
 
 
-def failed_forward(name: str, arrays: list[Any], reason: Exception) -> Exception:
+def failed_forward(name: str, arrays: Sequence[Any], reason: Exception) -> Exception:
     """The library's complaint about an op's arguments, with the op's name and the arguments in front."""
     came = " and ".join(describe(a) for a in arrays)
     if len(reason.args) == 1 and str(reason).startswith(f"{name}:"):
@@ -116,6 +116,23 @@ def wrong_gradient(name: str, g: Any, shape: tuple[int, ...]) -> ValueError:
     return ValueError(
         f"{name}: a rule returned a gradient of shape {tuple(g.shape)} for an argument of shape "
         f"{tuple(shape)}; expected the shape of the result, or the argument's"
+    )
+
+
+def in_rule(error: Exception, name: str, line: str | None, g: Any) -> Exception:
+    """What a rule raised, with the op whose rule it is."""
+    if isinstance(error, MemoryError):
+        given = [x for x in (g if type(g) is tuple else (g,)) if x is not None]
+        return out_of_memory(f"the gradient of {name}", given, error)
+    if hasattr(error, "add_note"):
+        error.add_note(f"in the gradient of {name}{f', called in {line}' if line else ''}")
+    return error
+
+
+def wrong_hook(given: Any, g: Any) -> TypeError:
+    return TypeError(
+        f"register_hook: the hook returned {describe(given)}, expected None, or a tensor like the gradient: "
+        f"{describe(g)}, on its device"
     )
 
 

@@ -3,40 +3,61 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from .arguments import Call
+    from .core import Node
 
 F = TypeVar("F", bound=Callable[..., Any])
+Observer = Callable[[Any, "Call", Any, "Node | None"], None]
 
 
 class Mode(NamedTuple):
+    """The switches. Equal ones without onlookers are one object, so that they can be told apart by `is`."""
+
     grad: bool = True  # results remember how they were made
     debug: bool = False  # every result is checked for NaN and infinity
     fused: bool = True  # pointwise functions run as one node, and so do loops
-    record: Callable[..., None] | None = None  # is told of every op that is given tensors
-    frees: bool = False  # a backward is under way that frees each node after its rules have run
-    reads: Callable[..., None] | None = None  # is told of the arrays that every op is given
+    observers: tuple[Observer, ...] = ()  # told of every op that is given values: (op, call, out, node)
+    reads: Callable[..., None] | None = None  # is told of what every op is given, also where that is arrays
+    tracer: Any = None  # calls of ops are not run, but given to its `emit(op, args, settings)`
+    functional: bool = False  # a step is being recorded: in-place changes make new arrays
+    frees: bool = False  # a backward is under way that frees each node before its rules run
+    plain: bool = True  # nobody looks on, so that fast.py may take short ways; follows from the others
 
 
 USUAL = Mode()
+_known: dict[Mode, Mode] = {USUAL: USUAL}
 _mode: ContextVar[Mode] = ContextVar("tinygrad_rnn_mode", default=USUAL)
 current = _mode.get
 
 
 def _changed(**fields: Any) -> Mode:
-    """The mode with other fields; USUAL itself where it is like that, so that it can be asked for by `is`."""
+    """The mode with other fields."""
     changed = _mode.get()._replace(**fields)
-    return USUAL if changed == USUAL else changed
+    watched = bool(changed.observers) or changed.tracer is not None or changed.reads is not None
+    plain = not (watched or changed.debug)
+    if changed.plain is not plain:
+        changed = changed._replace(plain=plain)
+    return changed if watched else _known.setdefault(changed, changed)
 
 
-def start_recording(record: Callable[..., None]) -> Token[Mode]:
-    """From here on `record(op, args, settings, results)` is called for every op, which builds a graph."""
-    return _mode.set(_changed(grad=True, record=record))
+def observe(observer: Observer, **fields: Any) -> Token[Mode]:
+    """From here on the observer is told of every op; `stop` ends it."""
+    return _mode.set(_changed(observers=(*current().observers, observer), **fields))
 
 
-def stop_recording(token: Token[Mode]) -> None:
+def trace(tracer: Any) -> Token[Mode]:
+    """From here on calls of ops are given to the tracer; `stop` ends it."""
+    return _mode.set(_changed(tracer=tracer))
+
+
+def stop(token: Token[Mode]) -> None:
     """Back to what was before."""
     _mode.reset(token)
 
@@ -54,6 +75,9 @@ class reading:
         _mode.reset(self._token)
 
 
+_BACK = {(grad, frees): _changed(grad=grad, frees=frees) for grad in (False, True) for frees in (False, True)}
+
+
 class going_back:
     """In this block a backward runs rules: on arrays, or where it makes a graph of them, on tensors."""
 
@@ -61,8 +85,9 @@ class going_back:
         self._create_graph, self._frees = create_graph, frees
 
     def __enter__(self) -> None:
-        changed = _changed(grad=self._create_graph, frees=self._frees)
-        self._token = _mode.set(changed)
+        now = _mode.get()
+        back = _BACK.get((self._create_graph, self._frees)) if now is USUAL else None
+        self._token = _mode.set(back or _changed(grad=self._create_graph, frees=self._frees))
 
     def __exit__(self, *_: object) -> None:
         _mode.reset(self._token)
@@ -123,12 +148,26 @@ class debug(_Switch):
     field, value = "debug", True
 
 
-class unfused(_Switch):
-    """`with unfused():` pointwise functions run op by op: slower, the same values, and every step can be
-    looked at.
+class eager(_Switch):
+    """`with eager():` pointwise functions and loops run op by op: slower, the same values, and every step can
+    be looked at.
     """
 
     field, value = "fused", False
+
+
+class unfused(eager):
+    """The old name of `eager`."""
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+        global _said
+        super().__init__(function)
+        if not _said:
+            _said = True
+            warnings.warn("unfused() is called eager() now", DeprecationWarning, stacklevel=2)
+
+
+_said = False
 
 
 class set_grad_enabled:

@@ -11,8 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..backend.random import Draws, noting_draws
-from ..engine import backward, enable_grad, mode, unfused
-from ..engine.node import Node, Output, tick
+from ..engine import Node, Output, backward, eager, enable_grad, mode, tick
 from ..tensor import Tensor
 
 
@@ -26,7 +25,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     run again.
     """
     now = mode.current()
-    if not now.grad or now.record is not None:
+    if not now.grad or now.functional or now.tracer is not None:
         return function(*args, **kwargs)
     started = tick()
     with noting_draws() as draws:
@@ -49,6 +48,7 @@ class _Again:
     name = "checkpoint"
     variadic = False
     pulls = None  # one rule for all arguments: `gradients`
+    asks_owned = False
 
     def __init__(self, function: Callable[..., Any], draws: Draws, fused: bool) -> None:
         self.function, self.draws, self.fused = function, draws, fused
@@ -57,7 +57,7 @@ class _Again:
         """The gradients of what the function was computed from, by a graph that is made for it."""
         gs, (args, kwargs) = values[0], values[-1]
         started = tick()
-        with enable_grad(), self.draws.again(), nullcontext() if self.fused else unfused():
+        with enable_grad(), self.draws.again(), nullcontext() if self.fused else eager():
             made = _made(self.function(*args, **kwargs), started)
         if len(gs) != len(made) or any(
             g is not None and g.shape != t.shape for g, t in zip(gs, made, strict=True)

@@ -1,6 +1,7 @@
 """The ops: functions of tensors, each with its gradient beside it. Given plain arrays, they return arrays."""
 
 from .arguments import axes_of, axis_of, both_dialects, ints, plain
+from .assignment import change, is_tracked, set_item
 from .compose import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..engine.graph import Primitive
+from ..engine import Primitive
 
 # Operations that the library has as a function taking `out=`, by its name there. Others run their own
 # forward.

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from ..backend import Array, array_module, draw_from_rows, to_numpy
 from ..backend.dtypes import ADDED_IN
-from ..engine import Value, primitive
-from ..engine.accumulate import Summand
+from ..engine import Deferred, Value, primitive
 from ..engine.errors import came, mixed_devices
 from .arguments import axis_of, both_dialects, plain, scalars_too
 from .elementwise import where
@@ -26,7 +25,7 @@ class ValuesAndIndices(NamedTuple):
     indices: Array
 
 
-class Picked(Summand):
+class Picked(Deferred):
     """Zeros of `shape` with `g` added at `index`, not yet made."""
 
     __slots__ = ("g", "index", "shape")
@@ -41,6 +40,17 @@ class Picked(Summand):
         if any(isinstance(g, Value) for g in pieces):
             return put(*pieces, **where)
         return _put(array_module(pieces[0]), *pieces, **where)
+
+    @classmethod
+    def add_to(cls, array: Array, terms: list[Picked]) -> bool:
+        if any(ADDED_IN.get(t.g.dtype, t.g.dtype) != array.dtype for t in terms):
+            return False
+        for t in terms:
+            if _is_basic(t.index):
+                array[t.index] += t.g
+            else:
+                array_module(array).scatter_add(array, t.index, t.g.astype(array.dtype, copy=False))
+        return True
 
 
 def _pick_again(g: Array, indices: Sequence[Any]) -> list[Array]:
@@ -70,7 +80,10 @@ put = primitive(vjp=_pick_again)(_put)
 @primitive(vjp=(lambda g, index, x_shape: Picked(g, index, x_shape),))
 def pick(xp: Any, x: Array, *, index: Any) -> Array:
     """x[index], where the index holds arrays of x's library, slices, integers, None and Ellipsis."""
-    return x[index]
+    y = x[index]
+    if type(y) is not xp.array_type:  # a scalar of NumPy's, which is a copy
+        y = x[(*index, ...) if type(index) is tuple else (index, ...)]
+    return y
 
 
 def _tiled_axis(indices: Sequence[Any], shape: tuple[int, ...]) -> int | None:

@@ -6,14 +6,13 @@ import math
 from typing import Any
 
 from ..backend import Array, array_module
-from ..engine import Value, primitive
-from ..engine.accumulate import Summand
+from ..engine import Deferred, Value, primitive
 from .arguments import widened
 from .reduce import sum as sum_
 from .shape import concat, permute, reshape, swapaxes
 
 
-class Product(Summand):
+class Product(Deferred):
     """The matrix a^T @ g, not yet multiplied: the gradient of a weight from one use of it.
 
     a: (rows, m), g: (rows, n). The sum over many uses is one product of the pairs laid below each other.

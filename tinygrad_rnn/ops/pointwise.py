@@ -16,7 +16,7 @@ fused function is one node with several results: those the function returns, and
 intermediate values that the reverse program reads. Because they are results, gradients of gradients may flow
 into them, at any order.
 
-`with unfused():` runs the function as it stands, op by op.
+`with eager():` runs the function as it stands, op by op.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..backend import Array, array_module
-from ..engine import Value, mode
+from ..engine import Node, Output, Primitive, Value, mode
+from ..engine.arguments import Call
 from ..engine.errors import out_of_memory
-from ..engine.graph import Node, Output, Primitive
 from . import elementwise as e
 from .codegen import LOGICAL, Program, compiled
 from .factored import Factored, factored
@@ -61,6 +61,8 @@ class Symbol:
                 )
             operands.append(a.name if isinstance(a, Symbol) else a)
         return Symbol(self.program, self.program.emit(op, tuple(operands), {**op.defaults, **settings}))
+
+    emit = record
 
     def chunk(self, chunks: int, axis: int = 0) -> tuple[Symbol, ...]:
         """Called by `chunk`: the pieces of an argument."""
@@ -233,14 +235,16 @@ class Fused:
         except MemoryError as reason:
             raise out_of_memory(self.name, arrays, reason) from reason
         results = values[: plan.n_results]
-        new = Value.result._of
+        new, node = Value.result._of, None
         if mask:
             node = Node(plan, parents, [values, *plan.kept(arrays)], outputs=len(results))
             outs = [new(v, Output(node, k, v)) for k, v in enumerate(results)]
         else:
             outs = [new(v) for v in results]
-        if now.record is not None:
-            now.record(self, args, {"rows": rows, "xp": xp}, tuple(outs))
+        if now.observers:
+            call = Call(args, {"rows": rows, "xp": xp}, xp, arrays, parents, mask, dtype)
+            for observer in now.observers:
+                observer(self, call, tuple(outs), node)
         return outs[0] if self.program.one_result else tuple(outs)
 
     def plan(self, mask: int, rows: int, xp: Any) -> Plan:
@@ -301,6 +305,7 @@ class Plan:
 
     variadic = False
     pulls = None  # one rule for all arguments: `gradients`
+    asks_owned = False
 
     def __init__(self, fused: Fused, mask: int, rows: int, language: str = "python") -> None:
         program = fused.program

@@ -224,7 +224,12 @@ def _wrapped_index(parts: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
 
 
 def _item(host: Host, parts: tuple[Any, ...]) -> Any:
-    return host[_wrapped_index(parts, host.shape)]
+    """host[parts]; an element too as a view, as on a GPU."""
+    index = _wrapped_index(parts, host.shape)
+    y = host[index]
+    if isinstance(y, np.ndarray):
+        return y
+    return host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
 
 
 def _set_item(host: Host, parts: tuple[Any, ...], value: Any) -> None:

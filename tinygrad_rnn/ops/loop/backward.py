@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...engine.graph import is_identity
+from ...engine.rules import is_identity
 from ..factored import Factored, Terms
 from ..linalg import BY_ROWS, LEFT
 from .factors import Factors, Place

@@ -26,9 +26,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...backend import array_module
-from ...engine import Value, mode
-from ...engine.accumulate import Sum, Summand
-from ...engine.graph import Node, Output, sum_to
+from ...engine import Deferred, Node, Output, Value, mode
+from ...engine.gradients import Sum, unbroadcast
 from ..shape import concat
 from .backward import backward
 from .forward import forward
@@ -67,11 +66,11 @@ def loop(
         return Loop(recorded, recorder, shapes).run(arguments, n_steps, reverse, grad, scratch)
     recorder = Recorder()
     stand_ins = [recorder.input(xs.array[:size]), *(recorder.input(s.array) for s in states)]
-    token = mode.start_recording(recorder.record)
+    token = mode.observe(recorder.observe, grad=True, functional=True)
     try:
         output, new_states = step(stand_ins[0], stand_ins[1:])
     finally:
-        mode.stop_recording(token)
+        mode.stop(token)
     if any(
         (new.array.shape, new.array.dtype) != (old.array.shape, old.array.dtype)
         for new, old in zip(new_states, states, strict=True)
@@ -94,6 +93,7 @@ class Loop:
     name = "loop"
     variadic = False
     pulls = None  # one rule for all arguments: `gradients`
+    asks_owned = False
 
     def __init__(self, recorded: Recorded, recorder: Recorder, shapes: list[Any]) -> None:
         self.recorded = recorded
@@ -196,7 +196,7 @@ class Loop:
         def add(slot: int, g: Any) -> None:
             if g is None:
                 return
-            if isinstance(g, Summand):
+            if isinstance(g, Deferred):
                 sums[slot].add(g, symbolic)
             elif g.shape == self.shapes[slot]:
                 sums[slot].add(self._fitted(slot, g), symbolic)
@@ -204,7 +204,7 @@ class Loop:
                 key = (slot, g.shape)
                 if key not in wide:
                     wide[key] = Sum(recorded.dtypes[slot])
-                wide[key].add_array(g, symbolic)
+                wide[key].add(g, symbolic)
 
         n_results = 1 + len(recorded.new_states)
         steps = (
@@ -316,10 +316,10 @@ class Loop:
     def _fitted(self, slot: int, g: Any) -> Any:
         """A gradient in the shape and type of what it belongs to."""
         shape, dtype = self.shapes[slot], self.recorded.dtypes[slot]
-        if isinstance(g, Summand):
+        if isinstance(g, Deferred):
             g = type(g).total([g])
         if g.shape != shape:
-            g = sum_to(g, shape, self.name)
+            g = unbroadcast(g, shape, self.name)
         return g if g.dtype == dtype else g.astype(dtype)
 
 

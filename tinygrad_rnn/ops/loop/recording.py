@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ...backend import Array
-from ...engine import Value
-from ...engine.graph import Leaf, Primitive
+from ...engine import Leaf, Primitive, Value
 from .. import elementwise
 from ..pointwise import Fused
 
@@ -52,6 +51,10 @@ class Recorder:
         shape = None if several else results.array.shape
         alike = [getattr(getattr(a, "array", None), "shape", ()) == shape for a in args]
         self.calls.append(Call(op, refs, settings, outs, several, alike))
+
+    def observe(self, op: Primitive | Fused, call: Any, out: Any, node: Any) -> None:
+        """Called by the engine for every op."""
+        self.record(op, call.args, call.settings, out)
 
     def again(self) -> Recorder:
         """The same record with calls that nothing was worked out for."""

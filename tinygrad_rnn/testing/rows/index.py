@@ -107,6 +107,48 @@ def ordered(draw: s.Draw, k: bool = False, descending: bool = True) -> Case:
     return Case((x,), settings)
 
 
+@s.composite
+def assigned(draw: s.Draw) -> Case:
+    """A matrix, an index, and what is put there: it broadcasts, and integer arrays may name a row twice."""
+    n = draw(s.integers(1, 4))
+    x = draw(s.arrays((n, 3)))
+    rows = draw(s.integer_arrays((2,), -n, n))
+    index: Any
+    index, shape = draw(s.sampled_from([
+        (n - 1, (3,)), ((0, 1), ()), (slice(None, None, 2), (1, 3)), ((..., slice(1, None)), (n, 2)),
+        (Ellipsis, (1,)), (rows, (2, 3)), ((rows, np.array([0, 0])), (2,)), ((None, 0), (1, 3)),
+    ]))  # fmt: skip
+    return Case((x, draw(s.arrays(shape))), {"index": index})
+
+
+@s.composite
+def with_a_view(draw: s.Draw) -> Case:
+    """A matrix, one of its two halves along an axis, and what is put in place of that."""
+    axis = draw(s.integers(0, 1))
+    shape = [draw(s.integers(1, 3)), draw(s.integers(1, 3))]
+    v = draw(s.arrays(tuple(shape)))
+    shape[axis] *= 2
+    return Case((draw(s.arrays(tuple(shape))), v), {"axis": axis, "k": draw(s.integers(0, 1))})
+
+
+def _set_item(x: Array, v: Array, index: Any) -> Array:
+    y = x.copy()
+    y[index] = v
+    return y
+
+
+def _set_view_op(x: Array, v: Array, axis: int, k: int) -> Array:
+    size = x.shape[axis] // 2
+    view = (ops.shape._split.primitive, {"sizes": (size, size), "axis": axis}, k)  # type: ignore[attr-defined]
+    return ops.assignment.set_view(x, v, view=view)
+
+
+def _set_view(x: Array, v: Array, axis: int, k: int) -> Array:
+    parts = np.split(x, 2, axis)
+    parts[k] = v
+    return np.concatenate(parts, axis)
+
+
 def _gather(x: Array, index: Array, axis: int) -> Array:
     y = np.empty(index.shape, x.dtype)
     for place in np.ndindex(index.shape):
@@ -156,6 +198,8 @@ def _getitem(x: Array, index: Any) -> Array:
 ROWS: dict[str, Row] = {
     "getitem": Row(ops.getitem, _getitem, indexed(), ("pick",)),
     "getitem by a mask": Row(ops.getitem, _getitem, masked()),
+    "set_item": Row(ops.set_item, _set_item, assigned(), ("set_item",)),
+    "set_view": Row(_set_view_op, _set_view, with_a_view(), ("set_view",)),
     "put": Row(_put_op, _put, placed(), ("put",)),
     "take_rows": Row(take_rows, lambda x, rows: x[rows], distinct_rows(), ("take_rows",)),
     "place_rows": Row(place_rows, _place_rows, fitting_rows(), ("place_rows",)),
