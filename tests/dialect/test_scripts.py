@@ -89,6 +89,7 @@ def test_losses_are_those_of_pytorch(torch, name, option):
     assert (np.abs(losses - expected) <= bound).all(), (losses - expected, bound)
 
 
+@pytest.mark.extras("torch")
 @pytest.mark.parametrize("wrong", [lambda p: p * (1 + 2**-11), lambda p: p.half().float()])
 def test_the_bound_sees_less_than_tensor_float_32_would_do(torch, wrong):
     """Weights that are rounded to 10 bits, once, at the start: what the bound must tell from rounding."""

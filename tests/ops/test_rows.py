@@ -225,7 +225,7 @@ def kept(results):
 @slow
 @given(data=st.data(), dtype=any_dtype)
 def test_the_short_way_of_a_call_is_the_long_one(name, data, dtype):
-    """In the usual mode engine/quick.py has calls take a shorter way."""
+    """In the usual mode engine/fast.py has calls take a shorter way."""
     row = ROWS[name]
     case = data.draw(row.cases)
     arrays = [as_type(a, dtype) for a in case.arrays]

@@ -70,10 +70,11 @@ def wide(*, integers: bool) -> Callable[[F], F]:
         def op(*args: Any, **settings: Any) -> Any:
             x = args[0] if args else settings.get(first)
             kind = getattr(x, "dtype", None)
-            if kind is float32 or kind is float64 or kind is None or not (integers or kind.kind == "f"):
+            letter = getattr(kind, "kind", None)  # None: what is no tensor, which the function says
+            if kind is float32 or kind is float64 or letter is None or not (integers or letter == "f"):
                 return function(*args, **settings)
             others = (*args, *settings.values()) if args else settings.values()
-            wanted = result_dtype([plain(a) for a in others if hasattr(a, "dtype")])
+            wanted = result_dtype([plain(a) for a in others if hasattr(getattr(a, "dtype", None), "kind")])
             narrow = wanted == float16
             x = x.astype(float32 if narrow else wanted)  # type: ignore[union-attr]
             args, settings = ((x, *args[1:]), settings) if args else (args, {**settings, first: x})
