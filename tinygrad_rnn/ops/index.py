@@ -16,6 +16,7 @@ from ..engine import Deferred, Value, primitive
 from ..engine.errors import came, mixed_devices
 from .arguments import axis_of, both_dialects, plain, scalars_too
 from .elementwise import where
+from .shape import reshape
 
 
 class ValuesAndIndices(NamedTuple):
@@ -251,7 +252,9 @@ def _along(name: str, sizes: Sequence[int], chosen: Array, axis: int) -> tuple[A
         raise TypeError(f"{name}: indices must be integers, got {chosen.dtype}")
     xp, n_axes = array_module(chosen), len(sizes)
     return tuple(
-        chosen if i == axis else xp.arange(sizes[i]).reshape([-1 if j == i else 1 for j in range(n_axes)])
+        chosen
+        if i == axis
+        else reshape(xp.arange(sizes[i]), [sizes[i] if j == i else 1 for j in range(n_axes)])
         for i in range(n_axes)
     )
 

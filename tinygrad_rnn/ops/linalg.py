@@ -19,6 +19,7 @@ class Product(Deferred):
     """
 
     __slots__ = ("a", "g")
+    rows = ("a", "g")
 
     def __init__(self, a: Array, g: Array) -> None:
         self.a, self.g = a, g

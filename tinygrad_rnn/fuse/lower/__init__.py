@@ -1,0 +1,1 @@
+"""Placed blocks made into something that runs."""

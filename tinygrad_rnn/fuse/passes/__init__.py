@@ -1,0 +1,1 @@
+"""Blocks into blocks, or into where the values of a block lie."""

@@ -1,0 +1,298 @@
+"""A step over time, for sequences of several lengths. One way through for all of them.
+
+Sequences are *packed* first: sorted by length, longest first, and laid out time step by time step without
+padding, so that the rows of a time step are one block and those still running are always the first ones of
+it.
+
+    lengths 3, 2, 1:   a0 b0 c0 | a1 b1 | a2          batch sizes 3, 2, 1
+
+Everything runs on packed rows: padding is never computed, and needs no mask. Without lengths every step has
+all rows, and packing is a reshape. Read backwards, the blocks are taken from the last to the first, and rows
+join in at their own end.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from ..backend import array_module
+from ..engine import Value, mode
+from ..ops.index import place_rows, take_rows
+from ..ops.shape import concat, reshape, split
+from .loop import Steps, one_by_one, read
+from .trace import Traced, Untraceable
+from .validity import remembered, watched
+
+Values = list[Any]
+
+
+class Packing:
+    """How a padded batch (T, B, ...) is laid out without padding.
+
+    `batch_sizes[t]` counts the sequences longer than t. With lengths, `order` sorts the batch, `back` undoes
+    it, and `places` are the rows of the packed layout in the flattened (T * B) one; all are None where
+    nothing is padded.
+    """
+
+    def __init__(self, n_steps: int, batch_size: int, lengths: Sequence[int] | None) -> None:
+        self.n_steps, self.batch_size = n_steps, batch_size
+        self.order = self.back = self.places = None
+        self.batch_sizes = [batch_size] * n_steps
+        if lengths is None or all(n == n_steps for n in lengths):
+            return
+        order = sorted(range(batch_size), key=lambda b: -lengths[b])
+        self.order = order
+        self.back = sorted(range(batch_size), key=order.__getitem__)
+        self.batch_sizes = [sum(n > t for n in lengths) for t in range(max(lengths))]
+        self.places = [t * batch_size + b for t, n in enumerate(self.batch_sizes) for b in order[:n]]
+
+    def pack(self, x: Any) -> Any:
+        """(T, B, ...) -> (rows, ...)."""
+        flat = reshape(x, (self.n_steps * self.batch_size, *x.shape[2:]))
+        return flat if self.places is None else take_rows(flat, rows=_indices(x, self.places))
+
+    def unpack(self, x: Any) -> Any:
+        """(rows, ...) -> (T, B, ...), zeros in the padding."""
+        if self.places is not None:
+            n = self.n_steps * self.batch_size
+            x = place_rows(x, rows=_indices(x, self.places), n=n)
+        return reshape(x, (self.n_steps, self.batch_size, *x.shape[1:]))
+
+    def sort(self, s: Any) -> Any:
+        """A part of a state (B, ...), longest sequence first."""
+        return s if self.order is None else take_rows(s, rows=_indices(s, self.order))
+
+    def unsort(self, s: Any) -> Any:
+        """A part of a state (B, ...) in the order of the batch."""
+        return s if self.back is None else take_rows(s, rows=_indices(s, self.back))
+
+
+def _indices(like: Value, rows: list[int]) -> Any:
+    return array_module(like.array).asarray(rows, dtype="int64")
+
+
+class Scanned:
+    """What runs over time: `step(xs, states) -> (outputs, new states)`, flat lists of tensors (rows, ...).
+
+    `project(xs)` is what can be done to the inputs of all steps at once, and stands before the step. `owner`
+    has the attributes that they read, and `functions` are the user's own, for validity.py.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Values, Values], tuple[Values, Values]],
+        owner: Any,
+        functions: Sequence[Any],
+        key: Any = None,
+        project: Callable[[Values], Values] | None = None,
+    ) -> None:
+        self.step, self.owner, self.functions, self.key = step, owner, functions, key
+        self.project = project
+        self.structure: Any = None  # of what the step returns, as the step notes it
+        self.why: str | None = None  # why it runs op by op, where it does
+
+    def traced(self, xs: Values, states: Values, with_project: bool) -> Traced:
+        """The trace of the step, and of what is done to the inputs before. Raises Untraceable."""
+        n_inputs = len(xs)
+
+        def step(*given: Any) -> Values:
+            inside = [*given[:n_inputs]]
+            if with_project and self.project is not None:
+                inside = self.project(inside)
+            outputs, new = self.step(inside, [*given[n_inputs:]])
+            return [*outputs, *new]
+
+        def make(basis: Any) -> Traced:
+            with watched(self.owner, basis):
+                traced = read(step, xs, states)
+            return traced._replace(note=self.structure)
+
+        kinds = tuple([(t.shape[1:], t.dtype) for t in (*xs, *states)])
+        key = (self.key, with_project, n_inputs, kinds, type(xs[0].array))
+        return remembered(self.owner, self.functions, key, make)
+
+    def prepared(self, xs: Values, states: Values, heights: list[int]) -> tuple[list[Values], Any]:
+        """The inputs of stretches with so many rows each, and what runs a stretch: as one node where the step
+        can be read, else op by op.
+        """
+        now = mode.current()
+        px = None
+        if now.fused and not now.debug:
+            for with_project in (True, False) if self.project is not None else (True,):
+                try:
+                    if not with_project:
+                        px = self.project(xs)  # type: ignore[misc]
+                    given = xs if px is None else px
+                    traced = self.traced(given, states, with_project)
+                    steps = Steps(traced, given, len(states))
+                except Untraceable as reason:
+                    self.why = str(reason)
+                    continue
+                self.structure = traced.note
+                return _parts(steps.inputs, heights), steps.stretch
+        if px is None:
+            px = xs if self.project is None else self.project(xs)
+        return _parts(px, heights), functools.partial(one_by_one, self.step)
+
+
+def _parts(xs: Values, heights: list[int]) -> list[Values]:
+    """The inputs of each stretch."""
+    if len(heights) == 1:
+        return [xs]
+    return [[*own] for own in zip(*(split(x, heights) for x in xs), strict=True)]
+
+
+def scan_packed(
+    scanned: Scanned,
+    xs: Values,
+    states: Values,
+    batch_sizes: Sequence[int],
+    reverse: bool,
+    every: int | None = None,
+    checkpoint: Callable[..., Any] | None = None,
+) -> tuple[Values, Values]:
+    """Runs over packed inputs (sum of the batch sizes, ...) from states (B, ...), sorted.
+
+    Returns the outputs, packed like the inputs, and the state of each row after its last step. With `every`,
+    of so many steps at a time nothing is saved but where they began, by way of `checkpoint`.
+    """
+    stretches = [(n, len([*same])) for n, same in itertools.groupby(batch_sizes)]
+    if every is None or checkpoint is None:
+        parts, run = scanned.prepared(xs, states, [n * n_steps for n, n_steps in stretches])
+    else:
+        stretches = [(n, min(every, k - start)) for n, k in stretches for start in range(0, k, every)]
+        parts = _parts(xs, [n * n_steps for n, n_steps in stretches])
+
+        def run(xs: Values, states: Values, n_steps: int, reverse: bool) -> tuple[Values, Values]:
+            def stretch(xs: Values, states: Values) -> tuple[Values, Values]:
+                (own,), inner = scanned.prepared(xs, states, [xs[0].shape[0]])
+                found: tuple[Values, Values] = inner(own, states, n_steps, reverse)
+                return found
+
+            done: tuple[Values, Values] = checkpoint(stretch, xs, states)
+            return done
+
+    if len(stretches) == 1 and states[0].shape[0] == batch_sizes[0]:
+        return run(parts[0], states, len(batch_sizes), reverse)
+    outputs, final = (_backwards if reverse else _forwards)(run, parts, states, stretches)
+    return [concat(own) for own in zip(*outputs, strict=True)], final
+
+
+def _forwards(run: Any, parts: list[Values], states: Values, stretches: Any) -> tuple[list[Values], Values]:
+    outputs, ended = [], []
+    for xs, (n, n_steps) in zip(parts, stretches, strict=True):
+        if states[0].shape[0] != n:
+            ended.append([s[n:] for s in states])
+            states = [s[:n] for s in states]
+        output, states = run(xs, states, n_steps, False)
+        outputs.append(output)
+    return outputs, _below(states, *reversed(ended))
+
+
+def _backwards(run: Any, parts: list[Values], states: Values, stretches: Any) -> tuple[list[Values], Values]:
+    outputs: list[Values] = []
+    start, n_before = states, 0
+    now: Values = []
+    for xs, (n, n_steps) in zip(reversed(parts), reversed(stretches), strict=True):
+        joining = start  # rows whose end is here join in
+        if n - n_before != start[0].shape[0]:
+            joining = [s[n_before:n] for s in start]
+        now = _below(now, joining) if now else joining
+        n_before = n
+        output, now = run(xs, now, n_steps, True)
+        outputs.append(output)
+    if n_before != start[0].shape[0]:
+        now = _below(now, [s[n_before:] for s in start])
+    return outputs[::-1], now
+
+
+def _below(states: Values, *others: Values) -> Values:
+    """States laid below each other: more rows."""
+    return [concat(own) for own in zip(states, *others, strict=True)] if others else states
+
+
+# ---------------------------------------------------------------- for users
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    xs: Any,
+    state: Any,
+    *,
+    lengths: Sequence[int] | None = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """Runs `step(x, state) -> (output, state)` over the first axis of xs: one node of the graph, where the
+    step does the same at every time, else op by op.
+
+    xs: (T, B, ...), state: (B, ...); each may be tensors in tuples, named tuples, lists and dicts, and so may
+    the output. `lengths`: for each row of the batch how many of the T steps are real, integers from 0 to T.
+    `reverse` reads from the end of each row. Returns the outputs (T, B, ...), zeros past each end, and the
+    state of each row after its last step. Raises ValueError where shapes do not fit.
+    """
+    flat_xs, flat_states = leaves(xs), leaves(state)
+    if not flat_xs or not flat_states or not all(isinstance(v, Value) for v in (*flat_xs, *flat_states)):
+        raise TypeError(
+            "scan: xs and state must be tensors, or tensors in tuples, lists or dicts, at least one each"
+        )
+    n_steps, n = flat_xs[0].shape[:2] if flat_xs[0].ndim > 1 else (0, -1)
+    if (
+        n < 0
+        or any(x.shape[:2] != (n_steps, n) for x in flat_xs)
+        or any(s.shape[:1] != (n,) for s in flat_states)
+    ):
+        raise ValueError(
+            f"scan: expected xs (time, batch, ...) and states (batch, ...) of one batch size, got xs "
+            f"{[tuple(x.shape) for x in flat_xs]} and states {[tuple(s.shape) for s in flat_states]}"
+        )
+
+    def flat_step(xs_: Values, states_: Values) -> tuple[Values, Values]:
+        output, new = step(rebuilt(xs, xs_), rebuilt(state, states_))
+        scanned.structure = rebuilt(output, [None] * len(leaves(output)))
+        return leaves(output), leaves(new)
+
+    function = getattr(step, "__func__", step)
+    cells = getattr(function, "__closure__", None) or ()
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    owner = SimpleNamespace(**{name: cell.cell_contents for name, cell in zip(names, cells, strict=True)})
+    if hasattr(step, "__self__"):
+        owner.__self__ = step.__self__
+    packing = Packing(n_steps, n, None if lengths is None else [int(k) for k in lengths])
+    scanned = Scanned(flat_step, owner, [step], getattr(function, "__code__", function))
+    outputs, final = scan_packed(
+        scanned,
+        [packing.pack(x) for x in flat_xs],
+        [packing.sort(s) for s in flat_states],
+        packing.batch_sizes,
+        reverse,
+    )
+    return rebuilt(scanned.structure, [packing.unpack(o) for o in outputs]), rebuilt(
+        state, [packing.unsort(s) for s in final]
+    )
+
+
+def leaves(nest: Any) -> Values:
+    """What lies in tuples, lists and dicts, in order."""
+    if isinstance(nest, dict):
+        return [leaf for part in nest.values() for leaf in leaves(part)]
+    if isinstance(nest, (tuple, list)):
+        return [leaf for part in nest for leaf in leaves(part)]
+    return [nest]
+
+
+def rebuilt(like: Any, values: Sequence[Any]) -> Any:
+    """The values in the structure of `like`."""
+    return _built(like, iter(values))
+
+
+def _built(nest: Any, following: Iterator[Any]) -> Any:
+    if isinstance(nest, dict):
+        return type(nest)((key, _built(part, following)) for key, part in nest.items())
+    if isinstance(nest, (tuple, list)):
+        parts = [_built(part, following) for part in nest]
+        return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
+    return next(following)
