@@ -44,6 +44,15 @@ class Op(Protocol):
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> Sequence[Gradient | None]: ...
 
 
+def parameter_names(function: Callable[..., Any]) -> Sequence[str]:
+    """The names of a function's parameters, as `inspect` gives them, which importing would wait for."""
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return tuple(inspect.signature(function).parameters)
+    names: tuple[str, ...] = code.co_varnames
+    return names[: code.co_argcount + code.co_kwonlyargcount]
+
+
 class Primitive:
     """A forward and its rules, with the reading of their signatures that each call needs, and its traits."""
 
@@ -73,7 +82,8 @@ class Primitive:
         self.__dict__.update(traits)
         self.rules = vjp if isinstance(vjp, tuple) else ()
         self.joint = None if isinstance(vjp, tuple) else vjp
-        parameters = list(inspect.signature(forward).parameters.values())[1:]  # without xp
+        self.signature = inspect.signature(forward)
+        parameters = list(self.signature.parameters.values())[1:]  # without xp
         settings = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "out"]
         self.settings = {p.name: p.default for p in settings}
         self.writes = any(p.name == "out" for p in parameters)  # takes memory for its first result
@@ -91,7 +101,7 @@ class Primitive:
         self.reads_of = [
             self._reads(rule, at) for rule in (self.rules if self.joint is None else (self.joint,))
         ]
-        of_joint = {} if self.joint is None else inspect.signature(self.joint).parameters
+        of_joint = () if self.joint is None else parameter_names(self.joint)
         self.asks_needs, self.asks_owned, self.joint_writes = (
             n in of_joint for n in ("needs", "owned", "out")
         )
@@ -114,7 +124,7 @@ class Primitive:
     def _reads(self, rule: Rule | None, at: dict[str, int]) -> list[int]:
         if rule is None:
             return []
-        wanted = [n for n in inspect.signature(rule).parameters if n not in ("needs", "out", "owned")]
+        wanted = [n for n in parameter_names(rule) if n not in ("needs", "out", "owned")]
         if any(n not in at for n in wanted) or wanted[:1] != ["g"]:
             raise TypeError(f"{self.name}: a rule reads {wanted}; it takes g first, then any of {[*at][1:]}")
         return [at[n] for n in wanted]
@@ -239,8 +249,8 @@ def primitive(
         op = fast.call(spec, general)
         op.__name__ = op.__qualname__ = spec.name
         op.__doc__, op.__module__ = forward.__doc__, forward.__module__
-        signature = inspect.signature(forward)
-        op.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+        parameters = list(spec.signature.parameters.values())[1:]
+        op.__signature__ = spec.signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         spec.call = op
         op.primitive = spec  # type: ignore[attr-defined]
         return op

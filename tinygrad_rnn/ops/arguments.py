@@ -13,6 +13,7 @@ from ..backend import Array
 from ..backend.dtypes import float16, float32, float64, result_dtype
 from ..engine import Value, primitive
 from ..engine.errors import describe, kind, wrong_argument
+from ..engine.rules import parameter_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OTHER_NAMES = {
@@ -27,7 +28,7 @@ _OTHER_NAMES = {
 
 def both_dialects(function: F) -> F:
     """Lets `dim` stand for `axis`, `keepdim` for `keepdims`, and PyTorch's `input` for the argument x."""
-    taken = inspect.signature(function).parameters
+    taken = parameter_names(inspect.unwrap(function))
     names = {o: name for o, name in _OTHER_NAMES.items() if name in taken and o not in taken}
 
     @functools.wraps(function)
@@ -64,7 +65,7 @@ def wide(*, integers: bool) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        first = next(iter(inspect.signature(function).parameters))
+        first = parameter_names(inspect.unwrap(function))[0]
 
         @functools.wraps(function)
         def op(*args: Any, **settings: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import ops
 from ...backend import Array, array_module
+from ...engine import REGISTRY
 from ...ops.arguments import plain
 from ...ops.index import place_rows, take_rows
 from .. import strategies as s
@@ -139,7 +140,7 @@ def _set_item(x: Array, v: Array, index: Any) -> Array:
 
 def _set_view_op(x: Array, v: Array, axis: int, k: int) -> Array:
     size = x.shape[axis] // 2
-    view = (ops.shape._split.primitive, {"sizes": (size, size), "axis": axis}, k)  # type: ignore[attr-defined]
+    view = (REGISTRY["split"], {"sizes": (size, size), "axis": axis}, k)
     return ops.assignment.set_view(x, v, view=view)
 
 
