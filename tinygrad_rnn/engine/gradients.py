@@ -35,6 +35,7 @@ class Deferred:
     """A gradient not yet made. Subclasses live beside the op whose rule returns them."""
 
     __slots__ = ()
+    rows: tuple[str, ...] = ()  # attributes whose rows of many uses may be laid below each other
 
     @classmethod
     def total(cls, terms: list[Any]) -> Gradient:

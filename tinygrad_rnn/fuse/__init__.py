@@ -1,4 +1,4 @@
-"""What is read once and run many times: one IR, traced from Python, reversed by the ops' own rules, and run."""
+"""What is read once and run many times: one IR, traced from Python, reversed by the ops' own rules, run."""
 
 from . import traits
 

@@ -90,7 +90,7 @@ class Ref:
 
     @property
     def size(self) -> int:
-        return math.prod(self.type.shape)
+        return math.prod(self.type.shape)  # type: ignore[arg-type]  # while a block is traced, of numbers
 
     def __bool__(self) -> bool:
         raise TypeError("it branches on a value that is not computed yet")
@@ -119,10 +119,18 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 for _symbol, _name in {
-    "getitem": "getitem", "add": "add", "radd": "add", "mul": "mul", "rmul": "mul", "sub": "sub", "mod": "remainder",
-    "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "or": "logical_or", "and": "logical_and",
+    "getitem": "getitem", "add": "add", "radd": "add", "mul": "mul", "rmul": "mul", "sub": "sub",
+    "mod": "remainder", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "or": "logical_or",
+    "and": "logical_and",
 }.items():  # fmt: skip
     setattr(Ref, f"__{_symbol}__", _operator(_name))
+
+
+def primitive_of(op: Any) -> Primitive:
+    """The primitive behind an op."""
+    spec: Primitive = op.primitive
+    return spec
+
 
 Operand = Ref | float | _BatchSize  # a value, or a number
 
@@ -185,7 +193,10 @@ class Block:
             ids[ref] = len(ids)
         return Key((
             tuple([r.type for r in self.params]), tuple([r.type for r in self.constants]),
-            tuple([(i.op, _frozen(i.args, ids), _frozen(i.settings, ids), len(i.outs)) for i in self.instructions]),
+            tuple([
+                (i.op, _frozen(i.args, ids), _frozen(i.settings, ids), len(i.outs))
+                for i in self.instructions
+            ]),
             tuple([None if r is None else ids[r] for r in self.results]),
         ))  # fmt: skip
 

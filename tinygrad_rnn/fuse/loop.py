@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..backend import array_module
-from ..engine import Value, mode
-from ..engine import Deferred
-from ..engine import Node, Output
+from ..engine import Deferred, Node, Output, Value, mode
 from ..ops.shape import concat, reshape, split, stack
 from .ir import Block, N, Ref, Type
 from .lower.interpret import viewed
@@ -42,7 +40,7 @@ def cached(known: OrderedDict[Any, Any], key: Any, make: Callable[[], Any], most
     return found
 
 
-def read(step: Callable[..., Any], xs: Sequence[Value], states: Sequence[Value]) -> Traced:
+def read(step: Callable[..., Any], xs: Sequence[Any], states: Sequence[Any]) -> Traced:
     """The trace of step(*xs, *states) -> [*outputs, *new states], of rows of a batch."""
     types = [Type((N, *v.shape[1:]), v.dtype) for v in (*xs, *states)]
     traced = trace(step, types)
@@ -55,7 +53,7 @@ def read(step: Callable[..., Any], xs: Sequence[Value], states: Sequence[Value])
 class Steps:
     """A traced step, to be run over stretches of time in which all steps have the same number of rows."""
 
-    def __init__(self, traced: Traced, xs: Sequence[Value], n_states: int) -> None:
+    def __init__(self, traced: Traced, xs: Sequence[Any], n_states: int) -> None:
         """xs: the inputs of all steps of all stretches, below each other. What does not wait for the state is
         done here, for all of them.
         """
@@ -72,15 +70,15 @@ class Steps:
         self.owned = [all(is_alone(made, x) for x in xs) for made in self.inputs]
 
     def stretch(
-        self, inputs: Sequence[Value], states: Sequence[Value], n_steps: int, reverse: bool
-    ) -> tuple[list[Value], list[Value]]:
+        self, inputs: Sequence[Any], states: Sequence[Any], n_steps: int, reverse: bool
+    ) -> tuple[list[Any], list[Any]]:
         """Runs over n_steps steps, from the first to the last or from the last to the first. Returns the
         outputs, below each other in the order of the inputs, and the last states.
         """
         n = inputs[0].shape[0] // n_steps
         fixed = self.parts.fixed.run([], self.constants, n) if self.fixed is None else self.fixed
         values = dict(zip(self.block.constants, self.constants, strict=True))
-        values.update(zip(self.parts.fixed.results, fixed, strict=True))  # type: ignore[arg-type]
+        values.update(zip(self.parts.fixed.results, fixed, strict=True))
         step = self.parts.step
         constants = [values[r] for r in step.constants]
         grad = mode.current().grad
@@ -162,9 +160,7 @@ class Loop:
         for memory in plan.steps:
             over = plan.over_inputs.get(memory)
             if over in writable:
-                arrays[memory] = arrays[over].reshape(  # type: ignore[index]
-                    n_steps, *memory.type.at(n)
-                )
+                arrays[memory] = arrays[over].reshape(n_steps, *memory.type.at(n))
             else:
                 arrays[memory] = xp.lend((n_steps, *memory.type.at(n)), memory.type.dtype)
         for memory, state in zip(plan.carries, states, strict=True):
@@ -347,9 +343,9 @@ class Loop:
         following = iter(states)
         of_states = [next(following) if a else None for a in plan.active]
         for k, memory in enumerate(plan.carries):  # the first state lies in the memory of the others
-            g = of_memory.get(memory)
-            if g is not None:
-                first = g[-1 if self.reverse else 0]
+            of_all = of_memory.get(memory)
+            if of_all is not None:
+                first = of_all[-1 if self.reverse else 0]
                 of_states[k] = first if of_states[k] is None else of_states[k] + first
         return (
             [_joined(own, self._below) for own in of_inputs],

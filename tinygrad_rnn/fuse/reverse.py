@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine import Value, mode
-from ..engine import Deferred
+from ..engine import Deferred, Value
 from ..engine.gradients import unbroadcast
 from .ir import Block, Ref, Type, resolved, setting
 from .passes.simplify import simplified
-from .trace import SIZES, Traced, Tracer, tracing, unified
+from .trace import Traced, Tracer, sizes_for, tracing, unified
 
 
 @dataclass
@@ -47,8 +46,9 @@ def reverse(
 ) -> Reverse:
     """From the gradients of the values `seeded` those of the parameters `wanted` and of `constants`."""
     values = [*forward.params, *forward.constants, *(o for i in forward.instructions for o in i.outs)]
-    sweeps = [_Sweep(n, forward, seeded, {*wanted, *constants}, values) for n in SIZES]
-    traced = unified([sweep.run(wanted, constants) for sweep in sweeps])
+    sizes = sizes_for(r.type for r in values)
+    sweeps = [_Sweep(n, forward, seeded, {*wanted, *constants}, values) for n in sizes]
+    traced = unified([sweep.run(wanted, constants) for sweep in sweeps], sizes)
     kinds, n_seeds, n_wanted = sweeps[0].kinds, len(seeded), len(wanted)
     block = simplified(traced.block)
     read = {r for i in block.instructions for r in i.reads()} | {*block.results}

@@ -84,9 +84,8 @@ class StepPlan:
         block = simplified(activated_at_once(self.block)) if self.language == "python" else self.block
         self.placed_block, makers = block, block.makers()
         kept = [s for s in self.states if s in self.saved]
-        for r in self.outputs:
-            if r in self.new_states and r in makers:
-                kept.append(self.states[self.new_states.index(r)])
+        of_state = dict(zip(self.new_states, self.states, strict=True))
+        kept += [of_state[r] for r in self.outputs if r in of_state and r in makers]
         stored = [r for r in self.saved if r not in kept] + self.outputs
         carries = [*zip(self.states, self.new_states, strict=True)]
         self.placer = Placer(block, self.block.params[:n_inputs], carries, stored, kept)
@@ -162,7 +161,7 @@ class StepPlan:
 
 
 class BackwardPlan:
-    """A reverse in two: factors, computed for blocks of steps, and what is left for each step. Both placed."""
+    """A reverse in two: factors, computed for blocks of steps, and the rest for each step; both placed."""
 
     def __init__(self, plan: StepPlan, rev: Reverse) -> None:
         self.plan, self.constants = plan, rev.constants

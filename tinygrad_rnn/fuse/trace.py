@@ -8,7 +8,7 @@ else differs, the function does not do the same for every batch, and cannot be r
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -23,7 +23,7 @@ from ..ops.index import getitem
 from ..ops.shape import broadcast_to, reshape
 from .ir import Block, Instr, N, Ref, Type, each_part, refs_in
 
-SIZES = (5, 7)
+SIZES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43)
 
 
 class tracing:
@@ -147,6 +147,12 @@ class TracedArrays(ArrayModule):
     def ones(self, shape: Any, dtype: Any = "float64") -> Any:
         return self.full(shape, 1, dtype)
 
+    def to_numpy(self, array: Any) -> Any:
+        raise Untraceable("it asks for a value that is not computed yet")
+
+    def from_numpy(self, array: Any) -> Any:
+        return array
+
     def asarray(self, x: Any, dtype: Any = None) -> Any:
         if type(x) is Ref and dtype in (None, x.dtype):
             return x
@@ -199,7 +205,15 @@ def trace(
 
     Raises Untraceable with the reason where there is no such block. `tracer` makes what writes down the ops.
     """
-    return unified([_trace_at(n, function, types, tracer()) for n in SIZES])
+    sizes = sizes_for(types)
+    return unified([_trace_at(n, function, types, tracer()) for n in sizes], sizes)
+
+
+def sizes_for(types: Iterable[Type]) -> tuple[int, int]:
+    """Two batch sizes that no axis of these types has: what compares sizes takes them for what they are."""
+    taken = {size for t in types for size in t.shape}
+    one, other, *_ = [n for n in SIZES if n not in taken]
+    return one, other
 
 
 def _trace_at(
@@ -247,14 +261,14 @@ def _take_back(tensors: list[Any]) -> None:
                 holder.discard(tensor)
 
 
-def unified(traced: Sequence[Traced]) -> Traced:
+def unified(traced: Sequence[Traced], sizes: tuple[int, int]) -> Traced:
     """The block that two are at two batch sizes."""
-    return _Unifier(*traced).unify()
+    return _Unifier(*traced, sizes).unify()
 
 
 class _Unifier:
-    def __init__(self, one: Traced, other: Traced) -> None:
-        self.one, self.other = one, other
+    def __init__(self, one: Traced, other: Traced, sizes: tuple[int, int]) -> None:
+        self.one, self.other, self.sizes = one, other, sizes
         self.block = Block()
         self.values: list[Any] = []
         self.refs: dict[Ref, Ref] = {}  # of `one`: those of the new block
@@ -293,11 +307,11 @@ class _Unifier:
             self.block.constants.append(self._new(r, s))
             self.values.append(value)
             return
-        numbers = {float(x.reshape(-1)[0]) if x.size else 0.0, float(y.reshape(-1)[0]) if y.size else 0.0}
-        if len(numbers) > 1 or not bool((x == [*numbers][0]).all()) or not bool((y == [*numbers][0]).all()):
+        number = float(x.reshape(-1)[0]) if x.size else 0.0
+        if not all(bool((each == number).all()) for each in (x, y)):
             raise Untraceable("it makes a tensor that is another for another batch size")
         out = self._new(r, s)  # one number in every place
-        settings = {"function": "full", "arguments": (out.shape, numbers.pop()), "dtype": r.dtype}
+        settings = {"function": "full", "arguments": (out.shape, number), "dtype": r.dtype}
         self.block.instructions.append(Instr(CREATED, (), settings, (out,)))
 
     def _merged(self, x: Any, y: Any, name: str) -> Any:
@@ -314,7 +328,7 @@ class _Unifier:
             if self.twins.get(x) is not y:
                 raise Untraceable(f"{name} reads another value for another batch size")
             return self.refs[x]
-        if type(x) is int and (x, y) == SIZES:
+        if type(x) is int and (x, y) == self.sizes:
             return N
         if (
             x is y

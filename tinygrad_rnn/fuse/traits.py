@@ -1,5 +1,5 @@
-"""What the package's own ops are, for the passes and lowerings: traits that stand here until each op says them where
-it is defined.
+"""What the package's own ops are, for the passes and lowerings: traits that stand here until each op says
+them where it is defined.
 """
 
 from __future__ import annotations

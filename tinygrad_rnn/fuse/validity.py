@@ -142,11 +142,12 @@ class Basis:
             for part in value:
                 self._value(name, part)
         elif is_module(value):
-            if all(value is not root for root in self.roots):
+            inside = {id(module) for module in modules_of(self.owner)}
+            if id(value) not in inside and all(value is not root for root in self.roots):
                 self.roots.append(value)
                 self._classes(value)
         elif is_trusted(kind) and (callable(value) or kind.__module__.startswith(("numpy", PACKAGE))):
-            if hasattr(value, "__array_interface__") and getattr(value, "ndim", 0):
+            if hasattr(value, "__array_interface__") and getattr(value, "ndim", None):
                 raise _Mutable(f"it reads {name}, an array, which may change")
             self._function(value)
         else:
@@ -159,7 +160,7 @@ class Basis:
         return [(s, name, value) for s, name, value in self.names if _now(s, name) is not value]
 
     def signature(self, tensors: list[Any]) -> Any:
-        """The state of other modules as something to compare. Adds the tensors in it, and globals, to a list."""
+        """The state of other modules as something to compare. Adds tensors in it and globals to a list."""
         parts = tuple([_signature(module, tensors) for module in self.others])
         tensors += self.tensors
         return parts
@@ -302,7 +303,7 @@ def remembered(
     found: Any = None
     try:
         traced = make(basis)
-        index = {id(t): k for k, t in enumerate(tensors)}
+        index = {id(t): k for k, t in reversed([*enumerate(tensors)])}  # the first place of each
         if basis.mutable is None and all(id(v) in index for v in traced.constants):
             found = (traced.block, [index[id(v)] for v in traced.constants], traced.note)
         return traced

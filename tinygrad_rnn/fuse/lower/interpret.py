@@ -24,12 +24,17 @@ def viewed(array: Any, views: Sequence[Any], axes: int, n: int, xp: Any) -> Any:
         if type(view) is Apart:
             array = view.of(array)
         elif type(view) is tuple:
-            cuts = [slice(*at(tuple(p), n)) if type(p) is Cut else at(p, n) for p in view]
+            cuts = tuple([_cut(part, n) for part in view])
             last = () if Ellipsis in cuts else (Ellipsis,)  # an array also of a single element
-            array = array[(*[slice(None)] * axes, *cuts, *last)]
+            array = array[(slice(None),) * axes + cuts + last]
         else:
             array = view.op.forward(xp, array, **{k: at(v, n) for k, v in view.settings.items()})
     return array
+
+
+def _cut(part: Any, n: int) -> Any:
+    """A part of an index for this batch size."""
+    return slice(at(part.start, n), at(part.stop, n), at(part.step, n)) if type(part) is Cut else at(part, n)
 
 
 def at(x: Any, n: int) -> Any:
@@ -177,7 +182,6 @@ class Program:
         outs = [self.slot(o) for o in instr.outs]
         dtypes = [o.dtype for o in instr.outs]
         writes = not in_head and op.writes and place is not None and place.memory.kind != "fresh"
-        writes_all = not in_head and op.writes_all
         copied = [
             k for k, o in enumerate(instr.outs) if not in_head and self.places[o].memory.kind != "fresh"
         ]
@@ -193,9 +197,7 @@ class Program:
                         for k, v in dynamic.items()
                     },
                 }
-            if writes_all:
-                chosen = {**chosen, "out": [env[o] if k in copied else None for k, o in enumerate(outs)]}
-            elif writes:
+            if writes:
                 chosen = {**chosen, "out": env[outs[0]]}
             y = forward(xp, *[env[a] for a in args], **chosen)
             made = y if instr.several else (y,)
@@ -203,7 +205,7 @@ class Program:
                 if type(value) is not xp.array_type or value.dtype != dtypes[k]:
                     value = xp.asarray(value, dtype=dtypes[k])
                 if k in copied:
-                    if not (writes_all or (writes and k == 0)):
+                    if not (writes and k == 0):
                         env[outs[k]][...] = value
                 else:
                     env[outs[k]] = value
@@ -213,7 +215,7 @@ class Program:
     # ------------------------------------------------------------ a run
 
     def start(self, constants: Iterable[Any], n_steps: int) -> list[Any]:
-        """An env for a run over so many steps in all, with scratch memory, which is used again if some waits."""
+        """An env for a run over so many steps in all, with scratch memory: used again, if some waits."""
         env = self._waiting.pop() if self._waiting else self._new_env()
         for r, value in zip(self.constants, constants, strict=True):
             k = self.slots.get(r)

@@ -16,17 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...engine import primitive
+from ...engine import REGISTRY, primitive
 from ...ops import elementwise as e
 from ...ops.index import pick
-from ...ops.shape import _concat
-from ..ir import Block, Builder, Instr, Ref, Type
+from ..ir import Block, Builder, Instr, Ref, Type, primitive_of
 
-ADD, SUB, MUL, DIV, NEG, WHERE = (
-    op.primitive  # type: ignore[attr-defined]
-    for op in (e.add, e.sub, e.mul, e.div, e.neg, e._where)
-)
-CONCAT = _concat.primitive  # type: ignore[attr-defined]
+ADD, SUB, MUL, DIV, NEG, NOT = map(primitive_of, (e.add, e.sub, e.mul, e.div, e.neg, e.logical_not))
+WHERE, CONCAT = REGISTRY["where"], REGISTRY["concat"]
 
 
 @primitive(vjp=None)
@@ -168,9 +164,7 @@ class _Sorter:
             if f is None and g is None:
                 if n and m:  # two numbers: an array of them would have no type of its own
                     return None
-                terms[base] = Factor(
-                    n or m, condition if n else self._emit(e.logical_not.primitive, condition)
-                )
+                terms[base] = Factor(n or m, condition if n else self._emit(NOT, condition))
             else:
                 parts = [x if y is None else self._multiplied(y, x) for x, y in ((n, f), (m, g))]
                 terms[base] = Factor(1.0, self._emit(WHERE, condition, *parts))
@@ -254,7 +248,9 @@ class _Sorter:
                 rows, width = first.shape
                 kind = Type((n, rows, width), first.dtype)
                 factor = self.factors(
-                    below, *(self._multiplied(f.value, f.number) for _, _, f in run), type=kind
+                    below,
+                    *(self._multiplied(f.value, f.number) for _, _, f in run if f.value is not None),
+                    type=kind,
                 )
                 self.hoisted.add(factor)
                 product = self.build(e.mul, base, factor, type=kind)
@@ -263,9 +259,10 @@ class _Sorter:
             args.extend(self.value(r) for r, _, _ in run)
             run.clear()
 
-        for a in concat.args:
+        values: Any = concat.args
+        for a in values:
             terms = self.terms.get(a) if type(a) is Ref else None
-            one = [*terms.items()][0] if terms and len(terms) == 1 and a not in self.computed else None
+            one = next(iter(terms.items())) if terms and len(terms) == 1 and a not in self.computed else None
             fits = (
                 one is not None
                 and one[1].value is not None

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ...engine import primitive
+from ...engine import REGISTRY, primitive
 from ...ops import elementwise as e
 from ...ops.index import pick
-from ...ops.shape import _permute, _reshape, _split
-from ..ir import Block, Builder, Instr, Ref, Type
+from ..ir import Block, Builder, Instr, Ref, Type, primitive_of
 
-SPLIT, SIGMOID, TANH, ADD = (op.primitive for op in (_split, e.sigmoid, e.tanh, e.add))  # type: ignore[attr-defined]
+SIGMOID, TANH, ADD, SPLIT = *map(primitive_of, (e.sigmoid, e.tanh, e.add)), REGISTRY["split"]
+RESHAPE, PERMUTE = REGISTRY["reshape"], REGISTRY["permute"]
 
 
 @primitive(vjp=None)
 def by_piece(xp: Any, *, values: tuple[float, ...], shape: tuple[int, ...], stacked: bool, dtype: Any) -> Any:
-    """An array with a number for each of equal pieces along the last axis, or along the first if `stacked`."""
+    """An array with a number for each of equal pieces along the last axis, or the first if `stacked`."""
     row = xp.asarray(values, dtype=dtype)
     made = xp.aligned(shape, dtype)
     if stacked:
@@ -140,9 +140,9 @@ def _emit(build: Builder, group: list[Gate]) -> None:
         x = build(e.mul, x, scale, type=wide)
         x = build(e.tanh, x, type=wide)
         x = build(e.mul, x, scale, type=wide)
-    x = build(_reshape, x, shape=(rows, n, width), type=Type((rows, n, width), kind))
+    x = build(RESHAPE, x, shape=(rows, n, width), type=Type((rows, n, width), kind))
     below = Type((n, rows, width), kind)
-    x = build(_permute, x, axes=(1, 0, 2), type=below)
+    x = build(PERMUTE, x, axes=(1, 0, 2), type=below)
     x = (
         build(e.add, x, numbers(0.5, 0.0, below, True), type=below)
         if any(is_sigmoid)

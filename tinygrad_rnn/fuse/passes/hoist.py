@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...ops.shape import _concat
-from ..traits import view_of
 from ..ir import Block, Instr, N, Ref, sub_block
-
-CONCAT = _concat.primitive  # type: ignore[attr-defined]
+from ..traits import view_of
 
 
 class Hoisted(NamedTuple):
@@ -53,15 +50,12 @@ def hoisted(block: Block, n_inputs: int) -> Hoisted:
             for r in instr.reads():
                 if r in by_rows:
                     want(r)
-    for r in block.results:
-        if r is not None and r in by_rows:
-            want(r)
+    for result in block.results:
+        if result is not None and result in by_rows:
+            want(result)
     inputs = [*wanted] or [*xs[:1]]
-    fixed_results = [
-        r for r in dict.fromkeys(r for i in inside for r in i.reads())
-        if r in makers and r not in moving
-    ] + [r for r in dict.fromkeys(block.results) if r is not None and r in makers and r not in moving]  # fmt: skip
-    fixed_results = [*dict.fromkeys(fixed_results)]
+    read = [r for i in inside for r in i.reads()] + [r for r in block.results if r is not None]
+    fixed_results = [r for r in dict.fromkeys(read) if r in makers and r not in moving]
     fixed = sub_block(Block([], block.constants, block.instructions), fixed_results)
     first = sub_block(
         Block(xs, [*block.constants, *fixed_results], block.instructions), inputs, fixed_results

@@ -52,11 +52,11 @@ class Apart(NamedTuple):
 
     n: int
     first: int
-    count: int
+    size: int
 
     def of(self, array: Any) -> Any:
         apart = array.reshape(*array.shape[:-1], self.n, array.shape[-1] // self.n)[
-            ..., self.first : self.first + self.count, :
+            ..., self.first : self.first + self.size, :
         ]
         return apart.swapaxes(-3, -2)
 
@@ -97,8 +97,6 @@ def is_view(instr: Instr) -> bool:
     """Whether the results look at the memory of the first argument."""
     view = view_of(instr.op)
     return view is not None and view(instr, 0) is not NO_VIEW
-
-
 
 
 class Placer:
@@ -261,9 +259,9 @@ class Placer:
             if not is_view(instr):
                 for r in instr.reads():
                     last_read[self.root(r)] = k
-        for r in (*self.block.results, *(r for r, _ in self._at_end)):
-            if r is not None:
-                last_read[self.root(r)] = end
+        for wanted in (*self.block.results, *(r for r, _ in self._at_end)):
+            if wanted is not None:
+                last_read[self.root(wanted)] = end
         for k, r, _ in self.copies:
             last_read[self.root(r)] = max(k, last_read.get(self.root(r), -1))
         free: list[Memory] = []
@@ -290,23 +288,23 @@ class Placer:
                 if out in self.places:
                     continue
                 writes = instr.op.ufunc or instr.op.product or instr.op.writes
-                if not instr.op.writes_all and (j or not writes):
+                if j or not writes:
                     self.places[out] = Place(Memory("fresh", out.type))
                     continue
-                memory = None
+                found: Memory | None = None
                 if instr.op.ufunc and self.reuse:
-                    memory = next((m for m in dying if m.type == out.type), None)
-                    if memory is not None:
-                        dying.remove(memory)
-                if memory is None:
-                    memory = next((m for m in free if m.type == out.type), None)
-                    if memory is not None:
-                        free.remove(memory)
-                if memory is None:
-                    memory = Memory("scratch", out.type)
-                    self.scratch.append(memory)
-                self.places[out] = Place(memory)
-                holder[memory] = out
+                    found = next((m for m in dying if m.type == out.type), None)
+                    if found is not None:
+                        dying.remove(found)
+                if found is None:
+                    found = next((m for m in free if m.type == out.type), None)
+                    if found is not None:
+                        free.remove(found)
+                if found is None:
+                    found = Memory("scratch", out.type)
+                    self.scratch.append(found)
+                self.places[out] = Place(found)
+                holder[found] = out
                 last_read.setdefault(out, k)
             free += dying
 
