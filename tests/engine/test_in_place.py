@@ -460,3 +460,15 @@ def test_gradients_of_halves_are_added_up_in_float32(n):
     first, other = (np.float16(2048 + n + k).item() for k in (0, 1))
     assert x.grad.dtype == "float16"
     assert x.grad.tolist() == [first, other, other, other]
+
+
+@pytest.mark.host
+def test_of_several_values_at_one_place_the_last_counts():
+    """On NumPy; on a GPU their order is not defined."""
+    x, v = tg.zeros(2, 3, requires_grad=True), tg.tensor([[1.0] * 3, [2.0] * 3], requires_grad=True)
+    y = x * 1
+    y[tg.tensor([0, 0])] = v
+    (y * y).sum().backward()
+    np.testing.assert_array_equal(y[0].numpy(), [2, 2, 2])
+    np.testing.assert_array_equal(v.grad.numpy(), [[0, 0, 0], [4, 4, 4]])
+    assert not x.grad.numpy().any()
