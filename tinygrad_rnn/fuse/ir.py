@@ -194,7 +194,7 @@ class Block:
         return Key((
             tuple([r.type for r in self.params]), tuple([r.type for r in self.constants]),
             tuple([
-                (i.op, _frozen(i.args, ids), _frozen(i.settings, ids), len(i.outs))
+                (i.op, frozen(i.args, ids), frozen(i.settings, ids), len(i.outs))
                 for i in self.instructions
             ]),
             tuple([None if r is None else ids[r] for r in self.results]),
@@ -299,14 +299,14 @@ def setting(x: Any, env: dict[Ref, Any], n: int) -> Any:
     return each_part(x, part)
 
 
-def _frozen(x: Any, ids: dict[Ref, int]) -> Any:
+def frozen(x: Any, ids: dict[Ref, int]) -> Any:
     """A hashable stand-in for arguments or settings; what has none is equal to itself alone."""
     if isinstance(x, dict):
-        return tuple([(k, _frozen(v, ids)) for k, v in x.items()])
+        return tuple([(k, frozen(v, ids)) for k, v in x.items()])
     if type(x) in (tuple, list):
-        return tuple([_frozen(part, ids) for part in x])
+        return tuple([frozen(part, ids) for part in x])
     if type(x) is slice:
-        return ("slice", _frozen(x.start, ids), _frozen(x.stop, ids), _frozen(x.step, ids))
+        return ("slice", frozen(x.start, ids), frozen(x.stop, ids), frozen(x.step, ids))
     if type(x) is Ref:
         return ("ref", ids[x])
     try:

@@ -263,7 +263,8 @@ def _take_back(tensors: list[Any]) -> None:
 
 def unified(traced: Sequence[Traced], sizes: tuple[int, int]) -> Traced:
     """The block that two are at two batch sizes."""
-    return _Unifier(*traced, sizes).unify()
+    one, other = traced
+    return _Unifier(one, other, sizes).unify()
 
 
 class _Unifier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ir import Block, Instr, Ref, _frozen, replaced, sub_block
+from ..ir import Block, Instr, Ref, frozen, replaced, sub_block
 
 
 def simplified(block: Block) -> Block:
@@ -25,7 +25,7 @@ def without_copies(block: Block) -> Block:
         instr = replaced(instr, same)
         for out in instr.outs:
             ids[out] = len(ids)
-        key = (instr.op, _frozen(instr.args, ids), _frozen(instr.settings, ids))
+        key = (instr.op, frozen(instr.args, ids), frozen(instr.settings, ids))
         before = known.setdefault(key, instr)
         if before is instr:
             instructions.append(instr)
