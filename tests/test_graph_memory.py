@@ -77,7 +77,9 @@ def test_what_is_fed_is_what_is_read(name):
 
         def step(x):
             optimiser.zero_grad()
-            loss = forward(net, x * 1.0).square().mean()  # the first block that is freed is that of a feed's size
+            loss = (
+                forward(net, x * 1.0).square().mean()
+            )  # the first block that is freed is that of a feed's size
             loss.backward()
             if "clip" in options:
                 nn.utils.clip_grad_norm_(net.parameters(), options["clip"])

@@ -352,4 +352,6 @@ def test_what_a_failed_capture_leaves_is_named_and_made_nan(driver, module):
     assert driver.filled == []
     with pytest.raises(CannotCapture, match=r"^no such thing; tensors of the attempt .* hold NaN"):
         module.capture(lambda: run(512))
-    assert {(value, size, stream) for _, value, size, stream in driver.filled} == {(0xFF, 512, driver.default)}
+    assert {(value, size, stream) for _, value, size, stream in driver.filled} == {
+        (0xFF, 512, driver.default)
+    }

@@ -136,7 +136,9 @@ class ArrayModule:
         """
         return nullcontext()
 
-    def kept(self, make: Callable[[], Sequence[Array]], before: Sequence[Array] | None = None) -> Sequence[Array]:
+    def kept(
+        self, make: Callable[[], Sequence[Array]], before: Sequence[Array] | None = None
+    ) -> Sequence[Array]:
         """Arrays that are kept from step to step and may be let go: `before`, or where there are none those
         that `make` gives. A graph that is being captured holds them, as it will go on using their memory.
         """

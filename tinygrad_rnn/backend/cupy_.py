@@ -23,7 +23,6 @@ from .base import Array, ArrayModule
 from .capture import CannotCapture, Capture, capturing
 from .switches import allow_tf32, deterministic
 
-
 # The stream and the allocator of whoever called the step that is being captured.
 _outside: ContextVar[tuple[Any, Any]] = ContextVar("tinygrad_rnn_outside")
 

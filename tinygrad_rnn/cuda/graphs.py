@@ -167,9 +167,7 @@ class _Graph:
         now = self._holders()
         held = any(a > b for new, old in zip(now, self._n_holders, strict=True)
                    for a, b in zip(new, old, strict=True))  # fmt: skip
-        self._n_holders = [
-            tuple(map(min, new, old)) for new, old in zip(now, self._n_holders, strict=True)
-        ]
+        self._n_holders = [tuple(map(min, new, old)) for new, old in zip(now, self._n_holders, strict=True)]
         return held
 
     def __call__(self, tensors: list[Tensor]) -> Any:

@@ -11,6 +11,7 @@ are rounded up to `UNIT` bytes, and the smallest block that is large enough is t
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,8 @@ class Pool:
                 Block(self, arena, block.segment, start, n)
                 for start, n in ((block.start, size), (block.start + size, larger - size))
             )
-            first.marks = rest.marks = block.marks
+            if self.marks is None:  # each half was used by whoever used the whole
+                first.marks, rest.marks = (copy.deepcopy(block.marks) for _ in range(2))
             rest.free.append(rest)
             return first
         return None

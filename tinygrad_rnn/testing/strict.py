@@ -215,8 +215,7 @@ def _wrapped_index(parts: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
     host: list[Any] = []
     masks = [isinstance(p, np.ndarray) and p.dtype.kind == "b" for p in parts]
     n_real = sum(
-        p.ndim if mask else p is not None and p is not Ellipsis
-        for p, mask in zip(parts, masks, strict=True)
+        p.ndim if mask else p is not None and p is not Ellipsis for p, mask in zip(parts, masks, strict=True)
     )
     for part, mask in zip(parts, masks, strict=True):
         host.append(part % max(1, shape[axis]) if isinstance(part, np.ndarray) and not mask else part)
