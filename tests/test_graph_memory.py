@@ -188,10 +188,10 @@ def test_what_is_kept_from_step_to_step_was_made_outside():
             return loss
 
         graph = wrap(step)
-        for n in (2, 2, 5, 5):  # the second captures; another batch size asks for other constants
-            found.append(graph(tg.randn(5, n, 3), 0))
-        for k in range(6):  # caches of some shapes forget the first, scratch memory becomes larger
-            found.append(step(tg.randn(5, 2, 3), k))
+        # The second captures; another batch size asks for other constants.
+        found += [graph(tg.randn(5, n, 3), 0) for n in (2, 2, 5, 5)]
+        # Caches of some shapes forget the first, scratch memory becomes larger.
+        found += [step(tg.randn(5, 2, 3), k) for k in range(6)]
         for n in (2, 5, 2):
             found.append(graph(tg.randn(5, n, 3), 0))
             found.append(step(tg.randn(5, n, 3), 0))
@@ -431,7 +431,7 @@ def test_a_graph_goes_and_what_it_computed_stays():
 
 
 def test_several_graphs_and_eager_steps_in_turn():
-    """Of one net and optimiser: other shapes, other options, evaluation between, all on the same parameters."""
+    """Of one net and optimiser: other shapes and options, and evaluation between, of the same parameters."""
 
     def run(wrap):
         net = Net()

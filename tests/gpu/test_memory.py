@@ -1,7 +1,7 @@
 """Memory of graphs on a GPU: whose it is, who writes over it, and numbers of the host beside a GPU's.
 
 What the stand-in is asked at length (tests/test_graph_memory.py, tests/backend/test_host_numbers.py) is asked
-here of the machine itself, a case of each kind. Losses and weights of a graph are the eager step's, bit for bit.
+here of the machine itself, a case of each kind. What a graph computes is the eager step's, bit for bit.
 """
 
 import gc

@@ -169,9 +169,9 @@ def test_memory_is_of_the_order_of_the_root():
     """Counted are bytes of the arrays' own memory, on a GPU with what its pool adds to each (up to 512).
 
     Linear in the number of steps T are the outputs, once by themselves in each stretch and once joined. With
-    k = root(T), the rest is k times what a step of one stretch keeps, and T / k = k times the state with which
-    each stretch begins, however large the pool makes either: four times the steps take twice of it. Were
-    it linear, they would take four times of it; the line is drawn between, at twice the root of two.
+    k = root(T), the rest is k times what a step of one stretch keeps, and T / k = k times the state with
+    which each stretch begins, however large the pool makes either: four times the steps take twice of it.
+    Were it linear, they would take four times of it; the line is drawn between, at twice the root of two.
     """
     outputs = 2 * 900 * 4 * 16 * 4
 

@@ -123,6 +123,8 @@ class _Graph:
         self.copies_gradients = copies_gradients
         own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
         before = {id(p) for p in self._inputs}
+        self._gradients: list[tuple[Any, Any]] = []  # of leaves, as they are after the step
+        self._made: list[tuple[Any, Any]] = []  # those of them that are the graph's own
         start = tick()
 
         def run() -> Any:
@@ -138,8 +140,6 @@ class _Graph:
             self._made = [pair for pair in self._gradients if current.made(*pair)]
             return result
 
-        self._gradients: list[Any] = []
-        self._made: list[Any] = []  # those of them that are the graph's own
         self._result, self._replay = xp.capture(run)
         # What it changes in place it changes at each replay; arguments are changed where they come from.
         changed = [array() for time, array in [*engine._changes.values()] if time > start]

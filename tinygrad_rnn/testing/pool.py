@@ -1,8 +1,8 @@
-"""Memory as CuPy's pool hands it out, for the stand-in: in blocks that come back as soon as nobody holds them.
+"""Memory as CuPy's pool hands it out, for the stand-in: in blocks that come back when nobody holds them.
 
-A block that is freed is poisoned at once (NaN in every floating type, large numbers in every integer type) and
-handed out again to whoever next asks for as much: what goes on reading it, or writing to it, is seen. Sizes
-are rounded up to `UNIT` bytes, and the smallest block that is large enough is taken and split, as
+A block that is freed is poisoned at once (NaN in every floating type, large numbers in every integer type)
+and handed out again to whoever next asks for as much: what goes on reading it, or writing to it, is seen.
+Sizes are rounded up to `UNIT` bytes, and the smallest block that is large enough is taken and split, as
 `cupy.cuda.MemoryPool` does; free neighbours are not joined here.
 
     loan = pool.lend(n_bytes)           # the block is in use until the loan is gone
@@ -60,7 +60,7 @@ class Loan:
     def array(self, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...] | None = None) -> Host:
         """A NumPy array at the beginning of the block."""
         block = self.block
-        return np.ndarray(shape, dtype, block.segment, block.start, strides)  # type: ignore[arg-type]
+        return np.ndarray(shape, dtype, block.segment, block.start, strides)
 
 
 class Pool:

@@ -23,7 +23,8 @@ class Freed(RuntimeError):
 class Recording:
     """Operations in order, each as a function, its arguments, and the arrays to which its results go.
 
-    `pool` is the memory of what is made while recording, `feeds` that of what the host writes before a replay.
+    `pool` is the memory of what is made while recording, `feeds` that of what the host writes before a
+    replay.
     """
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@
         x + 1
 
 Work on one stream is in order; work on two is where one waits for an event of the other, or the host waits
-between (`synchronize`, a copy to the host). Noted are, for each block of memory, which stream wrote it last, and
-which have read it since. Nothing is noted as long as there is no stream but the default one: with the first
-other one a new epoch begins, and what was noted before it counts no more.
+between (`synchronize`, a copy to the host). Noted are, for each block of memory, which stream wrote it last,
+and which have read it since. Nothing is noted as long as there is no stream but the default one: with the
+first other one a new epoch begins, and what was noted before it counts no more.
 """
 
 from __future__ import annotations
