@@ -453,7 +453,7 @@ def test_a_graph_goes_and_what_it_computed_stays():
 
 
 def test_several_graphs_and_eager_steps_in_turn():
-    """Of one net and optimiser: other shapes, other options, evaluation between, all on one's parameters."""
+    """Of one net and optimiser: other shapes and options, and evaluation between, of the same parameters."""
 
     def run(wrap):
         net = Net()

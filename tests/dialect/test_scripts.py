@@ -31,14 +31,18 @@ def test_the_loss_falls(name, option):
 
 
 @pytest.fixture
-def torch(monkeypatch):
+def torch():
     """PyTorch, computing in float32 where it says so: on a GPU its recurrent layers would round factors to
     10 bits (TensorFloat-32) by default, which shows in the fourth digit of a loss.
     """
     torch = extra("torch")
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    return torch
+    places = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [place.allow_tf32 for place in places]
+    for place in places:
+        place.allow_tf32 = False
+    yield torch
+    for place, on in zip(places, before, strict=True):
+        place.allow_tf32 = on
 
 
 def of_pytorch(torch, name, option, state=None, seed=None):
@@ -65,11 +69,11 @@ def rounding(torch, name, option, state, expected, unit):
 
     A step of training rounds its new weights and the loss once more, whatever else it does, so that after t
     steps each of the two runs has been pushed off t times, by about a unit in each weight. What such a push
-    does is measured: runs whose weights begin a unit off. Pushes at later steps have less time to grow than
-    these; at their worst all 2 t of them add up.
+    does is measured: a run whose weights begin a unit off. Pushes at later steps have less time to grow than
+    this one; at their worst all 2 t of them add up.
     """
-    pushed = [of_pytorch(torch, name, option, state, seed)[1] for seed in range(3)]
-    effect = np.maximum.accumulate(np.max([np.abs(losses - expected) for losses in pushed], axis=0))
+    _, pushed, _ = of_pytorch(torch, name, option, state, seed=1)
+    effect = np.maximum.accumulate(np.abs(pushed - expected))
     return 2 * np.arange(1, STEPS + 1) * (effect + unit * np.abs(expected))
 
 

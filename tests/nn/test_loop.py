@@ -246,7 +246,9 @@ def test_pointwise_functions_in_a_loop_may_leave_chunks_out(name, how):
         def __init__(self):
             super().__init__(3, 2)
             self.w = nn.ParameterList(
-                nn.Parameter(tg.randn(*((2 * n,) if k in rows else (2, 2 * n)), dtype="float64"))
+                nn.Parameter(
+                    tg.randn(2 * n, dtype="float64") if k in rows else tg.randn(2, 2 * n, dtype="float64")
+                )
                 for k, n in enumerate(widths)
             )
 

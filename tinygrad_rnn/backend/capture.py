@@ -84,7 +84,7 @@ class Capture:
 
     def feed_number(self, array: np.ndarray[Any, Any]) -> Any:
         """The memory for an array without axes on the host, which whoever has it may change in place. The
-        graph has no part in it: where it is gone, another has taken its place.
+        graph does not hold it: where it is gone, another has taken its place.
         """
         reference = ref(array)
 

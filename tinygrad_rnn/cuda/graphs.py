@@ -121,8 +121,8 @@ class _Graph:
         self.copies_gradients = copies_gradients
         own_args, own_kwargs = _rebuilt((args, kwargs), iter([Tensor._of(a) for a in self._inputs]))
         before = {id(p) for p in self._inputs}
-        self._gradients: list[Any] = []
-        self._made: list[Any] = []  # those of them that are the graph's own
+        self._gradients: list[tuple[Any, Any]] = []  # of leaves, as they are after the step
+        self._made: list[tuple[Any, Any]] = []  # those of them that are the graph's own
         start = tick()
 
         def run() -> Any:

@@ -1,4 +1,4 @@
-"""Memory as CuPy's pool hands it out, for the stand-in: in blocks that come back once nobody holds them.
+"""Memory as CuPy's pool hands it out, for the stand-in: in blocks that come back when nobody holds them.
 
 A block that is freed is poisoned at once (NaN in every floating type, large numbers in every integer type)
 and handed out again to whoever next asks for as much: what goes on reading it, or writing to it, is seen.
@@ -11,6 +11,7 @@ Sizes are rounded up to `UNIT` bytes, and the smallest block that is large enoug
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,8 @@ class Pool:
                 Block(self, arena, block.segment, start, n)
                 for start, n in ((block.start, size), (block.start + size, larger - size))
             )
-            first.marks = rest.marks = block.marks
+            if self.marks is None:  # each half was used by whoever used the whole
+                first.marks, rest.marks = (copy.deepcopy(block.marks) for _ in range(2))
             rest.free.append(rest)
             return first
         return None

@@ -9,7 +9,8 @@
 
 Work on one stream is in order; work on two is where one waits for an event of the other, or the host waits
 between (`synchronize`, a copy to the host). Noted are, for each block of memory, which stream wrote it last,
-and which have read it since. Nothing is noted as long as there is no stream but the default one.
+and which have read it since. Nothing is noted as long as there is no stream but the default one: with the
+first other one a new epoch begins, and what was noted before it counts no more.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from typing import Any
 _numbers = itertools.count(1)
 _host: dict[int, int] = {}  # how far the host knows that streams have come
 n_streams = 0  # that there are beside the default one
+_epoch = 0
+_lock = threading.RLock()
 
 
 class Marks:
     """Who used a stretch of memory: the last writer and its time, and the readers since."""
 
-    __slots__ = ("reads", "wrote")
+    __slots__ = ("epoch", "reads", "wrote")
 
     def __init__(self) -> None:
+        self.epoch = _epoch
         self.wrote: tuple[int, int] | None = None
         self.reads: dict[int, int] = {}
 
@@ -38,8 +42,9 @@ class Stream:
     """`with stream:` work of this thread goes to it. `record` and `wait_event` are CuPy's."""
 
     def __init__(self, number: int | None = None) -> None:
-        global n_streams
+        global n_streams, _epoch
         self.number = next(_numbers) if number is None else number
+        _epoch += self.number > 0 and not n_streams
         self._time, self._knows = 0, dict[int, int]()
         self._before: list[Stream] = []
         n_streams += self.number > 0
@@ -58,7 +63,8 @@ class Stream:
 
     def record(self) -> dict[int, int]:
         """An event: how far this stream has come, and what it waited for."""
-        return {**self._knows, self.number: self._time}
+        with _lock:
+            return {**self._knows, self.number: self._time}
 
     def wait_event(self, event: dict[int, int]) -> None:
         """What is given to this stream from here on comes after the event."""
@@ -70,6 +76,14 @@ class Stream:
 
     def uses(self, read: Iterable[Marks], written: Iterable[Marks]) -> None:
         """Work that reads and writes memory. Raises RuntimeError where it may come too early."""
+        with _lock:
+            self._uses([*read], [*written])
+
+    def _uses(self, read: list[Marks], written: list[Marks]) -> None:
+        for marks in (*read, *written):
+            if marks.epoch != _epoch:
+                marks.epoch, marks.wrote = _epoch, None
+                marks.reads.clear()
         _merge(self._knows, _host)
         self._time += 1
         for marks in read:
@@ -89,9 +103,10 @@ class Stream:
 
 
 def _merge(known: dict[int, int], event: dict[int, int]) -> None:
-    for number, time in event.items():
-        if known.get(number, 0) < time:
-            known[number] = time
+    with _lock:
+        for number, time in event.items():
+            if known.get(number, 0) < time:
+                known[number] = time
 
 
 def current() -> Stream:
@@ -101,6 +116,7 @@ def current() -> Stream:
 
 def marks_of(blocks: Iterable[Any]) -> list[Marks]:
     """The marks of blocks of memory, made where there are none yet."""
+    blocks = [*blocks]
     for block in blocks:
         if block.marks is None:
             block.marks = Marks()
