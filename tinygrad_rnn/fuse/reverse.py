@@ -14,7 +14,7 @@ from ..engine import Deferred, Value
 from ..engine.gradients import unbroadcast
 from .ir import Block, Ref, Type, resolved, setting
 from .passes.simplify import simplified
-from .trace import Traced, Tracer, sizes_for, tracing, unified
+from .trace import Traced, Tracer, Untraceable, sizes_for, tracing, unified
 
 
 @dataclass
@@ -48,7 +48,12 @@ def reverse(
     values = [*forward.params, *forward.constants, *(o for i in forward.instructions for o in i.outs)]
     sizes = sizes_for(r.type for r in values)
     sweeps = [_Sweep(n, forward, seeded, {*wanted, *constants}, values) for n in sizes]
-    traced = unified([sweep.run(wanted, constants) for sweep in sweeps], sizes)
+    try:
+        traced = unified([sweep.run(wanted, constants) for sweep in sweeps], sizes)
+    except Untraceable:
+        raise
+    except Exception as error:  # a rule that works on arrays alone
+        raise Untraceable(f"going back, {type(error).__name__}: {error}") from error
     kinds, n_seeds, n_wanted = sweeps[0].kinds, len(seeded), len(wanted)
     block = simplified(traced.block)
     read = {r for i in block.instructions for r in i.reads()} | {*block.results}

@@ -20,6 +20,7 @@ from ..engine import Primitive, Value, mode, primitive
 from ..ops import elementwise as e
 from ..ops.convert import cast
 from ..ops.index import getitem
+from ..ops.reduce import amax
 from ..ops.shape import broadcast_to, reshape
 from .ir import Block, Instr, N, Ref, Type, each_part, refs_in
 
@@ -147,6 +148,15 @@ class TracedArrays(ArrayModule):
     def ones(self, shape: Any, dtype: Any = "float64") -> Any:
         return self.full(shape, 1, dtype)
 
+    def where(self, condition: Any, a: Any, b: Any) -> Any:
+        return e.where(condition, a, b)
+
+    def isfinite(self, x: Any) -> Any:
+        return e.isfinite(x)
+
+    def clip(self, x: Any, low: Any, high: Any) -> Any:
+        return e.clip(x, low, high)
+
     def to_numpy(self, array: Any) -> Any:
         raise Untraceable("it asks for a value that is not computed yet")
 
@@ -167,6 +177,7 @@ _METHODS = (e.add, e.sub, e.mul, e.remainder, e.eq, e.ne, e.lt, e.le, e.gt, e.ge
 Ref.methods.update(
     {op.__name__: op for op in (*_METHODS, reshape, getitem)},
     astype=lambda x, dtype, copy=True: cast(x, dtype=dtypes.as_dtype(dtype)),
+    max=lambda x, axis, keepdims=False: amax(x, axis, keepdims),
 )
 _known_types: dict[Any, Any] = {}
 

@@ -202,7 +202,7 @@ def _clean_part(x: Array, part: Any) -> Any:
     if kind is None or kind not in "iub":
         came = f"{type(part).__name__} of {part.dtype}" if kind else type(part).__name__
         raise IndexError(f"a tensor is indexed by integers, slices, booleans, None or Ellipsis, not {came}")
-    if part.ndim == 0 and kind in "iu":
+    if part.ndim == 0 and kind in "iu" and array_module(part).device_type != "traced":
         return int(part)
     return part
 

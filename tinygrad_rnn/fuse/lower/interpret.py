@@ -116,7 +116,7 @@ class Program:
     def _lower(self, instr: Instr) -> None:
         xp, op, out = self.xp, instr.op, instr.out
         place = self.places[out]
-        if op.name in ("concat", "below"):
+        if instr in self.placement.joined:
             return  # its arguments were computed where they belong
         if op.ufunc and place.memory.kind != "fresh" and self._ufunc_fits(instr):
             args = [self._wide(a, instr) for a in instr.args]

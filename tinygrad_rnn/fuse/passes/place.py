@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..ir import Block, Instr, Ref, Type
+from ..ir import Block, Instr, N, Ref, Type
 from ..traits import ALWAYS_VIEWS, NO_VIEW, view_of
 from .factors import CONCAT, below
 
@@ -84,6 +84,7 @@ class Placement:
     instructions: list[Instr]
     copies: list[tuple[int, Ref, Place]]
     uniform: list[Instr]
+    joined: list[Instr]  # whose arguments are computed where they belong
     scratch: list[Memory] = field(default_factory=list)
 
 
@@ -126,6 +127,7 @@ class Placer:
         self.scratch: list[Memory] = []
         self.uniform: list[Instr] = []
         self.working: list[Instr] = []
+        self.joined: list[Instr] = []
         last = len(block.instructions)
         self._at_end: list[tuple[Ref, Place]] = []
         self.stored_copies: dict[Ref, Place] = {}
@@ -147,7 +149,7 @@ class Placer:
         self.copies += [(last, r, place) for r, place in self._at_end]
 
     def placement(self) -> Placement:
-        return Placement(self.places, self.working, self.copies, self.uniform, self.scratch)
+        return Placement(self.places, self.working, self.copies, self.uniform, self.joined, self.scratch)
 
     def root(self, r: Ref) -> Ref:
         return self.roots.get(r, r)
@@ -197,6 +199,9 @@ class Placer:
         for instr in reversed(self.block.instructions):
             if instr.op not in (CONCAT, BELOW) or instr.out not in self.moving:
                 continue
+            if instr.op is CONCAT and instr.out.shape[instr.settings["axis"]] is N:
+                continue  # how much goes where depends on the batch size
+            self.joined.append(instr)
             if instr.out not in self.places:
                 memory = Memory("scratch", instr.out.type)
                 self.scratch.append(memory)
@@ -239,6 +244,8 @@ class Placer:
             return set()
         whole = maker.args[0]
         count = whole.shape[0]  # type: ignore[union-attr]
+        if type(count) is not int:
+            return set()
         run = instr.args[k : k + count]
         if len(run) != count or not self._can_be_made_in(whole) or whole in self.roots:  # type: ignore[arg-type]
             return set()
