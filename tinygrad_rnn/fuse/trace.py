@@ -105,6 +105,8 @@ class Tracer:
     def emit(self, op: Primitive, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Called in the place of an op: its results."""
         operands = tuple([self.operand(a) for a in args])
+        if op.name == "cast" and type(operands[0]) is Ref and operands[0].dtype == settings["dtype"]:
+            return args[0]  # which it is already
         chosen = {**op.defaults, **settings}
         if any(r.dtype.kind == "b" for v in chosen.values() for r in refs_in(v)):
             raise Untraceable(f"the shape of what {op.name} returns depends on values")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..engine import REGISTRY, Primitive
+from ..ops.cuda_source import EXPRESSIONS
 
 NO_VIEW = object()  # what a view op says of a result that is a copy
 UFUNCS = {
@@ -51,7 +52,13 @@ def view_of(op: Primitive) -> View | None:
     return VIEWS.get(op.name) if op is REGISTRY.get(op.name) else None
 
 
+def writes_all(op: Primitive) -> bool:
+    """Whether an op takes memory, or None, for each of its results."""
+    return bool(getattr(op, "writes_all", False))
+
+
 for _name, _op in [*REGISTRY.items()]:
-    _op.elementwise = _op.forward.__module__ == f"{__name__.split('.')[0]}.ops.elementwise"
+    _op.elementwise = _name == "cast" or _op.forward.__module__ == f"{__name__.split('.')[0]}.ops.elementwise"
     _op.ufunc = UFUNCS.get(_name) if _op.elementwise else None
+    _op.c = "{0}" if _name == "cast" else EXPRESSIONS.get(_name)
     _op.cheap, _op.product = _name in CHEAP, _name in PRODUCTS

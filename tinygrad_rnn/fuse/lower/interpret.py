@@ -12,6 +12,7 @@ from typing import Any
 
 from ..ir import Block, Instr, N, Ref, each_part, refs_in
 from ..passes.place import Apart, Cut, Memory, Place, Placement
+from ..traits import writes_all
 
 ALIKE = 512  # rows of all steps from which on a weight is worth transposing for them
 Call = tuple[Callable[..., Any], int, int, int]
@@ -181,6 +182,7 @@ class Program:
         dynamic = {k: v for k, v in instr.settings.items() if refs_in(v)}
         outs = [self.slot(o) for o in instr.outs]
         dtypes = [o.dtype for o in instr.outs]
+        all_written = not in_head and writes_all(op)
         writes = not in_head and op.writes and place is not None and place.memory.kind != "fresh"
         copied = [
             k for k, o in enumerate(instr.outs) if not in_head and self.places[o].memory.kind != "fresh"
@@ -197,7 +199,9 @@ class Program:
                         for k, v in dynamic.items()
                     },
                 }
-            if writes:
+            if all_written:
+                chosen = {**chosen, "out": [env[o] if k in copied else None for k, o in enumerate(outs)]}
+            elif writes:
                 chosen = {**chosen, "out": env[outs[0]]}
             y = forward(xp, *[env[a] for a in args], **chosen)
             made = y if instr.several else (y,)
@@ -205,7 +209,7 @@ class Program:
                 if type(value) is not xp.array_type or value.dtype != dtypes[k]:
                     value = xp.asarray(value, dtype=dtypes[k])
                 if k in copied:
-                    if not (writes and k == 0):
+                    if not (all_written or (writes and k == 0)):
                         env[outs[k]][...] = value
                 else:
                     env[outs[k]] = value

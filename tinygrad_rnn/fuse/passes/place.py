@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..ir import Block, Instr, N, Ref, Type
-from ..traits import ALWAYS_VIEWS, NO_VIEW, view_of
+from ..traits import ALWAYS_VIEWS, NO_VIEW, view_of, writes_all
 from .factors import CONCAT, below
 
 BELOW = below.primitive  # type: ignore[attr-defined]
@@ -295,7 +295,7 @@ class Placer:
                 if out in self.places:
                     continue
                 writes = instr.op.ufunc or instr.op.product or instr.op.writes
-                if j or not writes:
+                if not writes_all(instr.op) and (j or not writes):
                     self.places[out] = Place(Memory("fresh", out.type))
                     continue
                 found: Memory | None = None
