@@ -21,7 +21,6 @@ from ..engine.errors import came, describe
 from ..ops import argmax, clip, concat, logaddexp, mean, split, where
 from ..ops import sum as sum_
 from ..ops.index import pick
-from ..ops.loop import loop
 from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from .utils.rnn import read_lengths
@@ -133,6 +132,8 @@ def _steps(step: Any, xs: Tensor, state: Tensor, n_steps: int) -> list[Tensor]:
         def both(x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
             new = step(x, *states)
             return new, [new]
+
+        from ..ops.loop import loop  # as in scan.py
 
         done = loop(both, xs, [state], n_steps)
         if done is not None:

@@ -22,7 +22,6 @@ from ..backend import array_module
 from ..engine import mode
 from ..ops import concat, split
 from ..ops.index import place_rows, take_rows
-from ..ops.loop import loop
 from ..tensor import Tensor
 from .cells import Cell, State, map_state
 from .checkpoint import checkpoint
@@ -155,6 +154,8 @@ def _stretch(
         def step(x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
             new = cell.step(x, unflattened(state, states))
             return cell.output(new), flattened(new)
+
+        from ..ops.loop import loop  # at the first layer that runs: importing the package is quick without
 
         done = loop(step, px, flattened(state), n_steps, reverse, scratch=cell.projects_anew, memo=memo)
         if done is not None:

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engine import Primitive
 
@@ -30,8 +30,7 @@ LOGICAL = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """name = op(*operands, **settings)."""
 
     name: str
@@ -109,8 +108,7 @@ class Program:
         return "\n".join([*lines, f"return {', '.join(map(str, self.results))}"])
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """The lines of a function (xp, values, into), and what the names in it are. The first, `setup`, need of
     the values only shapes and types.
     """

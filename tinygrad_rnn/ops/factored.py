@@ -13,8 +13,7 @@ once, and is left with the few products that do wait (loop/backward.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from . import elementwise as e
 from .codegen import Program, Step
@@ -23,8 +22,7 @@ Factor: TypeAlias = "tuple[float, str | None]"  # a number times a forward value
 Terms: TypeAlias = "dict[str, Factor]"  # by gradient
 
 
-@dataclass(frozen=True)
-class Factored:
+class Factored(NamedTuple):
     """`factors` makes the factors, its results in any order, of forward values. `sums`, in order, are further
     gradients; `results` are those of the reverse program, None where one is zero.
     """

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..codegen import Program, compiled
 from ..factored import Factored, Terms
@@ -14,8 +13,7 @@ from .text import call_of
 from .writer import Writer
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where the gradients of a slot go, at every step: into piece `j` of `n` of the array `rows`."""
 
     rows: str
