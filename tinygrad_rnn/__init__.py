@@ -12,7 +12,7 @@ from importlib import import_module
 from math import e, inf, nan, pi
 from typing import TYPE_CHECKING, Any
 
-from . import nn, optim
+from . import nn
 from .backend import current as current_backend
 from .backend import default_rng, deterministic, device, get_rng_state, manual_seed, set_rng_state, use
 from .backend.dtypes import (
@@ -197,13 +197,13 @@ inference_mode = no_grad
 mse, l1, huber = mse_loss, l1_loss, huber_loss
 
 if TYPE_CHECKING:
-    from . import cuda, data, io, utils
+    from . import cuda, data, io, optim, utils
     from .data.generator import Generator
     from .io import load, save
     from .training.fit import fit
 
 # imported when asked for: whoever does not use them does not wait for them
-_MODULES = {"cuda", "data", "io", "testing", "training", "utils", "viz"}
+_MODULES = {"cuda", "data", "io", "optim", "testing", "training", "utils", "viz"}
 _NAMES = {"Generator": "data.generator", "fit": "training", "load": "io", "save": "io"}
 
 

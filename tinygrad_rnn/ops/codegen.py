@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..engine import Primitive
@@ -42,17 +41,22 @@ class Step(NamedTuple):
         return [o for o in self.operands if isinstance(o, str)]
 
 
-@dataclass
 class Program:
     """Inputs, steps in order, and the names of the results (None for a result that is zero)."""
 
-    inputs: list[str]
-    prefix: str
-    steps: list[Step] = field(default_factory=list)
-    results: list[str | None] = field(default_factory=list)
-    one_result: bool = False
-    packs: dict[str, list[str]] = field(default_factory=dict)  # arguments and their chunks
-    _known: dict[Any, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        inputs: list[str],
+        prefix: str,
+        steps: list[Step] | None = None,
+        results: list[str | None] | None = None,
+        one_result: bool = False,
+    ) -> None:
+        self.inputs, self.prefix, self.one_result = inputs, prefix, one_result
+        self.steps = [] if steps is None else steps
+        self.results = [] if results is None else results
+        self.packs: dict[str, list[str]] = {}  # arguments and their chunks
+        self._known: dict[Any, str] = {}
 
     def emit(self, op: Primitive, operands: tuple[str | float, ...], settings: dict[str, Any]) -> str:
         """Adds a step and returns its name; the name of an earlier one that computes the same."""
@@ -137,7 +141,9 @@ class Text(NamedTuple):
 
     def _with_fresh_memory(self) -> list[str]:
         """The lines without memory for intermediate values: the library takes some each time."""
-        return [_TEMPORARY.sub(lambda m: "" if m[1] in self.temporary else m[0], line) for line in self.lines]
+        return [
+            re.sub(_TEMPORARY, lambda m: "" if m[1] in self.temporary else m[0], line) for line in self.lines
+        ]
 
     def inside(
         self,
@@ -159,24 +165,25 @@ class Text(NamedTuple):
             ]
         body = "\n".join([*own_lines, *self.results])
         made = [line.partition(" = ")[0] for line in (*own_setup, *own_lines) if " = " in line]
-        own = {name for names in made for name in _NAME.findall(names)}
+        own = {name for names in made for name in re.findall(_NAME, names)}
         names = {name: prefix + name for name in (*own, *self.constants)}
-        used = {*_NAME.findall(body)}
+        used = {*re.findall(_NAME, body)}
         head = []
         for name, expression in zip((*self.arguments, *self.into), (*values, *into), strict=True):
             names[name] = expression if expression.isidentifier() else prefix + name
             if name in used and names[name] != expression:
                 head.append(f"{prefix}{name} = {expression}")
         setup, lines = (
-            [_NAME.sub(lambda m: names.get(m[0], m[0]), line) for line in part]
+            [re.sub(_NAME, lambda m: names.get(m[0], m[0]), line) for line in part]
             for part in (own_setup, own_lines)
         )
         body_lines = [*head, *(line.replace("xp.", "x_") for line in lines)]
         return setup, body_lines, [names.get(r, r) for r in self.results]
 
 
-_TEMPORARY = re.compile(r", out=(t_\w+)")
-_NAME = re.compile(r"(?<![.\w'\"])[A-Za-z_]\w*")
+# Patterns, which `re` compiles when they are first asked for: importing does not wait for them.
+_TEMPORARY = r", out=(t_\w+)"
+_NAME = r"(?<![.\w'\"])[A-Za-z_]\w*"
 
 
 def compiled(
@@ -214,7 +221,7 @@ def compiled(
         setup += gates.setup(whole_at in places)
         own = gates.forward(places.get(whole_at), gates.arguments[0][0] in scratch)
         if whole_at not in places and {*gates.values, gates.whole()}.intersection(program.results):
-            own = [_TEMPORARY.sub("", line) for line in own]  # it leaves the function
+            own = [re.sub(_TEMPORARY, "", line) for line in own]  # it leaves the function
         lines += own
         temporary[f"t_{gates.whole()}"] = gates.shape()
     last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads()}
@@ -244,7 +251,7 @@ def compiled(
             free.add(step.name)
     results = [str(name) for name in program.results]
     leaving = {memory[name] for name in results if name in memory and name not in written}
-    lines = [_TEMPORARY.sub(lambda m: "" if m[1] in leaving else m[0], line) for line in lines]
+    lines = [re.sub(_TEMPORARY, lambda m: "" if m[1] in leaving else m[0], line) for line in lines]
     temporary.update({name: "" for name in memory.values() if name not in leaving})
     text = "\n".join(lines)
     temporary = {name: shape for name, shape in temporary.items() if f", out={name}" in text}

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from .codegen import Program, Step
 
 
-@dataclass(frozen=True)
 class Gates:
     """Chunks beside each other, of which each goes through sigmoid or tanh and nothing else; they may be
     sums, x_k + u_k, of chunks of several arguments.
@@ -21,12 +19,19 @@ class Gates:
     its rows follow each other: what reads them is then several times faster than on pieces of longer rows.
     """
 
-    arguments: tuple[tuple[str, int], ...]  # names, and of each the number of the first chunk
-    n_chunks: int  # of each argument
-    sums: list[str]  # names of the sums, where there are several arguments
-    values: list[str]  # and of the activated chunks
-    is_sigmoid: list[bool]
-    beside: tuple[str, ...] = ()  # other values that are laid below the chunks, where these have a place
+    def __init__(
+        self,
+        arguments: tuple[tuple[str, int], ...],
+        n_chunks: int,
+        sums: list[str],
+        values: list[str],
+        is_sigmoid: list[bool],
+    ) -> None:
+        self.arguments = arguments  # names, and of each the number of the first chunk
+        self.n_chunks = n_chunks  # of each argument
+        self.sums = sums  # names of the sums, where there are several arguments
+        self.values, self.is_sigmoid = values, is_sigmoid  # the activated chunks
+        self.beside: tuple[str, ...] = ()  # other values, laid below the chunks where these have a place
 
     @property
     def of_all(self) -> str | None:

@@ -24,7 +24,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..backend import Array, array_module
@@ -332,7 +331,7 @@ class Plan:
         self.saved = [not set(read).isdisjoint(names_of) for names_of in own]
         self.gates = find_gates(program, self.small) if language == "python" else []
         if len(self.gates) == 1 and not self.gates[0].of_all:
-            self.gates = [replace(self.gates[0], beside=self._beside(self.gates[0], hidden))]
+            self.gates[0].beside = self._beside(self.gates[0], hidden)
         of_all = [g.of_all for g in self.gates]
         self.gates_of = {int(a[1:]): g for a, g in zip(of_all, self.gates, strict=True) if a}  # by argument
         # The arguments that the forward is given whole, after the pieces; and the pieces that it reads.
