@@ -8,6 +8,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests import extras
+from tinygrad_rnn.fuse import loop, scan
 from tinygrad_rnn.testing import cpu_kernels, strict
 
 
@@ -96,3 +97,18 @@ def _same_start(request):
     tg.manual_seed(0)
     tg.set_default_dtype("float32")
     tg.use(request.config.getoption("--backend"))
+
+
+@pytest.fixture
+def fallbacks(monkeypatch):
+    """The loops over time of this test that ran op by op though nobody asked for it."""
+    found = []
+
+    def watched(*args, one_by_one=loop.one_by_one):
+        if tg.engine.mode.current().fused:
+            found.append(args)
+        return one_by_one(*args)
+
+    for module in (loop, scan):
+        monkeypatch.setattr(module, "one_by_one", watched)
+    return found

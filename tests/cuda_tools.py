@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_rnn
 from tests.extras import extra
-from tinygrad_rnn.ops.pointwise import Fused
+from tinygrad_rnn.fuse.pointwise import Pointwise
 
 ARCHITECTURE = "sm_90"
 
@@ -37,6 +37,6 @@ def library_functions():
         if module.name.endswith("cupy_"):  # imports CuPy
             continue
         for value in vars(importlib.import_module(module.name)).values():
-            if isinstance(value, Fused) and value.function.__module__ == module.name:
+            if isinstance(value, Pointwise) and value.function.__module__ == module.name:
                 found[f"{module.name.removeprefix('tinygrad_rnn.')}.{value.name}"] = value
     return found

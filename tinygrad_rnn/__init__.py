@@ -68,6 +68,7 @@ from .engine import (
     set_grad_enabled,
     unfused,
 )  # fmt: skip
+from .fuse.pointwise import pointwise
 from .ops import (
     abs,
     add,
@@ -183,7 +184,6 @@ from .ops import (
     var,
     where,
 )  # fmt: skip
-from .ops.pointwise import pointwise
 from .tensor import Size, Tensor, grad, is_floating_point, is_tensor, numel
 from .version import __version__
 

@@ -510,7 +510,9 @@ class Tensor(Value):
 
     def _augment(self, op: Any, name: str, ufunc: str, other: Any) -> Tensor:
         now = engine.mode.current()
-        if now.functional or now.tracer is not None:  # a step is read: a new tensor under the old name
+        if now.tracer is not None:
+            return now.tracer.changed(self, op, other)
+        if now.functional:  # a new tensor under the old name
             return op(self, other)
         return self._apply(op, name, ufunc, other)
 

@@ -148,8 +148,6 @@ def test_gradients_go_back_to_the_host():
 
 def test_inside_a_loop_over_time():
     class Scaled(nn.RNNCell):
-        static = True
-
         def step(self, px, h):
             return super().step(px, h * self.factor)
 

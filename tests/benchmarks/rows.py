@@ -190,8 +190,6 @@ def users_output(o: Any, c: Any) -> Any:
 class UsersCell(nn.Cell):
     """The LSTM as somebody writes it for `Recurrent`."""
 
-    static = True
-
     def __init__(self, weight_ih: Any, weight_hh: Any, b: Any) -> None:
         super().__init__(weight_ih.shape[0], weight_hh.shape[0])
         self.weight_ih, self.weight_hh, self.bias = (
@@ -211,8 +209,6 @@ class UsersCell(nn.Cell):
 
 class UsersNormalisedCell(UsersCell):
     """With layer normalisation."""
-
-    static = True
 
     def __init__(self, weight_ih: Any, weight_hh: Any, b: Any, gain: Any) -> None:
         super().__init__(weight_ih, weight_hh, b)

@@ -306,7 +306,7 @@ def test_traits_stand_on_the_primitive():
 
     spec = engine.REGISTRY.pop("cube")
     assert (spec.elementwise, spec.c, spec.cheap) == (True, "{0} * {0} * {0}", True)
-    assert (spec.ufunc, spec.product, spec.view, spec.rowwise) == (None, False, False, False)
+    assert (spec.ufunc, spec.product, spec.view, spec.rowwise) == (None, False, engine.Look.never, False)
     assert repr(spec) == "cube(x)  saves x"
     assert repr(tg.tanh.primitive) == "tanh(x)  saves y"
     assert repr(tg.add.primitive).endswith("saves nothing")

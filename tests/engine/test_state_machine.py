@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor
-from tinygrad_rnn.ops.pointwise import pointwise
+from tinygrad_rnn.fuse.pointwise import pointwise
 from tinygrad_rnn.testing.naive import Tape
 
 N = 3

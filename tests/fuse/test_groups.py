@@ -59,7 +59,8 @@ def blocks(name):
 
 def arrays_for(block, n=4):
     rng = np.random.default_rng(0)
-    return [rng.uniform(0.2, 1.5, r.type.at(n)) for r in block.params]
+    arrays = [rng.uniform(0.2, 1.5, r.type.at(n)) for r in block.params]
+    return [a > 0.8 if r.dtype.kind == "b" else a for a, r in zip(arrays, block.params, strict=True)]
 
 
 def assert_same(found, expected):

@@ -8,9 +8,6 @@ import pytest
 import tinygrad_rnn as tg
 from tests.nn.test_loop import MAKERS
 from tinygrad_rnn import nn
-from tinygrad_rnn.fuse import loop
-from tinygrad_rnn.fuse import scan as scan_module
-from tinygrad_rnn.fuse.loop import one_by_one
 from tinygrad_rnn.fuse.scan import leaves, scan
 
 pytestmark = pytest.mark.host
@@ -22,21 +19,6 @@ CELLS = {
     "norm RNN": lambda: nn.LayerNormRNNCell(3, 2, dtype="float64"),
     "peepholes": lambda: nn.PeepholeLSTMCell(3, 2, dtype="float64"),
 }
-
-
-@pytest.fixture
-def fallbacks(monkeypatch):
-    """What ran op by op though it need not."""
-    found = []
-
-    def watched(*args):
-        if tg.engine.mode.current().fused:
-            found.append(args)
-        return one_by_one(*args)
-
-    for module in (loop, scan_module):
-        monkeypatch.setattr(module, "one_by_one", watched)
-    return found
 
 
 def over_time(cell, x, state, **settings):

@@ -117,7 +117,7 @@ def test_with_the_kernels_of_a_gpu():
     with strict.kernels() as xp:
         found, _ = train("float16", 6)
         assert xp.launched["adam_update"] == 6
-        assert xp.launched["lstm"] >= 2 * 6 * 6
+        assert xp.launched["group"] >= 2 * 6 * 6
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 

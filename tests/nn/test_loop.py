@@ -25,8 +25,6 @@ class Mixing(Cell):
     x; a weight used twice; an op with several results, one that takes several tensors, settings, shapes.
     """
 
-    static = True
-
     def __init__(self, input_size, hidden_size, dtype="float64"):
         super().__init__(input_size, hidden_size)
         self.w = nn.Parameter(tg.randn(hidden_size, hidden_size, dtype=dtype) * 0.5)
@@ -49,8 +47,6 @@ class Mixing(Cell):
 
 class Pieces(Cell):
     """A state that is a piece of a piece of a product."""
-
-    static = True
 
     def __init__(self, input_size, hidden_size):
         super().__init__(input_size, hidden_size)
@@ -81,8 +77,6 @@ def summed_gates(x, u, v, h):
 
 
 class Gated(Cell):
-    static = True
-
     def __init__(self, input_size, hidden_size):
         super().__init__(input_size, hidden_size)
         self.w, self.v = (
@@ -102,8 +96,6 @@ class Gated(Cell):
 class Normalised(Pieces):
     """Layer normalisation of a product, whose gradient goes into a product, and of the state."""
 
-    static = True
-
     def __init__(self, input_size, hidden_size):
         super().__init__(input_size, hidden_size)
         self.gain = nn.Parameter(tg.randn(4 * hidden_size, dtype="float64"))
@@ -117,8 +109,6 @@ class Normalised(Pieces):
 
 class TwiceNormalised(Normalised):
     """Two products, and only then both are normalised: going back, the rules run one after the other."""
-
-    static = True
 
     def step(self, px, state):
         a, b = state[0] @ self.w, state[1] @ self.w
@@ -165,7 +155,6 @@ def everything(layer, x, state, lengths, order):
 @given(data=st.data())
 def test_one_node_computes_what_the_steps_do(name, order, data):
     cell = MAKERS[name]()
-    assert cell.static
     layer = nn.Recurrent(cell, reverse=data.draw(st.booleans()))
     n_steps, n = data.draw(st.integers(4, 6)), data.draw(st.integers(1, 3))
     x = tg.randn(n_steps, n, 3, dtype="float64", requires_grad=data.draw(st.booleans()))
@@ -175,8 +164,8 @@ def test_one_node_computes_what_the_steps_do(name, order, data):
         s.requires_grad = data.draw(st.booleans())
     x.requires_grad = True
     fast = everything(layer, x, state, lengths, order)
-    cell.static = False
-    slow = everything(layer, x, state, lengths, order)
+    with tg.eager():
+        slow = everything(layer, x, state, lengths, order)
     for a, b in zip(fast, slow, strict=True):
         missing = [t for t in (a, b) if t is not None]
         if len(missing) == 2:
@@ -241,8 +230,6 @@ def test_pointwise_functions_in_a_loop_may_leave_chunks_out(name, how):
     function = tg.pointwise(read_in_part(name))
 
     class Partly(Cell):
-        static = True
-
         def __init__(self):
             super().__init__(3, 2)
             self.w = nn.ParameterList(
@@ -267,7 +254,6 @@ def test_pointwise_functions_in_a_loop_may_leave_chunks_out(name, how):
         cell = Partly()
         x = tg.randn(14, 3, 3, dtype="float64", requires_grad=True)
         fast = everything(nn.Recurrent(cell), x, tg.zeros(1, 3, 2, dtype="float64"), [5, 9, 14], 1)
-        cell.static = False
         with tg.eager():
             slow = everything(nn.Recurrent(cell), x, tg.zeros(1, 3, 2, dtype="float64"), [5, 9, 14], 1)
         for a, b in zip(fast, slow, strict=True):
@@ -340,15 +326,95 @@ def test_the_last_state_is_not_a_view_of_the_outputs():
 
 
 class Detaching(Cell):
-    static = True
+    """What takes no part in gradients, said in all the ways one may."""
+
+    def __init__(self):
+        super().__init__(3, 3)
+        self.w, self.v = (nn.Parameter(tg.randn(3)) for _ in range(2))
 
     def step(self, px, h):
-        return 0.5 * h.detach() + px
+        with tg.no_grad():
+            fixed = h * self.v
+        return 0.5 * h.detach() * self.w + fixed * self.w.detach() + tg.tanh(h * px.data) + self.v * px
+
+
+class Asking(Detaching):
+    """Asks whether gradients are wanted, and goes where they are."""
+
+    def step(self, px, h):
+        y = h * self.w + px * self.v
+        return y * 2 if y.requires_grad and not y.detach().requires_grad and not y.is_leaf else y
+
+
+class WithinThemselves(Detaching):
+    """A gradient inside a step; a hook; both need a graph that a trace has not."""
+
+    def step(self, px, h):
+        y = h * self.w + px * self.v
+        if not h.requires_grad:
+            return y
+        y.register_hook(lambda g: 2 * g)
+        (g,) = tg.grad((y * y).sum(), [h], create_graph=True)
+        return y + g
+
+
+class Adding(Detaching):
+    """+= makes another value of a name; of the state, or of what others look at, it changes more."""
+
+    def step(self, px, h):
+        y = h * self.w
+        y += px
+        y *= self.v
+        return y
+
+
+class AddingToAView(Detaching):
+    def step(self, px, h):
+        y = h * self.w + px * self.v
+        first = y[:, :1]
+        y += 1.0
+        return y * first.exp().clip(max=2.0)
+
+
+class AddingToAWeight(Detaching):
+    def step(self, px, h):
+        w = self.w * 1.0
+        seen = w[:2].sum()
+        w += px[:1].sum() * 0.1
+        return h * w + px * seen
+
+
+@pytest.mark.parametrize(
+    ("make", "reads"),
+    [
+        (Detaching, True),
+        (Asking, True),
+        (WithinThemselves, False),
+        (Adding, True),
+        (AddingToAView, False),
+        (AddingToAWeight, False),
+    ],
+)
+def test_a_step_may_say_where_gradients_go(make, reads, fallbacks):
+    """Detached values, no_grad, graphs inside a step, changes in place, read or not: as one by one."""
+    tg.manual_seed(0)
+    layer, x = nn.Recurrent(make()), tg.randn(5, 2, 3, requires_grad=True)
+    start = tg.randn(1, 2, 3, requires_grad=True)
+    found = []
+    for how in (contextlib.nullcontext(), tg.eager()):
+        with how:
+            output, h = layer(x, start)
+            wanted = [x, start, *layer.parameters()]
+            gradients = tg.grad(output.square().sum() + h.sum(), wanted, allow_unused=True)
+            found.append([output, h, *(g for g in gradients if g is not None)])
+            with tg.no_grad():
+                assert not layer(x, start)[0].requires_grad
+    assert bool(fallbacks) != reads
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-6)
 
 
 class Growing(Cell):
-    static = True
-
     def step(self, px, h):
         return (h.double() if h.dtype == np.float32 else h) * 0.5 + px
 
@@ -359,17 +425,13 @@ class Counting(nn.RNNCell):
         return super().step(px, h) * self.n
 
 
-def test_what_a_step_read_once_may_not_do():
+def test_steps_that_are_not_alike_run_one_by_one():
     x = tg.randn(5, 2, 3)
-    with pytest.raises(TypeError, match=r"may not detach.*static = False"):
-        nn.Recurrent(Detaching(3, 3))(x)
-    _, h = nn.Recurrent(Growing(3, 3))(x)  # not all steps alike: one by one
+    _, h = nn.Recurrent(Growing(3, 3))(x)
     assert h.dtype == np.float64
-    layer = nn.Recurrent(Counting(3, 3))  # its step is its own, and it promises nothing
-    assert not layer.cells[0].static
+    layer = nn.Recurrent(Counting(3, 3))
     layer(x)
     assert layer.cells[0].n == 5
-    assert nn.LSTMCell(3, 3).static
 
 
 def test_a_changed_weight_counts_at_once():
@@ -400,16 +462,11 @@ def test_only_memory_that_nobody_else_looks_at_is_written_in():
     x = tg.randn(6, 4, 3, requires_grad=True)
     before = x.numpy().copy()
     layer = nn.Recurrent(Keeping(3, 2))
-    assert nn.LSTMCell(3, 2).projects_anew
-    assert not layer.cells[0].projects_anew
     output, _ = layer(x)
     kept = layer.cells[0].kept.numpy().copy()
     output.sum().backward()
     np.testing.assert_array_equal(layer.cells[0].kept.numpy(), kept)
     np.testing.assert_array_equal(x.numpy(), before)
-    wrapped = nn.Zoneout(nn.LSTMCell(3, 2), 0.5)
-    assert wrapped.projects_anew
-    assert not nn.Zoneout(Keeping(3, 2), 0.5).projects_anew
 
 
 def test_a_backward_that_keeps_the_graph_leaves_what_it_reads():
@@ -451,8 +508,8 @@ def test_a_step_that_was_read_holds_for_other_numbers_of_rows(name, lengths, rev
     for s in tg.nn.scan.flattened(state):
         s.requires_grad = True
     fast = everything(layer, x, state, lengths, 1)
-    cell.static = False
-    slow = everything(layer, x, state, lengths, 1)
+    with tg.eager():
+        slow = everything(layer, x, state, lengths, 1)
     for a, b in zip(fast, slow, strict=True):
         if a is not None and b is not None:
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
@@ -461,8 +518,6 @@ def test_a_step_that_was_read_holds_for_other_numbers_of_rows(name, lengths, rev
 class Averaging(nn.RNNCell):
     """A step in which rows have to do with each other, and with how many there are."""
 
-    static = True
-
     def step(self, px, h):
         return super().step(px, h) + h.mean(0, keepdims=True) * px.shape[0]
 
@@ -470,8 +525,8 @@ class Averaging(nn.RNNCell):
 def test_a_step_over_all_rows_is_read_anew():
     layer, x = nn.Recurrent(Averaging(3, 2, dtype="float64")), tg.randn(14, 3, 3, dtype="float64")
     fast = layer(x, lengths=[14, 9, 4])[0].numpy().copy()
-    layer.cells[0].static = False
-    np.testing.assert_allclose(fast, layer(x, lengths=[14, 9, 4])[0].numpy(), rtol=1e-9, atol=1e-12)
+    with tg.eager():
+        np.testing.assert_allclose(fast, layer(x, lengths=[14, 9, 4])[0].numpy(), rtol=1e-9, atol=1e-12)
 
 
 def test_gradients_do_not_lie_in_each_others_memory():

@@ -4,6 +4,8 @@ merge modes, the states of all steps. Each against its definition, with any dept
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -135,11 +137,10 @@ def test_all_steps_at_once_are_the_steps_one_by_one(name, around, data):
     lengths = data.draw(st.none() | st.lists(st.integers(0, n_steps), min_size=n, max_size=n))
     x, state = tg.randn(n_steps, n, 3).requires_grad_(), state_for(layer.cells[0], n, len(layer.cells))
     found = []
-    for static in (True, False):
-        for cell in layer.cells:
-            cell.static = static
+    for how in (contextlib.nullcontext(), tg.eager()):
         tg.manual_seed(4)
-        output, final = layer(x, state, lengths)
+        with how:
+            output, final = layer(x, state, lengths)
         loss = sum((r * r).sum() for r in [output, *flattened(final)])
         grads = tg.grad(loss, [x, *layer.parameters()], allow_unused=True) if loss.requires_grad else []
         found.append([output, *flattened(final), *grads])
@@ -512,8 +513,6 @@ def test_bad_settings_are_one_sentence(call, error, message):
 
 def test_a_cell_that_its_user_wrote_takes_part():
     class Leaky(nn.Cell):
-        static = True
-
         def __init__(self):
             super().__init__(3, 4)
             self.weight_ih, self.weight_hh = (nn.Parameter(tg.randn(n, 4)) for n in (3, 4))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.ops.loop import loop
+from tinygrad_rnn.fuse.scan import scan
 from tinygrad_rnn.testing.rows import ROWS
 
 F = nn.functional
@@ -196,25 +196,25 @@ def test_a_primitive_of_ones_own_may_ask_for_floats():
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "float16", "float64"])
-def test_a_step_of_mixed_types_is_in_a_loop_what_it_is_alone(kind):
+def test_a_step_of_mixed_types_is_in_a_loop_what_it_is_alone(kind, fallbacks):
     """A loop runs the ops' forwards by itself, without what an op does with types."""
     n_steps, w = 6, tg.full((3,), 0.5, requires_grad=True)
-    xs = tg.tensor(np.full((n_steps * 2, 3), 5), dtype=kind)
+    xs = tg.tensor(np.full((n_steps, 2, 3), 5), dtype=kind)
 
-    def step(x, states):
-        (h,) = states
+    def step(x, h):
         roots = tg.sqrt(x) * tg.softmax(x, 1)
         new = tg.tanh(h * w + tg.exp(x) * 1e-3 + x / 7) + roots + x.sum(1, keepdims=True)
         new = new.float()
-        return new, [new]
+        return new, new
 
-    found = loop(step, xs, [tg.zeros(2, 3)], n_steps)[0]
+    found = scan(step, xs, tg.zeros(2, 3))[0]
+    assert not fallbacks
     (g,) = tg.grad(found.sum(), [w])
     h, outputs = tg.zeros(2, 3), []
-    for t in range(n_steps):
-        h = step(xs[2 * t : 2 * t + 2], [h])[0]
+    for x in xs:
+        h = step(x, h)[0]
         outputs.append(h)
-    expected = tg.concat(outputs)
+    expected = tg.stack(outputs)
     assert found.dtype == expected.dtype == tg.float32
     np.testing.assert_allclose(found.tolist(), expected.tolist(), rtol=1e-6)
     np.testing.assert_allclose(g.tolist(), tg.grad(expected.sum(), [w])[0].tolist(), rtol=1e-5)

@@ -5,9 +5,10 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.cuda_tools import compile_for_gpu, needs_compiler, needs_nvrtc
-from tinygrad_rnn import optim
+from tinygrad_rnn import backend, optim
+from tinygrad_rnn.fuse.lower.interpret import GENERAL
+from tinygrad_rnn.fuse.lower.update import LIST, InPlace
 from tinygrad_rnn.ops import sqrt
-from tinygrad_rnn.ops.in_place import LIST, InPlace
 from tinygrad_rnn.testing import strict
 
 pytestmark = pytest.mark.host
@@ -102,10 +103,11 @@ def test_an_update_uses_little_memory():
         return p - m / (sqrt(v) + n[3]) * n[4], m, v
 
     update = InPlace("Adam", adam, (0.1, 0.9, 0.1, 1e-8, 0.5), 4)
-    _ = update.run
-    assert "scratch(1)" in update.source
-    assert update.source.count("out=") == update.source.count("xp.") == 12
-    assert "[...]" not in update.source
+    calls = update.calls(backend.find("numpy"))
+    assert calls.n_scratch == 1
+    assert len(calls.calls) == 12
+    assert [f for f, *_ in calls.calls if f is np.copyto] == []
+    assert all(b != GENERAL for _, _, b, _ in calls.calls)  # each writes where it belongs
 
 
 @pytest.mark.parametrize(

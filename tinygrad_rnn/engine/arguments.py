@@ -80,14 +80,6 @@ def read(
     return Call(args, settings, xp, arrays, parents, mask, dtype, wrapped)
 
 
-def symbol(args: Sequence[Any]) -> Any:
-    """The symbol among the arguments, if `pointwise` is reading a function."""
-    for a in args:
-        if type(a) not in NUMBERS and type(a) not in MODULES and hasattr(a, "emit"):
-            return a
-    return None
-
-
 def _beside(op: Primitive, args: Sequence[Any], values: Sequence[Value | None]) -> list[Any] | None:
     """Arguments on two devices, with those of the host moved to the other where they have no axes: PyTorch's
     rule, by which such a tensor is as good as a number. None where that does not help. What joins tensors

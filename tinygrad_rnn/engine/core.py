@@ -92,9 +92,8 @@ def wrap(y: Any, vertex: Vertex | None) -> Any:
 def apply(op: Primitive, args: Sequence[Any], settings: dict[str, Any]) -> Any:
     """Calls an op: its forward on arrays and, where one needs a gradient, a node for the result."""
     now = mode.current()
-    tracer = now.tracer if now.tracer is not None else arguments.symbol(args)
-    if tracer is not None:
-        return tracer.emit(op, args, settings)
+    if now.tracer is not None:
+        return now.tracer.emit(op, args, settings)
     call = arguments.read(op, args, settings, [a if isinstance(a, Value) else None for a in args])
     return result(op, call, arguments.forward(op, call), now)
 

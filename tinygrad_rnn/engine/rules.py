@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from enum import Enum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -53,6 +54,17 @@ def parameter_names(function: Callable[..., Any]) -> Sequence[str]:
     return names[: code.co_argcount + code.co_kwonlyargcount]
 
 
+class Look(Enum):
+    """How results lie in the memory of the first argument, where no index says it."""
+
+    always = "whatever its layout"
+    where_it_can = "where its layout allows it; else they are copies"
+    never = "they are copies"
+
+
+View = Look | Callable[[dict[str, Any], int], Any]
+
+
 class Primitive:
     """A forward and its rules, with the reading of their signatures that each call needs, and its traits."""
 
@@ -64,8 +76,9 @@ class Primitive:
     """The name of the array library's function that does the same and takes `out`."""
     product: bool
     """The last two arguments are multiplied as matrices."""
-    view: bool
-    """The result shares memory with the first argument."""
+    view: View
+    """How results share memory with the first argument: a Look; or by index, a function of the settings and
+    the number of the result that returns an index or Look.never."""
     floating: bool
     """It is a function of real numbers: where no argument is floating, integers and booleans come to the
     forward in the default type. (NumPy's exp of int8 is computed in float16, and 12 overflows.)"""
@@ -73,6 +86,8 @@ class Primitive:
     """Each row along the last axis goes its own way."""
     cheap: bool
     """It is cheaper to compute again than to save."""
+    writes_all = False
+    """Whether it takes memory, or None, for each of its results."""
 
     def __init__(
         self, forward: Callable[..., Any], vjp: tuple[Rule | None, ...] | Rule | None, **traits: Any
@@ -219,7 +234,7 @@ def primitive(
     c: str | None = None,
     ufunc: str | None = None,
     product: bool = False,
-    view: bool = False,
+    view: View | bool = Look.never,
     floating: bool = False,
     rowwise: bool = False,
     cheap: bool = False,
@@ -236,6 +251,8 @@ def primitive(
     argument's gradient. The engine sums each rule's gradient back over the axes along which its argument was
     broadcast. The traits say what the op is; `Primitive` describes them.
     """
+    if isinstance(view, bool):
+        view = Look.where_it_can if view else Look.never
     traits = {"elementwise": elementwise, "c": c, "ufunc": ufunc, "product": product, "view": view,
               "floating": floating, "rowwise": rowwise, "cheap": cheap}  # fmt: skip
 

@@ -24,8 +24,8 @@ class NotElementwise(Untraceable):
 class Elements(Tracer):
     """Writes down a pointwise function, and says what in it does not work element by element."""
 
-    def __init__(self, pieces: dict[int, int] | None = None) -> None:
-        super().__init__()
+    def __init__(self, follows: bool = False, pieces: dict[int, int] | None = None) -> None:
+        super().__init__(follows)
         self.pieces = (
             {} if pieces is None else pieces
         )  # by number of the argument: into how many it is taken apart
@@ -75,7 +75,7 @@ def elements_block(
     """The block of a function of elements; `pieces` is told into how many chunks it takes each argument
     apart.
     """
-    return simplified(trace(function, types, lambda: Elements(pieces)).block)
+    return simplified(trace(function, types, lambda follows: Elements(follows, pieces)).block)
 
 
 def fits(block: Block, whole: Sequence[bool]) -> bool:

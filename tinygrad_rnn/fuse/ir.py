@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from ..backend import array_module
 from ..engine import Primitive, Value, mode
 
@@ -171,17 +173,21 @@ class Block:
     instructions: list[Instr] = field(default_factory=list)
     results: list[Ref | None] = field(default_factory=list)
 
-    def run(self, arguments: Iterable[Any], constants: Iterable[Any], n: int) -> list[Any]:
-        """Calls the ops one after the other and returns the results."""
+    def run(self, arguments: Iterable[Any], constants: Iterable[Any], n: int, xp: Any = None) -> list[Any]:
+        """Calls the ops one after the other and returns the results. `xp` is the array library, which is
+        needed where nothing is given.
+        """
         env: dict[Ref, Any] = dict(zip(self.params, arguments, strict=True))
         env.update(zip(self.constants, constants, strict=True))
         given = next(iter(env.values()), None)
+        if given is not None:
+            xp = array_module(getattr(given, "array", given))
         for instr in self.instructions:
-            settings = {k: setting(v, env, n) for k, v in instr.settings.items()}
+            settings = {k: setting(v, env, n, xp) for k, v in instr.settings.items()}
             if instr.args:
                 made = instr.op.call(*[resolved(a, env, n) for a in instr.args], **settings)
             else:  # of the library that the others are of
-                made = instr.op.forward(array_module(getattr(given, "array", given)), **settings)
+                made = instr.op.forward(xp, **settings)
             env.update(zip(instr.outs, made if instr.several else (made,), strict=True))
         return [None if r is None else env[r] for r in self.results]
 
@@ -287,12 +293,14 @@ def resolved(x: Operand, env: dict[Ref, Any], n: int) -> Any:
     return env[x] if type(x) is Ref else n if x is N else x
 
 
-def setting(x: Any, env: dict[Ref, Any], n: int) -> Any:
-    """A setting as an op is given it: with arrays in it, not tensors."""
+def setting(x: Any, env: dict[Ref, Any], n: int, xp: Any = None) -> Any:
+    """A setting as an op is given it: with arrays in it, not tensors. What a trace has read of numbers, such
+    as an index, is an array on the host, and comes to the library `xp`.
+    """
 
     def part(p: Any) -> Any:
         if type(p) is not Ref:
-            return n if p is N else p
+            return n if p is N else xp.from_numpy(p) if type(p) is np.ndarray and xp is not None else p
         value = env[p]
         return value.array if isinstance(value, Value) else value
 

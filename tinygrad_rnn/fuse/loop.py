@@ -18,7 +18,7 @@ from typing import Any
 from ..backend import array_module
 from ..engine import Deferred, Node, Output, Value, mode
 from ..ops.shape import concat, reshape, split, stack
-from .ir import Block, N, Ref, Type
+from .ir import Block, N, Ref, Type, each_part
 from .lower.interpret import viewed
 from .passes.hoist import Hoisted, hoisted
 from .passes.place import Memory, Place
@@ -40,9 +40,14 @@ def cached(known: OrderedDict[Any, Any], key: Any, make: Callable[[], Any], most
     return found
 
 
-def read(step: Callable[..., Any], xs: Sequence[Any], states: Sequence[Any]) -> Traced:
-    """The trace of step(*xs, *states) -> [*outputs, *new states], of rows of a batch."""
-    types = [Type((N, *v.shape[1:]), v.dtype) for v in (*xs, *states)]
+def read(
+    step: Callable[..., Any], xs: Sequence[Any], states: Sequence[Any], n_rows: int | None = None
+) -> Traced:
+    """The trace of step(*xs, *states) -> [*outputs, *new states], of rows of a batch. With `n_rows` there is
+    no batch: the inputs have so many rows in a step, the states as many as they have.
+    """
+    types = [Type((N if n_rows is None else n_rows, *x.shape[1:]), x.dtype) for x in xs]
+    types += [Type((N if n_rows is None else s.shape[0], *s.shape[1:]), s.dtype) for s in states]
     traced = trace(step, types)
     new = traced.block.results[len(traced.block.results) - len(states) :]
     if any(r is None or r.type != t for r, t in zip(new, types[len(xs) :], strict=True)):
@@ -63,11 +68,15 @@ class Steps:
         )
         self.constants, self.n_outputs = traced.constants, len(block.results) - n_states
         fixed, inputs = self.parts.fixed, self.parts.inputs
-        self.fixed = None if fixed.mentions(N) else fixed.run([], self.constants, 0)
-        held = [*self.constants, *(self.fixed or [None] * len(fixed.results))]
+        held = [*self.constants, *fixed.run([], self.constants, 0, array_module(xs[0].array))]
+        self.held = dict(zip([*self.block.constants, *fixed.results], held, strict=True))
         self.inputs: list[Any] = inputs.run(xs, held, xs[0].shape[0])
         self.why: str | None = None  # why it runs op by op, where it does
-        self.owned = [all(is_alone(made, x) for x in xs) for made in self.inputs]
+        read = {r for i in inputs.instructions for r in i.reads()}  # and perhaps saved, for their gradients
+        self.owned = [
+            r not in read and all(is_alone(made, x) for x in xs)
+            for r, made in zip(inputs.results, self.inputs, strict=True)
+        ]
 
     def stretch(
         self, inputs: Sequence[Any], states: Sequence[Any], n_steps: int, reverse: bool
@@ -76,10 +85,11 @@ class Steps:
         outputs, below each other in the order of the inputs, and the last states.
         """
         n = inputs[0].shape[0] // n_steps
-        fixed = self.parts.fixed.run([], self.constants, n) if self.fixed is None else self.fixed
-        values = dict(zip(self.block.constants, self.constants, strict=True))
-        values.update(zip(self.parts.fixed.results, fixed, strict=True))
-        step = self.parts.step
+        step, sized = self.parts.step, self.parts.sized
+        values = self.held
+        if sized.results:
+            of_size = sized.run([], [*values.values()], n, array_module(inputs[0].array))
+            values = {**values, **dict(zip(sized.results, of_size, strict=True))}
         constants = [values[r] for r in step.constants]
         grad = mode.current().grad
         arguments = [*inputs, *states, *constants]
@@ -105,10 +115,11 @@ class Steps:
 
 def is_alone(made: Value, x: Value) -> bool:
     """Whether nobody but the loop reads what was made of x: its node has not saved it, and it is no view."""
-    array, node = made.array, made.vertex
+    array, node = made.array, getattr(made.vertex, "node", None)
     if made is x or array_module(array).owner(array) is array_module(x.array).owner(x.array):
         return False
-    saved = getattr(node, "saved", None) or ()
+    saved: list[Any] = []
+    each_part(list(getattr(node, "saved", None) or ()), saved.append)
     return not any(v is array for v in saved)
 
 
@@ -144,13 +155,12 @@ class Loop:
         self, xs: Sequence[Value], states: Sequence[Value], n_steps: int, reverse: bool, owned: Sequence[bool]
     ) -> tuple[list[Value], list[Value]]:
         plan, grad = self.plan, mode.current().grad
-        self.n, self.n_steps, self.reverse = n, n_steps, reverse = (
-            xs[0].array.shape[0] // n_steps,
-            n_steps,
-            reverse,
-        )
+        self.n_steps, self.reverse = n_steps, reverse
+        self.n = n = xs[0].array.shape[0] // n_steps
         self.xp = xp = array_module(xs[0].array)
         values = [getattr(v, "array", v) for v in self.constants]
+        if (reads := mode.current().reads) is not None:
+            reads([*(v.array for v in (*xs, *states)), *values])
         arrays: dict[Memory, Any] = {}
         for memory, x in zip(plan.inputs, xs, strict=True):
             arrays[memory] = x.array.reshape(n_steps, n, *x.array.shape[1:])
@@ -193,7 +203,7 @@ class Loop:
         rows = self._rows(r, arrays)
         if self.plan.place(r).memory.kind == "given":
             rows = self.xp.array(rows)
-        return rows.reshape(self.n_steps * self.n, *rows.shape[2:])
+        return _below(rows)
 
     def _final(self, memory: Memory, carry: Any) -> Any:
         if not memory.stored:
@@ -232,7 +242,7 @@ class Loop:
         for param, r in back.saved.items():
             given[back.memory(param)] = given[back.memory_in_factors(param)] = self._rows(r, arrays)
         for param, g in zip(back.of_outputs, [g for g in gs[:n_outputs] if g is not None], strict=True):
-            given[back.memory(param)] = g.reshape(n_steps, n, *g.shape[1:])
+            given[back.memory(param)] = self._by_step(g)
         if back.over is not None and self.alone and mode.current().frees:
             memory, saved = back.over
             given[memory] = arrays[saved].reshape(n_steps, *memory.type.at(n))
@@ -251,7 +261,7 @@ class Loop:
         last = [ring[n_steps % 2] for ring in rings]
         states = iter(last)
         of_states = [next(states) if active else None for active in plan.active]
-        of_inputs = [None if r is None else self._below(self._field(back, r, given)) for r in back.of_inputs]
+        of_inputs = [None if r is None else _below(self._field(back, r, given)) for r in back.of_inputs]
         return of_inputs, of_states, self._of_constants(back, given, [*states])
 
     def _blocks(self, back: Any, given: dict[Memory, Any], held: list[Any]) -> None:
@@ -282,9 +292,9 @@ class Loop:
         place = back.place(r)
         return viewed(given[place.memory], place.views, 1, self.n, self.xp)
 
-    def _below(self, g: Any) -> Any:
-        """The rows of all steps below each other."""
-        return reshape(g, (self.n_steps * self.n, *g.shape[2:]))
+    def _by_step(self, g: Any) -> Any:
+        """The rows of all steps, step by step."""
+        return reshape(g, (self.n_steps, g.shape[0] // self.n_steps, *g.shape[1:]))
 
     def _of_constants(self, back: Any, given: dict[Memory, Any], sums: Sequence[Any]) -> dict[Ref, Any]:
         parts: dict[Ref, list[Any]] = {}
@@ -310,7 +320,7 @@ class Loop:
         rev = plan.reverse(present, tuple([r for _, r in hidden]))
         held = [constants[v] if type(v) is Ref else v for v in rev.constants]
         rows = [self._rows(r, arrays) for r in rev.saved]
-        seeds = [reshape(g, (n_steps, n, *g.shape[1:])) for g in gs[:n_outputs] if g is not None]
+        seeds = [self._by_step(g) for g in gs[:n_outputs] if g is not None]
         for memory, r in hidden:
             place = Place(memory, "after") if memory.kind == "carry" else plan.place(r)
             rows_of_g = _at_all_steps(place, {memory: of_memory[memory]}, self.reverse, n, self.xp)
@@ -348,7 +358,7 @@ class Loop:
                 first = of_all[-1 if self.reverse else 0]
                 of_states[k] = first if of_states[k] is None else of_states[k] + first
         return (
-            [_joined(own, self._below) for own in of_inputs],
+            [_joined(own) for own in of_inputs],
             of_states,
             {c: total(g) for c, g in parts.items()},
         )
@@ -358,10 +368,15 @@ class Loop:
         return Value.result._of(zeros) if any(isinstance(g, Value) for g in gs) else zeros
 
 
-def _joined(steps: list[Any], below: Callable[[Any], Any]) -> Any:
+def _below(x: Any) -> Any:
+    """The rows of all steps below each other."""
+    return reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
+
+
+def _joined(steps: list[Any]) -> Any:
     """The gradients of the inputs of all steps; None is zero."""
     like = next((g for g in steps if g is not None), None)
-    return None if like is None else below(stack([like * 0 if g is None else g for g in steps]))
+    return None if like is None else _below(stack([like * 0 if g is None else g for g in steps]))
 
 
 def total(parts: list[Any]) -> Any:

@@ -11,7 +11,7 @@ traced, its reverse is derived, and both are lowered: to calls of NumPy, or to a
 is one node with several results: those that the function returns and, hidden behind them, the values that the
 reverse reads. Because they are results, gradients of gradients may flow into them, at any order.
 
-`with unfused():` runs the function as it stands, op by op.
+`with eager():` runs the function as it stands, op by op.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 
 from ..backend import MODULES
 from ..engine import Node, Output, Value, mode
+from ..engine.arguments import Call
 from ..engine.errors import out_of_memory
 from .elements import NotElementwise, OpByOp, elements_block, fits
 from .ir import Block, N, Type
@@ -52,7 +53,7 @@ class Pointwise:
 
     def __call__(self, *args: Any) -> Any:
         now = mode.current()
-        if now is not mode.USUAL and (not now.fused or now.debug or now.tracer is not None or now.observers):
+        if now is not mode.USUAL and (not now.fused or now.debug or now.tracer is not None):
             return self.function(*args)
         if len(args) != len(self.arguments):
             wanted = ", ".join(self.arguments)
@@ -85,11 +86,13 @@ class Pointwise:
             plan, run = self._prepared(key, mask, dtype, xp, shapes)
         if plan is None:
             return self.function(*args)
+        if now.reads is not None:
+            now.reads(arrays)
         try:
             values = run(arrays)
         except MemoryError as reason:
             raise out_of_memory(self.name, arrays, reason) from reason
-        new = Value.result._of
+        new, node = Value.result._of, None
         if plan.differentiable:
             kept = [a if keep else None for a, keep in zip(arrays, plan.kept, strict=True)]
             node = Node(plan, parents, [tuple(values), *kept], outputs=plan.n_results)
@@ -99,6 +102,10 @@ class Pointwise:
             ]
         else:
             outs = [new(v) for v in values]
+        if now.observers:
+            call = Call(args, {}, xp, arrays, parents, mask, dtype)
+            for observer in now.observers:
+                observer(plan, call, tuple(outs), node)
         return outs[0] if self.one_result else tuple(outs)
 
     @functools.cached_property

@@ -1,13 +1,5 @@
-"""A step over time, for sequences of several lengths. One way through for all of them.
-
-Sequences are *packed* first: sorted by length, longest first, and laid out time step by time step without
-padding, so that the rows of a time step are one block and those still running are always the first ones of
-it.
-
-    lengths 3, 2, 1:   a0 b0 c0 | a1 b1 | a2          batch sizes 3, 2, 1
-
-Everything runs on packed rows: padding is never computed, and needs no mask. Without lengths every step has
-all rows, and packing is a reshape. Read backwards, the blocks are taken from the last to the first, and rows
+"""A step over time, for sequences of several lengths: packed rows (see packing.py), in stretches of steps
+that have the same number of rows. Read backwards, the blocks are taken from the last to the first, and rows
 join in at their own end.
 """
 
@@ -19,67 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from ..backend import array_module
 from ..engine import Value, mode
-from ..ops.index import place_rows, take_rows
-from ..ops.shape import concat, reshape, split
+from ..ops.shape import concat, split
 from .loop import Steps, one_by_one, read
+from .packing import Packing
 from .trace import Traced, Untraceable
 from .validity import remembered, watched
 
 Values = list[Any]
 
 
-class Packing:
-    """How a padded batch (T, B, ...) is laid out without padding.
-
-    `batch_sizes[t]` counts the sequences longer than t. With lengths, `order` sorts the batch, `back` undoes
-    it, and `places` are the rows of the packed layout in the flattened (T * B) one; all are None where
-    nothing is padded.
-    """
-
-    def __init__(self, n_steps: int, batch_size: int, lengths: Sequence[int] | None) -> None:
-        self.n_steps, self.batch_size = n_steps, batch_size
-        self.order = self.back = self.places = None
-        self.batch_sizes = [batch_size] * n_steps
-        if lengths is None or all(n == n_steps for n in lengths):
-            return
-        order = sorted(range(batch_size), key=lambda b: -lengths[b])
-        self.order = order
-        self.back = sorted(range(batch_size), key=order.__getitem__)
-        self.batch_sizes = [sum(n > t for n in lengths) for t in range(max(lengths))]
-        self.places = [t * batch_size + b for t, n in enumerate(self.batch_sizes) for b in order[:n]]
-
-    def pack(self, x: Any) -> Any:
-        """(T, B, ...) -> (rows, ...)."""
-        flat = reshape(x, (self.n_steps * self.batch_size, *x.shape[2:]))
-        return flat if self.places is None else take_rows(flat, rows=_indices(x, self.places))
-
-    def unpack(self, x: Any) -> Any:
-        """(rows, ...) -> (T, B, ...), zeros in the padding."""
-        if self.places is not None:
-            n = self.n_steps * self.batch_size
-            x = place_rows(x, rows=_indices(x, self.places), n=n)
-        return reshape(x, (self.n_steps, self.batch_size, *x.shape[1:]))
-
-    def sort(self, s: Any) -> Any:
-        """A part of a state (B, ...), longest sequence first."""
-        return s if self.order is None else take_rows(s, rows=_indices(s, self.order))
-
-    def unsort(self, s: Any) -> Any:
-        """A part of a state (B, ...) in the order of the batch."""
-        return s if self.back is None else take_rows(s, rows=_indices(s, self.back))
-
-
-def _indices(like: Value, rows: list[int]) -> Any:
-    return array_module(like.array).asarray(rows, dtype="int64")
-
-
 class Scanned:
     """What runs over time: `step(xs, states) -> (outputs, new states)`, flat lists of tensors (rows, ...).
 
     `project(xs)` is what can be done to the inputs of all steps at once, and stands before the step. `owner`
-    has the attributes that they read, and `functions` are the user's own, for validity.py.
+    has the attributes that they read, and `functions` are the user's own, for validity.py; without an owner
+    the step is traced at each call. `n_rows`: as in `read`.
     """
 
     def __init__(
@@ -89,9 +36,10 @@ class Scanned:
         functions: Sequence[Any],
         key: Any = None,
         project: Callable[[Values], Values] | None = None,
+        n_rows: int | None = None,
     ) -> None:
         self.step, self.owner, self.functions, self.key = step, owner, functions, key
-        self.project = project
+        self.project, self.n_rows = project, n_rows
         self.structure: Any = None  # of what the step returns, as the step notes it
         self.why: str | None = None  # why it runs op by op, where it does
 
@@ -105,6 +53,9 @@ class Scanned:
                 inside = self.project(inside)
             outputs, new = self.step(inside, [*given[n_inputs:]])
             return [*outputs, *new]
+
+        if self.owner is None:
+            return read(step, xs, states, self.n_rows)
 
         def make(basis: Any) -> Traced:
             with watched(self.owner, basis):
@@ -160,6 +111,8 @@ def scan_packed(
     Returns the outputs, packed like the inputs, and the state of each row after its last step. With `every`,
     of so many steps at a time nothing is saved but where they began, by way of `checkpoint`.
     """
+    if not batch_sizes or not batch_sizes[0]:  # every sequence is empty: a step of no rows, in the graph
+        batch_sizes = [0]
     stretches = [(n, len([*same])) for n, same in itertools.groupby(batch_sizes)]
     if every is None or checkpoint is None:
         parts, run = scanned.prepared(xs, states, [n * n_steps for n, n_steps in stretches])

@@ -16,6 +16,7 @@ from .ir import Block, Builder, Ref
 from .lower.interpret import BlockProgram, Program
 from .passes.factors import Factored, factored
 from .passes.gates import activated_at_once
+from .passes.groups import grouped
 from .passes.place import Memory, Place, Placement, Placer, same_size, span
 from .passes.residuals import recomputed
 from .passes.simplify import simplified
@@ -42,6 +43,17 @@ def steps_in(placer: Placer, placement: Placement) -> list[Memory]:
     """The memories of all steps that a block writes."""
     places = (*placement.places.values(), *placer.stored_copies.values())
     return [*dict.fromkeys(place.memory for place in places if place.memory.kind == "steps")]
+
+
+def in_groups(block: Block, saved: Sequence[Ref] = ()) -> Block:
+    """The block with a kernel for each group of its elementwise instructions; `saved` are
+    values of it still.
+    """
+    wanted = [*block.results, *saved]
+    found = grouped(Block(block.params, block.constants, block.instructions, wanted))
+    if any(a is not b for a, b in zip(found.results, wanted, strict=True)):
+        return block  # two of them are one
+    return Block(found.params, found.constants, found.instructions, block.results)
 
 
 class StepPlan:
@@ -81,7 +93,10 @@ class StepPlan:
 
     def _place(self, n_inputs: int) -> None:
         """Where the values lie. Outputs that are states lie with these."""
-        block = simplified(activated_at_once(self.block)) if self.language == "python" else self.block
+        if self.language == "python":
+            block = simplified(activated_at_once(self.block))
+        else:
+            block = in_groups(self.block, self.saved)
         self.placed_block, makers = block, block.makers()
         kept = [s for s in self.states if s in self.saved]
         of_state = dict(zip(self.new_states, self.states, strict=True))
@@ -172,7 +187,7 @@ class BackwardPlan:
         if plan.language == "python":
             split = factored(rev.block, n_seeds)
         else:
-            split = Factored(Block(rev.block.params, rev.block.constants), rev.block)
+            split = Factored(Block(rev.block.params, rev.block.constants), in_groups(rev.block))
         self.factors = [r for r in split.factors.results if r is not None]
         self._carry(split.block, seeds, rev)
         self._place(split)
@@ -224,6 +239,7 @@ class BackwardPlan:
         at each step that is read for the last time before.
         """
         fields = {f for _, _, own in self.terms for f in own}
+        shown = {self.plan.place(r).memory for r in self.plan.outputs}  # which others have, too
         for g in self.of_inputs:
             if g is None or self.place(g).views or self.place(g).memory.kind != "steps":
                 continue
@@ -231,7 +247,7 @@ class BackwardPlan:
             for saved in self.plan.hidden:
                 own = [p for p, r in self.saved.items() if self.plan.place(r).memory is saved]
                 last = max((span(self.placement, self.memory(p))[1] for p in own), default=-1)
-                fits = saved.kind == "steps" and same_size(saved.type, memory.type)
+                fits = saved.kind == "steps" and saved not in shown and same_size(saved.type, memory.type)
                 if fits and last < span(self.placement, memory)[0] and fields.isdisjoint(own):
                     return memory, saved
         return None

@@ -16,10 +16,10 @@ import numpy as np
 
 from ..backend import MODULES, ArrayModule, dtypes, find
 from ..backend.random import noting_draws
-from ..engine import Primitive, Value, mode, primitive
+from ..engine import Look, Primitive, Value, mode, primitive
 from ..ops import elementwise as e
 from ..ops.convert import cast
-from ..ops.index import getitem
+from ..ops.index import getitem, pick
 from ..ops.reduce import amax
 from ..ops.shape import broadcast_to, reshape
 from .ir import Block, Instr, N, Ref, Type, each_part, refs_in
@@ -59,13 +59,42 @@ def created(xp: Any, *, function: str, arguments: tuple[Any, ...], dtype: Any) -
 
 
 CREATED: Primitive = created.primitive  # type: ignore[attr-defined]
+PICK: Primitive = pick.primitive  # type: ignore[attr-defined]
+
+
+@primitive(vjp=None, elementwise=True, c="{0}", ufunc="positive")
+def detached(xp: Any, x: Any) -> Any:
+    """The same numbers, through which no gradient goes: what `detach` and `no_grad` are in a block."""
+    return xp.positive(x)
+
+
+DETACHED: Primitive = detached.primitive  # type: ignore[attr-defined]
+
+
+class Followed:
+    """The vertex of a traced value that gradients go through. There is no graph behind it to look at."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise Untraceable("it asks for the graph of a value that is not computed yet")
+
+
+FOLLOWED: Any = Followed()
 
 
 class Tracer:
-    """Writes down the ops that are called while it is the mode's tracer."""
+    """Writes down the ops that are called while it is the mode's tracer.
 
-    def __init__(self) -> None:
-        self.block = Block()
+    With `follows` it notes which values gradients go through, as the engine does, so that a step may ask for
+    it, and may detach.
+    """
+
+    def __init__(self, follows: bool = False) -> None:
+        self.block, self.n = Block(), 0  # n: the batch size of this trace
+        self.follows = follows
+        self._followed: set[Ref] = set()
+        self._detached: dict[Ref, Ref] = {}
         self.values: list[Any] = []  # of the constants; held, so that no id is given twice
         self._constants: dict[int, Ref] = {}
         self._n_refs = 0
@@ -78,17 +107,23 @@ class Tracer:
     def param(self, type: Type) -> Value:
         """A new parameter, as a tensor."""
         self.block.params.append(self.ref(type))
-        return self.tensor(self.block.params[-1])
+        return self.tensor(self.block.params[-1], self.follows and type.dtype.kind == "f")
 
-    def tensor(self, r: Ref) -> Value:
-        made: Value = Value.result._of(r)
+    def tensor(self, r: Ref, followed: bool = False) -> Value:
+        """A value of the block as a tensor."""
+        made: Value = Value.result._of(r, FOLLOWED if followed else None)
+        if followed:
+            self._followed.add(r)
         self.made.append(ref(made))
         return made
 
     def operand(self, x: Any) -> Any:
         """What stands for an argument of an op in the block."""
         if isinstance(x, Value) and type(x.array) is Ref:
-            return x.array
+            r: Ref = x.array
+            if r in self._followed and (x.vertex is not FOLLOWED or not mode.current().grad):
+                return self._without_gradient(r)
+            return r
         if type(x) in (float, int, bool, Ref):
             return x
         if not isinstance(x, Value) and type(x) not in MODULES:
@@ -97,10 +132,19 @@ class Tracer:
             raise Untraceable(f"an op is given a {type(x).__name__}")
         if id(x) not in self._constants:
             array = x.array if isinstance(x, Value) else x
-            self._constants[id(x)] = self.ref(Type(tuple(array.shape), array.dtype))
-            self.block.constants.append(self._constants[id(x)])
+            self._constants[id(x)] = r = self.ref(Type(tuple(array.shape), array.dtype))
+            self.block.constants.append(r)
             self.values.append(x)
-        return self._constants[id(x)]
+            if self.follows and getattr(x, "vertex", None) is not None:
+                self._followed.add(r)
+        r = self._constants[id(x)]
+        return r if r not in self._followed or mode.current().grad else self._without_gradient(r)
+
+    def _without_gradient(self, r: Ref) -> Ref:
+        if r not in self._detached:
+            self._detached[r] = self.ref(r.type)
+            self.block.instructions.append(Instr(DETACHED, (r,), {}, (self._detached[r],)))
+        return self._detached[r]
 
     def emit(self, op: Primitive, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Called in the place of an op: its results."""
@@ -110,11 +154,42 @@ class Tracer:
         chosen = {**op.defaults, **settings}
         if any(r.dtype.kind == "b" for v in chosen.values() for r in refs_in(v)):
             raise Untraceable(f"the shape of what {op.name} returns depends on values")
-        types, several = result_types(op, operands, chosen)
+        types, several = result_types(op, self._long_enough(op, operands, chosen), chosen)
         outs = tuple([self.ref(t) for t in types])
         self.block.instructions.append(Instr(op, operands, chosen, outs, several))
-        found = [self.tensor(r) for r in outs] if any(isinstance(a, Value) for a in args) else [*outs]
+        if not any(isinstance(a, Value) for a in args):
+            found: list[Any] = [*outs]
+        else:
+            goes = op.has_rules and not self._followed.isdisjoint(r for r in operands if type(r) is Ref)
+            found = [self.tensor(r, goes and r.dtype.kind == "f") for r in outs]
         return tuple(found) if several else found[0]
+
+    def changed(self, x: Any, op: Callable[..., Any], other: Any) -> Any:
+        """`x += other` and the like: the tensor is another value from here on. Where others look at the same
+        memory this is not what the op does to them, and the trace ends.
+        """
+        r, instructions = x.array, self.block.instructions
+        if type(r) is not Ref or not any(
+            any(r is o for o in i.outs) and i.op.view is Look.never for i in instructions
+        ):
+            raise Untraceable("it changes a value in place that others may look at")
+        if any(i.op.view is not Look.never and i.args[0] is r for i in instructions):
+            raise Untraceable("it changes a value in place of which a view was taken")
+        new = op(x, other)
+        if (new.shape, new.dtype) != (x.shape, x.dtype):
+            raise Untraceable("it changes a value in place to another shape or type")
+        x.array, x.vertex = new.array, new.vertex
+        return x
+
+    def _long_enough(self, op: Primitive, operands: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """The operands; a constant that is cut to [:n] has a row for each of this trace's batch."""
+        if op is not PICK or not any(operands[0] is c for c in self.block.constants):
+            return operands
+        (shape, dtype), index = operands[0].type, settings["index"]
+        first = index[0] if type(index) is tuple and index else index
+        if not shape or not 1 < shape[0] < self.n or type(first) is not slice or first != slice(self.n):
+            return operands
+        return (Ref(-1, Type((self.n, *shape[1:]), dtype)), *operands[1:])
 
 
 class TracedArrays(ArrayModule):
@@ -212,14 +287,17 @@ def result_types(
 
 
 def trace(
-    function: Callable[..., Sequence[Any]], types: Sequence[Type], tracer: Callable[[], Tracer] = Tracer
+    function: Callable[..., Sequence[Any]],
+    types: Sequence[Type],
+    tracer: Callable[[bool], Tracer] = Tracer,
 ) -> Traced:
     """The block of `function`, which is given a tensor of each type and returns a list of tensors.
 
     Raises Untraceable with the reason where there is no such block. `tracer` makes what writes down the ops.
     """
     sizes = sizes_for(types)
-    return unified([_trace_at(n, function, types, tracer()) for n in sizes], sizes)
+    follows = mode.current().grad
+    return unified([_trace_at(n, function, types, tracer(follows)) for n in sizes], sizes)
 
 
 def sizes_for(types: Iterable[Type]) -> tuple[int, int]:
@@ -232,6 +310,7 @@ def sizes_for(types: Iterable[Type]) -> tuple[int, int]:
 def _trace_at(
     n: int, function: Callable[..., Sequence[Any]], types: Sequence[Type], tracer: Tracer
 ) -> Traced:
+    tracer.n = n
     with noting_draws() as draws, tracing(tracer):
         try:
             results = function(*(tracer.param(Type(t.at(n), t.dtype)) for t in types))

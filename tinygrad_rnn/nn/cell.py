@@ -48,10 +48,6 @@ class Cell(Module):
     layer sees.
     """
 
-    static = (
-        False  # whether step does the same at every time step: Recurrent then reads it once, see ops/loop/
-    )
-    projects_anew = False  # whether project gives memory that nobody else looks at: steps may write there
     init = "default"  # how reset_parameters fills the weights; "torch" is the other way
     dropout_mask: Any = None  # of recurrent dropout, for the sequences at hand
     recurrent_weights = weights.RECURRENT  # names of parameters that multiply the state: see WeightDrop
@@ -59,10 +55,6 @@ class Cell(Module):
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
-        if "step" in vars(cls) and "static" not in vars(cls):
-            cls.static = False  # what was promised of the step before does not hold for this one
-        if "project" in vars(cls) and "projects_anew" not in vars(cls):
-            cls.projects_anew = False
         if "_add_parameters" in vars(cls):
             message = f"{cls.__name__}: _add_parameters still works; weight_shapes(bias) has taken its place"
             warn_once("_add_parameters", message)

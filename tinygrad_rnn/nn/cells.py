@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
+from ..fuse.pointwise import pointwise
 from ..ops import addmm, chunk, relu, sigmoid, tanh
-from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from . import init as start
 from . import weights
@@ -97,7 +97,6 @@ class RNNCell(GatedCell):
     `cell(x, h)`: x (batch, input_size), h (batch, hidden_size) -> (batch, hidden_size).
     """
 
-    static = projects_anew = True
     n_gates = 1
 
     def __init__(
@@ -132,7 +131,6 @@ class LSTMCell(GatedCell):
     6).
     """
 
-    static = projects_anew = True
     n_gates = 4
     weight_hr: Parameter | None
 
@@ -196,7 +194,6 @@ class GRUCell(GatedCell):
     without `reset_after` weight_hh has r and z, and weight_hn is the weight of r * h.
     """
 
-    static = projects_anew = True
     n_gates = 3
     weight_hn: Parameter | None
 

@@ -16,12 +16,11 @@ from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 from ..backend import array_module, to_numpy
-from ..engine import mode
 from ..engine.errors import came, describe
-from ..ops import argmax, clip, concat, logaddexp, mean, split, where
+from ..fuse.pointwise import pointwise
+from ..ops import argmax, clip, concat, logaddexp, mean, where
 from ..ops import sum as sum_
 from ..ops.index import pick
-from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from .utils.rnn import read_lengths
 
@@ -125,26 +124,20 @@ def _emitted(log_probs: Tensor, said: Any, ends: list[int]) -> Tensor:
 
 
 def _steps(step: Any, xs: Tensor, state: Tensor, n_steps: int) -> list[Tensor]:
-    """The state after each step, in order: one tensor, or several to be joined."""
-    now = mode.current()
-    if now.fused and not now.debug and n_steps > 3:
-
-        def both(x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-            new = step(x, *states)
-            return new, [new]
-
-        from ..ops.loop import loop  # as in scan.py
-
-        done = loop(both, xs, [state], n_steps)
-        if done is not None:
-            return [done[0]]  # type: ignore[list-item]
+    """The state after each step, below each other: one tensor, or several to be joined."""
     if not n_steps:
         return [xs]  # which is empty, but a part of the graph
-    states = []
-    for x in split(xs, xs.shape[0] // n_steps):
-        state = step(x, state)
-        states.append(state)
-    return states
+    from ..fuse.scan import Scanned  # as in scan.py
+
+    def both(xs: list[Any], states: list[Any]) -> tuple[list[Any], list[Any]]:
+        new = step(*xs, *states)
+        return [new], [new]
+
+    rows = xs.shape[0]
+    scanned = Scanned(both, None, [step], n_rows=rows // n_steps)
+    (own,), run = scanned.prepared([xs], [state], [rows])
+    alphas: list[Tensor] = run(own, [state], n_steps, False)[0]
+    return alphas
 
 
 # ---------------------------------------------------------------- reading labels

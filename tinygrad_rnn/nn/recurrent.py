@@ -8,13 +8,14 @@ from typing import Any
 from ..backend import default_rng
 from ..deprecation import warn_once
 from ..engine.errors import callers_level, came, out_of_memory
+from ..fuse.packing import Packing
 from ..ops import concat, split, stack
 from ..tensor import Tensor
 from . import functional as F
 from .cell import Cell
 from .containers import ParameterList
 from .module import Module, ModuleList, Parameter
-from .scan import Packing, flattened, scan, unflattened
+from .scan import flattened, scan, unflattened
 from .state import State, map_state, match_state
 from .utils.rnn import PackedSequence, read_lengths
 from .wrappers import StateAsOutput
@@ -165,10 +166,12 @@ class Recurrent(Module):
                 k = layer * self.num_directions + direction
                 reverse = self.reverse or direction == 1
                 try:
-                    start = packing.sort(starts[k])
+                    start = map_state(packing.sort, starts[k])
                     cell = self.cells[k].for_sequence(packing.batch_size, x)
                     run = StateAsOutput(cell) if all_states else cell
-                    output, final = scan(run, packed, start, packing.rows, reverse, self.checkpoint_every)
+                    output, final = scan(
+                        run, packed, start, packing.batch_sizes, reverse, self.checkpoint_every
+                    )
                 except MemoryError as reason:
                     raise out_of_memory(f"{type(self).__name__}, layer {layer}", [packed], reason) from reason
                 if all_states:
@@ -177,7 +180,7 @@ class Recurrent(Module):
                     states.append(map_state(packing.unpack, shown))
                     output = cell.output(shown)
                 outputs.append(output)
-                finals.append(packing.unsort(final))
+                finals.append(map_state(packing.unsort, final))
             packed = outputs[0] if len(outputs) == 1 else concat(outputs, axis=-1)
         return packing.unpack(packed), *(_stacked(each) for each in (finals, states) if each)
 

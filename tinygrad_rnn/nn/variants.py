@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..fuse.pointwise import pointwise
 from ..ops import addmm, chunk, layer_norm, relu, sigmoid, tanh
-from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from .cell import Shapes
 from .cells import GRUCell, LSTMCell, LSTMState, RNNCell, gru_reset_after
@@ -40,7 +40,6 @@ class LayerNormRNNCell(RNNCell):
     `RNNCell`.
     """
 
-    static = True
     weight_norm: Parameter
 
     def weight_shapes(self, bias: bool) -> Shapes:
@@ -60,7 +59,6 @@ class LayerNormLSTMCell(LSTMCell):
     to 22). Settings of `LSTMCell`.
     """
 
-    static = True
     weight_norm_ih: Parameter
     weight_norm_hh: Parameter
     weight_norm_c: Parameter
@@ -90,7 +88,6 @@ class LayerNormGRUCell(GRUCell):
     28). Settings of `GRUCell`.
     """
 
-    static = True
     weight_norm_ih: Parameter
     weight_norm_hh: Parameter
 
@@ -131,7 +128,6 @@ class PeepholeLSTMCell(LSTMCell):
     Schraudolph & Schmidhuber 2002, eq. 2 to 5). Settings of `LSTMCell`.
     """
 
-    static = True
     weight_ci: Parameter
     weight_cf: Parameter
     weight_co: Parameter

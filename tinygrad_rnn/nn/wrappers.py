@@ -6,8 +6,8 @@ import copy
 from typing import Any
 
 from ..backend import default_rng
+from ..fuse.pointwise import pointwise
 from ..ops import concat, split
-from ..ops.pointwise import pointwise
 from ..tensor import Tensor
 from . import functional as F
 from .cell import Cell
@@ -35,7 +35,7 @@ class Wrapper(Cell):
         if not isinstance(cell, Cell):
             raise TypeError(f"{type(self).__name__}: expected a cell, got {type(cell).__name__}")
         super().__init__(cell.input_size, cell.hidden_size)
-        self.cell, self.static, self.projects_anew = cell, cell.static, cell.projects_anew
+        self.cell = cell
         self.rng = None if rng is None else default_rng(rng)
 
     @property

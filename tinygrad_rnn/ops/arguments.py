@@ -53,7 +53,7 @@ def both_dialects(function: F) -> F:
 
 def widened(x: Array) -> Array:
     """x, and halves as float32: for what leaves their range on the way to a result that is in it."""
-    if getattr(type(x), "dtype", None) is None:  # a symbol: pointwise.py is reading a rule
+    if getattr(type(x), "dtype", None) is None:  # a number
         return x
     return x.astype(float32) if x.dtype == float16 else x
 

@@ -8,10 +8,10 @@ from typing import Any
 from .. import backend
 from ..backend import MODULES, Array, ArrayModule, array_module, dtypes
 from ..backend.naming import no_array
-from ..engine import Value, is_grad_enabled, primitive
+from ..engine import Look, Value, is_grad_enabled, primitive
 
 
-@primitive(vjp=(lambda g: g,))
+@primitive(vjp=(lambda g: g,), elementwise=True, c="{0}")
 def _cast(xp: Any, x: Array, *, dtype: Any) -> Array:
     return x.astype(dtype)
 
@@ -30,7 +30,7 @@ def clone(xp: Any, x: Array) -> Array:
     return x.copy()
 
 
-@primitive(vjp=(lambda g: g,))
+@primitive(vjp=(lambda g: g,), view=Look.where_it_can)
 def contiguous(xp: Any, x: Array) -> Array:
     """The same elements in row-major memory: x itself where they already lie so."""
     return x if x.flags.c_contiguous else xp.ascontiguousarray(x)  # which makes 0-d arrays 1-d
@@ -40,7 +40,7 @@ def _back(g: Array, source: ArrayModule, target: ArrayModule) -> Array:
     return transfer(g, source=target, target=source)
 
 
-@primitive(vjp=(_back,))
+@primitive(vjp=(_back,), view=Look.where_it_can)
 def transfer(xp: Any, x: Array, *, source: ArrayModule, target: ArrayModule) -> Array:
     """x moved from one array library to another; the gradient goes the way back."""
     if source.device_type == "cpu" and not x.ndim:  # a number, that a graph reads anew at each replay

@@ -22,31 +22,42 @@ def _flat(g: Array) -> Array:
     return where(False, g, 0.0)
 
 
-@primitive(vjp=(lambda g: g, lambda g: g))
+@primitive(vjp=(lambda g: g, lambda g: g), elementwise=True, c="{0} + {1}", ufunc="add", cheap=True)
 def add(xp: Any, a: Array, b: Array) -> Array:
     """a + b."""
     return a + b
 
 
-@primitive(vjp=(lambda g: g, lambda g: -g))
+@primitive(vjp=(lambda g: g, lambda g: -g), elementwise=True, c="{0} - {1}", ufunc="subtract", cheap=True)
 def sub(xp: Any, a: Array, b: Array) -> Array:
     """a - b."""
     return a - b
 
 
-@primitive(vjp=(lambda g, b: g * b, lambda g, a: g * a))
+@primitive(
+    vjp=(lambda g, b: g * b, lambda g, a: g * a),
+    elementwise=True,
+    c="{0} * {1}",
+    ufunc="multiply",
+    cheap=True,
+)
 def mul(xp: Any, a: Array, b: Array) -> Array:
     """a * b."""
     return a * b
 
 
-@primitive(vjp=(lambda g, b: g / b, lambda g, y, b: -(widened(g) * y / b)))
+@primitive(
+    vjp=(lambda g, b: g / b, lambda g, y, b: -(widened(g) * y / b)),
+    elementwise=True,
+    c="{0} / {1}",
+    ufunc="true_divide",
+)
 def div(xp: Any, a: Array, b: Array) -> Array:
     """a / b, a floating result also for integers."""
     return xp.true_divide(a, b)
 
 
-@primitive(vjp=(lambda g: -g,))
+@primitive(vjp=(lambda g: -g,), elementwise=True, c="-{0}", ufunc="negative", cheap=True)
 def neg(xp: Any, x: Array) -> Array:
     """-x."""
     return xp.negative(x)
@@ -67,7 +78,7 @@ def _pow_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
     return g * y * log(safe)
 
 
-@primitive(vjp=(_pow_base, _pow_exponent))
+@primitive(vjp=(_pow_base, _pow_exponent), elementwise=True, c="power({0}, {1})")
 def pow(xp: Any, a: Array, b: Array) -> Array:
     """a to the power b. The gradient to b is defined for a >= 0; that of 0 ** 0 is 0 to both. Integers to a
     number below 0 are floats.
@@ -77,13 +88,15 @@ def pow(xp: Any, a: Array, b: Array) -> Array:
     return xp.power(a, b)
 
 
-@primitive(vjp=(_flat, _flat))
+@primitive(vjp=(_flat, _flat), elementwise=True, c="floor_divide({0}, {1})")
 def floor_divide(xp: Any, a: Array, b: Array) -> Array:
     """a / b rounded down; the gradient is 0."""
     return xp.floor_divide(a, b)
 
 
-@primitive(vjp=(lambda g: g, lambda g, a, b: -(g * floor_divide(a, b))))
+@primitive(
+    vjp=(lambda g: g, lambda g, a, b: -(g * floor_divide(a, b))), elementwise=True, c="remainder_of({0}, {1})"
+)
 def remainder(xp: Any, a: Array, b: Array) -> Array:
     """What is left of a after floor division by b, with b's sign: a - b * floor(a / b)."""
     return xp.remainder(a, b)
@@ -92,91 +105,91 @@ def remainder(xp: Any, a: Array, b: Array) -> Array:
 # ---------------------------------------------------------------- comparison and logic: no gradient
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} == {1}")
 def eq(xp: Any, a: Array, b: Array) -> Array:
     """a == b."""
     return xp.equal(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} != {1}")
 def ne(xp: Any, a: Array, b: Array) -> Array:
     """a != b."""
     return xp.not_equal(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} < {1}")
 def lt(xp: Any, a: Array, b: Array) -> Array:
     """a < b."""
     return xp.less(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} <= {1}")
 def le(xp: Any, a: Array, b: Array) -> Array:
     """a <= b."""
     return xp.less_equal(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} > {1}")
 def gt(xp: Any, a: Array, b: Array) -> Array:
     """a > b."""
     return xp.greater(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} >= {1}")
 def ge(xp: Any, a: Array, b: Array) -> Array:
     """a >= b."""
     return xp.greater_equal(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="!({0} != 0)")
 def logical_not(xp: Any, x: Array) -> Array:
     """True where x is zero or False."""
     return xp.logical_not(x)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} != 0 && {1} != 0")
 def logical_and(xp: Any, a: Array, b: Array) -> Array:
     """True where both are nonzero."""
     return xp.logical_and(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} != 0 || {1} != 0")
 def logical_or(xp: Any, a: Array, b: Array) -> Array:
     """True where one or both are nonzero."""
     return xp.logical_or(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} & {1}")
 def bitwise_and(xp: Any, a: Array, b: Array) -> Array:
     """a & b of booleans or integers."""
     return xp.bitwise_and(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} | {1}")
 def bitwise_or(xp: Any, a: Array, b: Array) -> Array:
     """a | b of booleans or integers."""
     return xp.bitwise_or(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} ^ {1}")
 def bitwise_xor(xp: Any, a: Array, b: Array) -> Array:
     """a ^ b of booleans or integers."""
     return xp.bitwise_xor(a, b)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} != {0}")
 def isnan(xp: Any, x: Array) -> Array:
     """True where x is NaN."""
     return xp.isnan(x)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} - {0} != 0 && {0} == {0}")
 def isinf(xp: Any, x: Array) -> Array:
     """True where x is infinite."""
     return xp.isinf(x)
 
 
-@primitive(vjp=None)
+@primitive(vjp=None, elementwise=True, c="{0} - {0} == 0")
 def isfinite(xp: Any, x: Array) -> Array:
     """True where x is neither NaN nor infinite."""
     return xp.isfinite(x)
@@ -185,55 +198,55 @@ def isfinite(xp: Any, x: Array) -> Array:
 # ---------------------------------------------------------------- exponentials and powers
 
 
-@primitive(vjp=(lambda g, y: g * y,), floating=True)
+@primitive(vjp=(lambda g, y: g * y,), floating=True, elementwise=True, c="exp({0})", ufunc="exp")
 def exp(xp: Any, x: Array) -> Array:
     """e to the power x."""
     return xp.exp(x)
 
 
-@primitive(vjp=(lambda g, x: g / x,), floating=True)
+@primitive(vjp=(lambda g, x: g / x,), floating=True, elementwise=True, c="log({0})", ufunc="log")
 def log(xp: Any, x: Array) -> Array:
     """Natural logarithm; x > 0."""
     return xp.log(x)
 
 
-@primitive(vjp=(lambda g, x: g / (x + 1),), floating=True)
+@primitive(vjp=(lambda g, x: g / (x + 1),), floating=True, elementwise=True, c="log1p({0})", ufunc="log1p")
 def log1p(xp: Any, x: Array) -> Array:
     """log(1 + x), exact for small x; x > -1."""
     return xp.log1p(x)
 
 
-@primitive(vjp=(lambda g, y: g * (y + 1),), floating=True)
+@primitive(vjp=(lambda g, y: g * (y + 1),), floating=True, elementwise=True, c="expm1({0})", ufunc="expm1")
 def expm1(xp: Any, x: Array) -> Array:
     """exp(x) - 1, exact for small x."""
     return xp.expm1(x)
 
 
-@primitive(vjp=(lambda g, y: g / (y + y),), floating=True)
+@primitive(vjp=(lambda g, y: g / (y + y),), floating=True, elementwise=True, c="sqrt({0})", ufunc="sqrt")
 def sqrt(xp: Any, x: Array) -> Array:
     """Square root; the gradient at 0 is infinite."""
     return xp.sqrt(x)
 
 
-@primitive(vjp=(_flat,))
+@primitive(vjp=(_flat,), elementwise=True, c="sign_of({0})")
 def sign(xp: Any, x: Array) -> Array:
     """-1, 0 or 1; the gradient is 0."""
     return xp.sign(x)
 
 
-@primitive(vjp=(lambda g, x: g * sign(x),))
+@primitive(vjp=(lambda g, x: g * sign(x),), elementwise=True, c="fabs({0})", ufunc="abs")
 def abs(xp: Any, x: Array) -> Array:
     """|x|; the gradient at 0 is 0."""
     return xp.abs(x)
 
 
-@primitive(vjp=(_flat,))
+@primitive(vjp=(_flat,), elementwise=True, c="floor({0})")
 def floor(xp: Any, x: Array) -> Array:
     """The largest integer not above x; the gradient is 0."""
     return xp.floor(x) if x.dtype.kind == "f" else x.copy()  # integers stay what they are, exactly
 
 
-@primitive(vjp=(_flat,))
+@primitive(vjp=(_flat,), elementwise=True, c="rint({0})")
 def round(xp: Any, x: Array) -> Array:
     """The nearest integer, halves to the even one; the gradient is 0."""
     return xp.rint(x) if x.dtype.kind == "f" else x.copy()
@@ -243,13 +256,13 @@ def _sin_gradient(g: Array, x: Array) -> Array:
     return g * cos(x)
 
 
-@primitive(vjp=(_sin_gradient,), floating=True)
+@primitive(vjp=(_sin_gradient,), floating=True, elementwise=True, c="sin({0})", ufunc="sin")
 def sin(xp: Any, x: Array) -> Array:
     """Sine; x in radians."""
     return xp.sin(x)
 
 
-@primitive(vjp=(lambda g, x: -(g * sin(x)),), floating=True)
+@primitive(vjp=(lambda g, x: -(g * sin(x)),), floating=True, elementwise=True, c="cos({0})", ufunc="cos")
 def cos(xp: Any, x: Array) -> Array:
     """Cosine; x in radians."""
     return xp.cos(x)
@@ -258,25 +271,30 @@ def cos(xp: Any, x: Array) -> Array:
 # ---------------------------------------------------------------- activations
 
 
-@primitive(vjp=(lambda g, y: g * (1 - y * y),), floating=True)
+@primitive(vjp=(lambda g, y: g * (1 - y * y),), floating=True, elementwise=True, c="tanh({0})", ufunc="tanh")
 def tanh(xp: Any, x: Array) -> Array:
     """Hyperbolic tangent."""
     return xp.tanh(x)
 
 
-@primitive(vjp=(lambda g, y: g * (y * (1 - y)),), floating=True)
+@primitive(vjp=(lambda g, y: g * (y * (1 - y)),), floating=True, elementwise=True, c="sigmoid({0})")
 def sigmoid(xp: Any, x: Array) -> Array:
     """1 / (1 + exp(-x)), computed without overflow for any x."""
     return xp.sigmoid(x)
 
 
-@primitive(vjp=(lambda g, y: where(y > 0, g, 0.0),))
+@primitive(vjp=(lambda g, y: where(y > 0, g, 0.0),), elementwise=True, c="{0} < 0 ? T(0) : {0}")
 def relu(xp: Any, x: Array) -> Array:
     """max(x, 0); the gradient at 0 is 0."""
     return xp.maximum(x, 0)
 
 
-@primitive(vjp=(lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),), floating=True)
+@primitive(
+    vjp=(lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),),
+    floating=True,
+    elementwise=True,
+    c="{0} > 0 ? {0} : {0} * {negative_slope}",
+)
 def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
     """x where positive, else negative_slope * x (Maas et al. 2013)."""
     return xp.where(x > 0, x, x * negative_slope)
@@ -286,7 +304,7 @@ def _elu_gradient(g: Array, x: Array, alpha: float) -> Array:
     return g * where(x > 0, 1.0, alpha * exp(minimum(widened(x), 0.0)))
 
 
-@primitive(vjp=(_elu_gradient,), floating=True)
+@primitive(vjp=(_elu_gradient,), floating=True, elementwise=True, c="{0} > 0 ? {0} : {alpha} * expm1({0})")
 def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
     """x where positive, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
@@ -301,7 +319,12 @@ def _far(beta: float) -> float:
     return min(1e4 / beta, 1e38)
 
 
-@primitive(vjp=(_softplus_gradient,), floating=True)
+@primitive(
+    vjp=(_softplus_gradient,),
+    floating=True,
+    elementwise=True,
+    c="larger({0}, T(0)) + log1p(exp(-fabs({0}) * {beta})) / {beta}",
+)
 def softplus(xp: Any, x: Array, *, beta: float = 1.0) -> Array:
     """log(1 + exp(beta * x)) / beta, computed without overflow: a smooth relu, the closer the larger beta."""
     if beta == 1:
@@ -313,6 +336,9 @@ def softplus(xp: Any, x: Array, *, beta: float = 1.0) -> Array:
 @primitive(
     vjp=(lambda g, a, b: g * sigmoid(widened(a) - b), lambda g, a, b: g * sigmoid(widened(b) - a)),
     floating=True,
+    elementwise=True,
+    c="log_of_sum({0}, {1})",
+    ufunc="logaddexp",
 )
 def logaddexp(xp: Any, a: Array, b: Array) -> Array:
     """log(exp(a) + exp(b)), computed without overflow: a sum of numbers that are kept as logarithms."""
@@ -325,7 +351,9 @@ def _bell(x: Array) -> Array:
     return exp(-(z * z))
 
 
-@primitive(vjp=(lambda g, x: g * (2 / math.sqrt(math.pi) * _bell(x)),), floating=True)
+@primitive(
+    vjp=(lambda g, x: g * (2 / math.sqrt(math.pi) * _bell(x)),), floating=True, elementwise=True, c="erf({0})"
+)
 def erf(xp: Any, x: Array) -> Array:
     """The error function: twice the integral of exp(-t^2) from 0 to x, over the root of pi."""
     return xp.erf(x)
@@ -346,7 +374,7 @@ def _gelu_gradient(g: Array, x: Array, approximate: str) -> Array:
     return g * (s + x * ((s * (1.0 - s)) * (_SCALE + 3 * _SCALE * _CUBE * (x * x))))
 
 
-@primitive(vjp=(_gelu_gradient,), floating=True)
+@primitive(vjp=(_gelu_gradient,), floating=True, elementwise=True, c="gelu_{approximate}({0})")
 def _gelu(xp: Any, x: Array, *, approximate: str = "none") -> Array:
     kind, x = x.dtype, widened(x)
     z = xp.clip(x, -_FAR, _FAR)
@@ -377,7 +405,7 @@ def _share(g: Array, chosen: Array, other: Array) -> Array:
 @primitive(vjp=(
     lambda g, a, b: where(a >= b, _share(g, a, b), 0.0),
     lambda g, a, b: where(b >= a, _share(g, b, a), 0.0),
-))  # fmt: skip
+), elementwise=True, c="larger({0}, {1})", ufunc="maximum")  # fmt: skip
 def maximum(xp: Any, a: Array, b: Array) -> Array:
     """The larger of a and b; equal ones share the gradient."""
     return xp.maximum(a, b)
@@ -386,7 +414,7 @@ def maximum(xp: Any, a: Array, b: Array) -> Array:
 @primitive(vjp=(
     lambda g, a, b: where(a <= b, _share(g, a, b), 0.0),
     lambda g, a, b: where(b <= a, _share(g, b, a), 0.0),
-))  # fmt: skip
+), elementwise=True, c="smaller({0}, {1})", ufunc="minimum")  # fmt: skip
 def minimum(xp: Any, a: Array, b: Array) -> Array:
     """The smaller of a and b; equal ones share the gradient."""
     return xp.minimum(a, b)
@@ -398,7 +426,7 @@ def _inside(g: Array, x: Array, min: float | None, max: float | None) -> Array:
     return g if max is None else where(x <= max, g, 0.0)
 
 
-@primitive(vjp=(_inside,))
+@primitive(vjp=(_inside,), elementwise=True, c="clipped({0}, {min}, {max})")
 def _clip(xp: Any, x: Array, *, min: float | None, max: float | None) -> Array:
     return xp.clip(x, min, max)
 
@@ -417,7 +445,7 @@ def clip(x: Array, min: Any = None, max: Any = None) -> Array:
     None,
     lambda g, condition: where(condition, g, 0.0),
     lambda g, condition: where(condition, 0.0, g),
-))  # fmt: skip
+), elementwise=True, c="{0} != 0 ? {1} : {2}")  # fmt: skip
 def _where(xp: Any, condition: Array, a: Array, b: Array) -> Array:
     condition = xp.asarray(condition)
     return xp.where(condition if condition.dtype.kind == "b" else condition != 0, a, b)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..backend import Array, array_module, draw_from_rows, to_numpy
 from ..backend.dtypes import ADDED_IN
-from ..engine import Deferred, Value, primitive
+from ..engine import Deferred, Look, Value, primitive
 from ..engine.errors import came, mixed_devices
 from .arguments import axis_of, both_dialects, plain, scalars_too
 from .elementwise import where
@@ -78,7 +78,15 @@ def _put(xp: Any, *pieces: Array, indices: Sequence[Any], shape: tuple[int, ...]
 put = primitive(vjp=_pick_again)(_put)
 
 
-@primitive(vjp=(lambda g, index, x_shape: Picked(g, index, x_shape),))
+def _view_index(settings: dict[str, Any], k: int) -> Any:
+    index = settings["index"]
+    parts = index if type(index) is tuple else (index,)
+    return (
+        parts if all(isinstance(i, (int, slice)) or i is None or i is Ellipsis for i in parts) else Look.never
+    )
+
+
+@primitive(vjp=(lambda g, index, x_shape: Picked(g, index, x_shape),), view=_view_index)
 def pick(xp: Any, x: Array, *, index: Any) -> Array:
     """x[index], where the index holds arrays of x's library, slices, integers, None and Ellipsis."""
     y = x[index]
@@ -300,7 +308,7 @@ def _masked(g: Array, stop: Array) -> Array:
     return where(stop[..., None], 0.0, g)
 
 
-@primitive(vjp=(_masked, None))
+@primitive(vjp=(_masked, None), view=Look.where_it_can)
 def _stop_gradient_at(xp: Any, x: Array, stop: Array) -> Array:
     return x
 

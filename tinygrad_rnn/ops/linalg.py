@@ -82,7 +82,7 @@ def _right_gradient(g: Array, a: Array, b_shape: tuple[int, ...]) -> Any:
     return matmul(swapaxes(a, -1, -2), g)
 
 
-@primitive(vjp=(_left_gradient, _right_gradient))
+@primitive(vjp=(_left_gradient, _right_gradient), product=True)
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """Matrix product of the last two axes, as NumPy's `@`: 1-D vectors, 2-D matrices, leading axes broadcast.
 
@@ -117,7 +117,7 @@ def _mat2_gradient(g: Array, mat1: Array, mat2_shape: tuple[int, ...]) -> Any:
     return _right_gradient(g, mat1, mat2_shape)
 
 
-@primitive(vjp=(lambda g: g, _mat1_gradient, _mat2_gradient))
+@primitive(vjp=(lambda g: g, _mat1_gradient, _mat2_gradient), product=True)
 def addmm(xp: Any, input: Array, mat1: Array, mat2: Array) -> Array:
     """input + mat1 @ mat2 as one op; the input broadcasts to the product: (m,) + (..., n, k) @ (k, m)."""
     if input.ndim < 2 and mat1.ndim > 1:  # a row, which goes to every row of the product

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array, array_module
-from ..engine import primitive
+from ..engine import Look, primitive
 from .arguments import along, axes_of, axis_of, both_dialects, ints, plain, scalars_too, several
 
 # ---------------------------------------------------------------- one array
 
 
-@primitive(vjp=(lambda g, x_shape: reshape(g, x_shape),))
+@primitive(vjp=(lambda g, x_shape: reshape(g, x_shape),), view=Look.where_it_can)
 def _reshape(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
@@ -33,7 +33,9 @@ def _fill_in(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...]:
     return new
 
 
-@primitive(vjp=(lambda g, axes: permute(g, tuple(axes.index(i) for i in range(len(axes)))),))
+@primitive(
+    vjp=(lambda g, axes: permute(g, tuple(axes.index(i) for i in range(len(axes)))),), view=Look.always
+)
 def _permute(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
     return x.transpose(axes)
 
@@ -102,7 +104,7 @@ def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     return _reshape(x, shape=(*x.shape[:i], math.prod(x.shape[i : j + 1]), *x.shape[j + 1 :]))
 
 
-@primitive(vjp=(lambda g: g,))  # the engine sums back over broadcast axes
+@primitive(vjp=(lambda g: g,), view=Look.always)  # the engine sums back over broadcast axes
 def _broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
     return xp.broadcast_to(x, shape)
 
@@ -129,7 +131,7 @@ def expand(x: Array, *shape: Any) -> Array:
     return broadcast_to(x, tuple(x.shape[i - new] if n == -1 else n for i, n in enumerate(sizes)))
 
 
-@primitive(vjp=(lambda g, axes: flip(g, axes),))
+@primitive(vjp=(lambda g, axes: flip(g, axes),), view=Look.always)
 def _flip(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
     return xp.flip(x, axes)
 
@@ -251,7 +253,13 @@ def _join(
     return [concat(pieces, axis)]
 
 
-@primitive(vjp=_join)
+def _piece(settings: dict[str, Any], k: int) -> Any:
+    sizes = settings["sizes"]
+    start = sum(sizes[:k])
+    return along(settings["axis"], slice(start, start + sizes[k]))
+
+
+@primitive(vjp=_join, view=_piece)
 def _split(xp: Any, x: Array, *, sizes: tuple[int, ...], axis: int) -> tuple[Array, ...]:
     pieces, start = [], 0
     for size in sizes:
@@ -285,8 +293,6 @@ def chunk(x: Array, chunks: int, axis: int = 0) -> tuple[Array, ...]:
     """`chunks` views of equal size along `axis` (the last smaller where it does not divide)."""
     if chunks < 1:
         raise ValueError(f"chunk: expected at least 1 chunk, got {chunks}")
-    if hasattr(x, "record"):  # a symbol: pointwise.py is reading a function
-        return x.chunk(chunks, axis)
     axis = axis_of("chunk", axis, x.ndim)
     n = x.shape[axis]
     size = -(-n // chunks)

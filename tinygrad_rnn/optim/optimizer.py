@@ -22,8 +22,8 @@ from ..backend.capture import Stale, capturing
 from ..deprecation import warn_once
 from ..engine import enable_grad, mark_changed
 from ..engine.errors import came, kind
+from ..fuse.lower.update import InPlace, is_number
 from ..ops import where
-from ..ops.in_place import InPlace, is_number
 from ..tensor import Tensor
 
 # Elements of a piece: of float32, four arrays and two for scratch are 768 KiB, within a second-level cache.

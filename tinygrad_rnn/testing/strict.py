@@ -353,10 +353,12 @@ def _guarded(name: str, function: Callable[..., Any], is_method: bool) -> Callab
                 _refuse_host(name, *value)
             elif isinstance(value, list) and name not in CREATION and name not in METHODS:
                 raise TypeError(f"strict: {name} is given a list")
-        out = args[0] if name == "fill" else kwargs.get("out")
+        fills = name in ("fill", "copyto")
+        behind = isinstance(function, np.ufunc) and len(args) > function.nin  # where the result goes
+        out = args[0] if fills else args[-1] if behind else kwargs.get("out")
         with np.errstate(all="ignore"):  # a GPU warns of nothing
             found = _perform(function, *args, changed=None if out is None else (out,), **kwargs)
-        return found if out is None or name == "fill" else out
+        return found if out is None or fills else out
 
     return call
 

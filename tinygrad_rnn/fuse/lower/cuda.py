@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 from ...backend import Array
 from ...backend.segments import COMPUTED, STORED, conversions
 from ...engine import REGISTRY
-from ...ops.cuda_source import HELPERS
 from ..ir import Block, Instr, Ref
 from ..passes.factors import CONCAT
 from ..passes.place import is_view, view_index
 from ..trace import CREATED
+from .functions import HELPERS
 
 BROADCAST = REGISTRY["broadcast_to"]
 BLOCK = 256  # threads in a block

@@ -10,9 +10,10 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..ir import Block, Instr, N, Ref, each_part, refs_in
 from ..passes.place import Apart, Cut, Memory, Place, Placement
-from ..traits import writes_all
 
 ALIKE = 512  # rows of all steps from which on a weight is worth transposing for them
 Call = tuple[Callable[..., Any], int, int, int]
@@ -38,8 +39,9 @@ def _cut(part: Any, n: int) -> Any:
     return slice(at(part.start, n), at(part.stop, n), at(part.step, n)) if type(part) is Cut else at(part, n)
 
 
-def at(x: Any, n: int) -> Any:
-    return each_part(x, lambda p: n if p is N else p)
+def at(x: Any, n: int, xp: Any = None) -> Any:
+    """A setting for a batch size; with `xp` its arrays, which are on the host, as arrays of that library."""
+    return each_part(x, lambda p: n if p is N else xp.from_numpy(p) if xp and type(p) is np.ndarray else p)
 
 
 def writing(xp: Any, name: str) -> Callable[..., Any]:
@@ -173,7 +175,7 @@ class Program:
     ) -> Callable[[list[Any]], None]:
         """A call of an op's own forward."""
         xp, op, n = self.xp, instr.op, self.n
-        forward, settings = op.forward, {k: at(v, n) for k, v in instr.settings.items()}
+        forward, settings = op.forward, {k: at(v, n, xp) for k, v in instr.settings.items()}
         args = (
             [self.slot(a) for a in instr.args if a is not N]
             if N not in instr.args
@@ -182,7 +184,7 @@ class Program:
         dynamic = {k: v for k, v in instr.settings.items() if refs_in(v)}
         outs = [self.slot(o) for o in instr.outs]
         dtypes = [o.dtype for o in instr.outs]
-        all_written = not in_head and writes_all(op)
+        all_written = not in_head and op.writes_all
         writes = not in_head and op.writes and place is not None and place.memory.kind != "fresh"
         copied = [
             k for k, o in enumerate(instr.outs) if not in_head and self.places[o].memory.kind != "fresh"
@@ -195,7 +197,7 @@ class Program:
                 chosen = {
                     **settings,
                     **{
-                        k: each_part(at(v, n), lambda p: env[where[p]] if type(p) is Ref else p)
+                        k: each_part(at(v, n, xp), lambda p: env[where[p]] if type(p) is Ref else p)
                         for k, v in dynamic.items()
                     },
                 }

@@ -11,7 +11,6 @@ from typing import Any
 from ..ir import Block, Instr, Ref
 from ..passes.factors import CONCAT
 from ..passes.place import Cut, Place, Placer, is_view
-from ..traits import writes_all
 from .interpret import UNARY, Program, at, viewed
 
 KEPT = 1 << 19  # bytes of scratch memory up to which it waits for the next call
@@ -30,7 +29,7 @@ class Straight(Program):
             maker = makers.get(r)
             while maker is not None and is_view(maker):
                 maker = makers.get(maker.args[0])  # type: ignore[arg-type]
-            return maker is not None and bool(maker.op.ufunc or writes_all(maker.op) or maker.op is CONCAT)
+            return maker is not None and bool(maker.op.ufunc or maker.op.writes_all or maker.op is CONCAT)
 
         results = [r for r in block.results if r is not None]
         placement = Placer(block, block.params, [], [r for r in results if is_computed(r)]).placement()

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from ...engine import REGISTRY, primitive
 from ...ops import elementwise as e
 from ...ops.index import pick
-from ..ir import Block, Builder, Instr, Ref, Type, primitive_of
+from ..ir import Block, Builder, Instr, N, Ref, Type, primitive_of, sub_block
+from ..trace import detached
 
 ADD, SUB, MUL, DIV, NEG, NOT = map(primitive_of, (e.add, e.sub, e.mul, e.div, e.neg, e.logical_not))
 WHERE, CONCAT = REGISTRY["where"], REGISTRY["concat"]
@@ -62,11 +63,12 @@ class _Sorter:
         # What is computed of constants alone belongs to neither: it is the same at every step.
         self.moving = reverse.depending_on(reverse.params)
         self.given = {*reverse.params, *reverse.constants}
-        self.factors, self.build = Builder(reverse), Builder(reverse)
-        self.factors.new = self.build.new  # type: ignore[method-assign]
+        self.factors, self.build, self.fixed = Builder(reverse), Builder(reverse), Builder(reverse)
+        self.factors.new = self.fixed.new = self.build.new  # type: ignore[method-assign]
         self.terms: dict[Ref, Terms] = {r: {r: Factor(1.0, None)} for r in reverse.params[:n_seeds]}
         self.computed: dict[Ref, Ref] = {}  # of a linear value: where it is now
         self.hoisted: set[Ref] = set()  # made by `factors`
+        self.same = {*reverse.constants}  # and what is made by `fixed`, of constants alone
         self.known: dict[Any, Ref] = {}  # factors by what they are
 
     def sort(self) -> Factored:
@@ -80,12 +82,21 @@ class _Sorter:
                     if r in self.terms and r not in instr.reads():
                         self.value(r)
                 self._as_it_is(instr)
-        results = [None if r is None else self.value(r) for r in old.results]
+        results = [None if r is None else self._result(r) for r in old.results]
         block = self.build.block(results)
         read = {r for i in block.instructions for r in i.reads()} | {*results}
         made = [r for r in self.hoisted if r in read]
         block.params = [*old.params, *made]
-        return Factored(self.factors.block(made), block)
+        factors = self.factors.block(made)
+        if self.fixed.instructions:  # each of the two works out what it reads of them
+            for each in (factors, block):
+                each.instructions = [*self.fixed.instructions, *each.instructions]
+                each.instructions = sub_block(each, each.results, made if each is block else ()).instructions
+        return Factored(factors, block)
+
+    def _result(self, r: Ref) -> Ref:
+        """A result of the step: a factor, which lasts for a block of steps, is copied."""
+        return self.build(detached, r, type=r.type) if r in self.hoisted else self.value(r)
 
     def _forward_value(self, instr: Instr) -> None:
         """An instruction that reads no gradient: one for all steps at once, if it can be."""
@@ -138,11 +149,13 @@ class _Sorter:
         return True
 
     def _scaled(self, gradient: Ref, by: Any, op: Any) -> Terms | None:
-        if type(by) is Ref and not self._is_factor(by):
+        if by is N or (type(by) is Ref and not self._is_factor(by)):
             return None
         ((base, (n, f)),) = self._as_one(gradient).items()
         if type(by) is not Ref:
             return {base: Factor(n * by if op is MUL else n / by, f)}
+        if by.dtype.kind != "f":
+            by = self._as_number(by, base)
         if f is None and op is MUL:
             return {base: Factor(n, by)}
         return {base: Factor(n, self._emit(op, 1.0 if f is None else f, by))}
@@ -164,11 +177,16 @@ class _Sorter:
             if f is None and g is None:
                 if n and m:  # two numbers: an array of them would have no type of its own
                     return None
-                terms[base] = Factor(n or m, condition if n else self._emit(NOT, condition))
+                chosen = condition if n else self._emit(NOT, condition)
+                terms[base] = Factor(n or m, self._as_number(chosen, base))
             else:
                 parts = [x if y is None else self._multiplied(y, x) for x, y in ((n, f), (m, g))]
                 terms[base] = Factor(1.0, self._emit(WHERE, condition, *parts))
         return terms
+
+    def _as_number(self, x: Ref, gradient: Ref) -> Ref:
+        """A boolean or an integer as a number to calculate with."""
+        return self._emit(MUL, x, 1.0, dtype=gradient.dtype)
 
     def _as_one(self, gradient: Ref) -> Terms:
         """Terms of one gradient: a sum of several is computed, and is a gradient of its own."""
@@ -197,18 +215,19 @@ class _Sorter:
             return value
         return self._emit(NEG, value) if number == -1 else self._emit(MUL, value, number)
 
-    def _emit(self, op: Any, *operands: Any) -> Ref:
+    def _emit(self, op: Any, *operands: Any, dtype: Any = None) -> Ref:
         """A factor computed of others."""
-        key = (op, *operands)
+        key = (op, dtype, *operands)
         if key not in self.known:
             refs = [r for r in operands if type(r) is Ref]
-            widest = max(refs, key=lambda r: len(r.shape))
-            for r in refs:  # (n, 16) by (n, 1)
-                if len(r.shape) == len(widest.shape) and 1 in widest.shape and 1 not in r.shape:
-                    widest = r
-            dtype = next((r.dtype for r in refs if r.dtype.kind == "f"), widest.dtype)
-            self.known[key] = self.factors(op, *operands, type=Type(widest.shape, dtype))
-            self.hoisted.add(self.known[key])
+            dtype = dtype or next((r.dtype for r in refs if r.dtype.kind == "f"), refs[0].dtype)
+            kind = Type(_broadcast([r.shape for r in refs]), dtype)
+            if all(r in self.same for r in refs):  # of constants alone: the same at every step
+                self.known[key] = self.fixed(op, *operands, type=kind)
+                self.same.add(self.known[key])
+            else:
+                self.known[key] = self.factors(op, *operands, type=kind)
+                self.hoisted.add(self.known[key])
         return self.known[key]
 
     # ------------------------------------------------------------ values
@@ -266,6 +285,7 @@ class _Sorter:
             fits = (
                 one is not None
                 and one[1].value is not None
+                and one[1].value.type == a.type
                 and len(a.shape) == 2
                 and concat.settings["axis"] == 1
             )
@@ -279,6 +299,8 @@ class _Sorter:
         return args
 
 
-def factors_of(sorted_: Factored) -> Sequence[Ref | None]:
-    """What a loop computes for many steps at once."""
-    return sorted_.factors.results
+def _broadcast(shapes: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The shape that arrays of these shapes broadcast to, which they are known to do."""
+    n_axes = max(map(len, shapes))
+    axes = zip(*[(1,) * (n_axes - len(shape)) + shape for shape in shapes], strict=True)
+    return tuple([next((size for size in sizes if size != 1), 1) for sizes in axes])

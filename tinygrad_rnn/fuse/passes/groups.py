@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import array_module
-from ...engine import Primitive
+from ...engine import Look, Primitive
 from ...ops.index import pick
 from ..ir import Block, Instr, Ref, Type, resolved
-from ..traits import NO_VIEW
 from .place import is_view, view_index
 from .simplify import simplified
 
@@ -33,7 +32,7 @@ class Group(Primitive):
             """Elementwise instructions in one pass."""
             return self._run(xp, arrays, out or [None] * len(block.results))
 
-        none = {"elementwise": False, "c": None, "ufunc": None, "product": False, "view": False}
+        none = {"elementwise": False, "c": None, "ufunc": None, "product": False, "view": Look.never}
         super().__init__(group, None, **none, floating=False, rowwise=False, cheap=False)
         self.call = lambda *arrays: group(array_module(*arrays), *arrays)
 
@@ -185,7 +184,7 @@ def _in_pieces(maker: Instr, readers: list[Instr]) -> bool:
             return False
         for k in range(len(reader.outs)):
             index = view_index(reader, k)
-            if index is None or index is NO_VIEW or any(type(p) not in (int, slice) for p in index):
+            if index is None or index is Look.never or any(type(p) not in (int, slice) for p in index):
                 return False
             leading = index[: maker.out.ndim - least]  # axes that a row does not have
             if any(p != slice(None) for p in leading):

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ...engine import Look
 from ..ir import Block, Instr, N, Ref, Type
-from ..traits import ALWAYS_VIEWS, NO_VIEW, view_of, writes_all
 from .factors import CONCAT, below
 
 BELOW = below.primitive  # type: ignore[attr-defined]
@@ -86,18 +86,23 @@ class Placement:
     uniform: list[Instr]
     joined: list[Instr]  # whose arguments are computed where they belong
     scratch: list[Memory] = field(default_factory=list)
+    roots: dict[Ref, Ref] = field(default_factory=dict)  # of views: the value whose memory they look at
+
+    def looks_at(self, r: Ref, memory: Memory) -> bool:
+        """Whether a value lies in a memory, or is a view of one that does."""
+        return any(x in self.places and self.places[x].memory is memory for x in (r, self.roots.get(r, r)))
 
 
 def view_index(instr: Instr, k: int) -> Any:
     """The index that leads to result k of a view in the first argument; None where it is no index."""
-    view = view_of(instr.op)
-    return None if view is None else view(instr, k)
+    view = instr.op.view
+    return None if isinstance(view, Look) else view(instr.settings, k)
 
 
 def is_view(instr: Instr) -> bool:
     """Whether the results look at the memory of the first argument."""
-    view = view_of(instr.op)
-    return view is not None and view(instr, 0) is not NO_VIEW
+    view = instr.op.view
+    return (view if isinstance(view, Look) else view(instr.settings, 0)) is not Look.never
 
 
 class Placer:
@@ -142,14 +147,16 @@ class Placer:
             else:
                 self._at_end.append((after, own))
         self._find_roots()
-        for r in stored:
+        for r in dict.fromkeys(stored):
             self._store(r)
         self._lay_side_by_side()
         self._walk()
         self.copies += [(last, r, place) for r, place in self._at_end]
 
     def placement(self) -> Placement:
-        return Placement(self.places, self.working, self.copies, self.uniform, self.joined, self.scratch)
+        return Placement(
+            self.places, self.working, self.copies, self.uniform, self.joined, self.scratch, self.roots
+        )
 
     def root(self, r: Ref) -> Ref:
         return self.roots.get(r, r)
@@ -172,16 +179,21 @@ class Placer:
         index = view_index(instr, k)
         if index is not None:
             return index if place.memory.kind != "fresh" else None
-        fits = place.memory.kind == "scratch" and (not place.views or instr.op.name in ALWAYS_VIEWS)
+        fits = place.memory.kind == "scratch" and (not place.views or instr.op.view is Look.always)
         return instr if fits else None
 
     def _store(self, r: Ref) -> None:
         """Sees to it that a value lies in memory of all steps."""
         root = self.root(r)
-        place = self.places.get(root)
-        if place is None and self._can_be_made_in(root) and self._views_are_indices(r):
+        place, by_index = self.places.get(root), self._views_are_indices(r)
+        if place is None and self._can_be_made_in(root) and by_index:
             self.places[root] = Place(Memory("steps", root.type))
-        elif place is None or place.memory.kind in ("scratch", "constant") or not place.memory.stored:
+        elif (
+            place is None
+            or not by_index
+            or place.memory.kind in ("scratch", "constant")
+            or not place.memory.stored
+        ):
             self._at_end.append((r, Place(Memory("steps", r.type))))
             self.stored_copies[r] = self._at_end[-1][1]
 
@@ -295,7 +307,7 @@ class Placer:
                 if out in self.places:
                     continue
                 writes = instr.op.ufunc or instr.op.product or instr.op.writes
-                if not writes_all(instr.op) and (j or not writes):
+                if not instr.op.writes_all and (j or not writes):
                     self.places[out] = Place(Memory("fresh", out.type))
                     continue
                 found: Memory | None = None
@@ -322,9 +334,9 @@ def span(placement: Placement, memory: Memory) -> tuple[int, int]:
     for k, instr in enumerate(placement.instructions):
         if any(placement.places[o].memory is memory for o in instr.outs):
             first = min(first, k)
-        if any(r in placement.places and placement.places[r].memory is memory for r in instr.reads()):
+        if any(placement.looks_at(r, memory) for r in instr.reads()):
             last = k
-    if any(r in placement.places and placement.places[r].memory is memory for _, r, _ in placement.copies):
+    if any(placement.looks_at(r, memory) for _, r, _ in placement.copies):
         last = len(placement.instructions)
     return first, last
 
