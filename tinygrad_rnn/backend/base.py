@@ -78,6 +78,10 @@ class ArrayModule:
         y = self.matmul(a, b)
         return y if add is None else self.add(y, add, out=y) if y.dtype == add.dtype else y + add
 
+    def matmul_into(self, a: Array, b: Array, out: Array) -> None:
+        """Writes a @ b of two matrices into `out`."""
+        self.copyto(out, self.matmul(a, b))
+
     def broadcasting_in(self, x: Array) -> AbstractContextManager[None]:
         """In this block a column is broadcast along the rows of x, or a row to each of them."""
         return nullcontext()

@@ -152,8 +152,9 @@ def leading(x: Any) -> tuple[int, int]:
     return 0, 0
 
 
-def matmul(xp: Any, a: Any, b: Any, run: Callable[[Any, Any, Any], None]) -> Any:
-    """a @ b by `run(a, b, c)`, or None where cuBLAS has no such product (types that differ, integers).
+def matmul(xp: Any, a: Any, b: Any, run: Callable[[Any, Any, Any], None], out: Any = None) -> Any:
+    """a @ b by `run(a, b, c)`, or None where cuBLAS has no such product (types that differ, integers). With
+    `out`, memory in rows, the result of two matrices is there.
 
     `run` is given matrices or stacks of matrices that cuBLAS can read.
     """
@@ -169,7 +170,7 @@ def matmul(xp: Any, a: Any, b: Any, run: Callable[[Any, Any, Any], None]) -> Any
     if 0 in shape or a.shape[-1] == 0:
         c = xp.zeros(shape, a.dtype)
     else:
-        c = xp.empty(shape, a.dtype)
+        c = xp.empty(shape, a.dtype) if out is None else out
         n_batch = math.prod(batch)
         flat = c.reshape(n_batch, *shape[-2:]) if batch else c
         run(_readable(xp, a, batch), _readable(xp, b, batch), flat)

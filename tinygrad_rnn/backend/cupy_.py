@@ -97,16 +97,20 @@ class CuPyModule(ArrayModule):
         library = cublas.find_library()
         return None if library is None else cublas.Cublas(library, _address, _workspace)
 
-    def matmul(self, a: Array, b: Array) -> Array:
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         # CuPy's cannot be captured into a graph.
-        products = self._products
-        if products is None:
-            return cupy.matmul(a, b)
-        stream = cupy.cuda.get_current_stream().ptr
-        handle = products.handle((cupy.cuda.runtime.getDevice(), stream), stream)
-        tf32 = allow_tf32.on
-        c = cublas.matmul(self, a, b, lambda a, b, c: products.product(handle, a, b, c, tf32))
+        products, c = self._products, None
+        if products is not None:
+            stream = cupy.cuda.get_current_stream().ptr
+            handle = products.handle((cupy.cuda.runtime.getDevice(), stream), stream)
+            tf32 = allow_tf32.on
+            c = cublas.matmul(self, a, b, lambda a, b, c: products.product(handle, a, b, c, tf32), out)
         return cupy.matmul(a, b) if c is None else c
+
+    def matmul_into(self, a: Array, b: Array, out: Array) -> None:
+        made = self.matmul(a, b, out if out.flags.c_contiguous else None)
+        if made is not out:
+            cupy.copyto(out, made)
 
     # ------------------------------------------------------------ captured steps
 

@@ -27,6 +27,7 @@ class NumPyModule(ArrayModule):
 
     lend = staticmethod(memory.lend)  # fresh memory is slow here
     aligned = staticmethod(memory.aligned)  # operations on two arrays take half the time there
+    matmul_into: Any = staticmethod(np.matmul)
 
     def below(self, arrays: Sequence[Array]) -> Array:
         """In memory that is lent."""

@@ -36,6 +36,7 @@ class Deferred:
 
     __slots__ = ()
     rows: tuple[str, ...] = ()  # attributes whose rows of many uses may be laid below each other
+    formula = ""  # what it is of these, with {0}, {1} in their places
 
     @classmethod
     def total(cls, terms: list[Any]) -> Gradient:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..backend import array_module
 from ..engine import Deferred, Node, Output, Value, mode
+from ..ops.convert import transfer
 from ..ops.shape import concat, reshape, split, stack
 from .ir import Block, N, Ref, Type, each_part
 from .lower.interpret import viewed
@@ -66,9 +67,10 @@ class Steps:
         self.block, self.parts = cached(
             _hoisted, (block.key, n_states), lambda: (block, hoisted(block, len(xs)))
         )
-        self.constants, self.n_outputs = traced.constants, len(block.results) - n_states
+        self.n_outputs, xp = len(block.results) - n_states, array_module(xs[0].array)
+        self.constants = constants = [_beside(c, xp) for c in traced.constants]
         fixed, inputs = self.parts.fixed, self.parts.inputs
-        held = [*self.constants, *fixed.run([], self.constants, 0, array_module(xs[0].array))]
+        held = [*constants, *fixed.run([], constants, 0, xp)]
         self.held = dict(zip([*self.block.constants, *fixed.results], held, strict=True))
         self.inputs: list[Any] = inputs.run(xs, held, xs[0].shape[0])
         self.why: str | None = None  # why it runs op by op, where it does
@@ -111,6 +113,13 @@ class Steps:
 
             return one_by_one(run, inputs, [*states], n_steps, reverse)
         return Loop(plan, constants).run(inputs, states, n_steps, reverse, self.owned)
+
+
+def _beside(x: Any, xp: Any) -> Any:
+    """A constant on the device of the inputs: a number on the host comes over, as for any op."""
+    array = getattr(x, "array", x)
+    source = array_module(array)
+    return x if source is xp or array.ndim else transfer(x, source=source, target=xp)
 
 
 def is_alone(made: Value, x: Value) -> bool:

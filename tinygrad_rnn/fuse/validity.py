@@ -40,6 +40,21 @@ HARMLESS = {
 MOST = 256  # traces that are remembered
 
 
+class _Same:
+    """Equal where it is the same object, which it holds: what comes later is another."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __hash__(self) -> int:
+        return id(self.x)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Same and other.x is self.x
+
+
 class _Mutable(Exception):
     """What a trace rests on can change unseen: the reason."""
 
@@ -215,7 +230,7 @@ def _signature(x: Any, tensors: list[Any]) -> Any:
     if isinstance(x, (types.FunctionType, types.BuiltinFunctionType, type)) or (
         is_trusted(kind) and callable(x)
     ):
-        return kind, id(x)
+        return kind, _Same(x)
     if kind.__name__ == "Generator" and kind.__module__.startswith("numpy"):
         return None
     raise _Mutable(f"it has a {kind.__name__}, which may change")
@@ -277,7 +292,8 @@ def remembered(
     """
     tensors: list[Any] = []
     try:
-        state = (key, _signature(owner, tensors), mode.current(), default_dtype())
+        now = mode.current()
+        state = (key, _signature(owner, tensors), now.grad, now.functional, default_dtype())
     except _Mutable as reason:
         return make(Basis(owner, functions, str(reason)))
     entry = _known.get(state)

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from ..backend import default_rng
+from ..creation import empty
 from ..deprecation import warn_once
 from ..engine.errors import callers_level, came, out_of_memory
 from ..fuse.packing import Packing
@@ -15,7 +16,7 @@ from . import functional as F
 from .cell import Cell
 from .containers import ParameterList
 from .module import Module, ModuleList, Parameter
-from .scan import flattened, scan, unflattened
+from .scan import explained, flattened, scan, unflattened
 from .state import State, map_state, match_state
 from .utils.rnn import PackedSequence, read_lengths
 from .wrappers import StateAsOutput
@@ -125,6 +126,20 @@ class Recurrent(Module):
         Zeros past each row's end. Of a PackedSequence they come as if it were padded.
         """
         return self._over_time(x, hx if state is None else state, lengths, True)[2]
+
+    def explain(self, what: str = "step") -> str:
+        """What is made of the cells' steps, as text: "step", what is done before the loop and in it, and
+        where the values lie; "reverse", the derived way back, with the line that makes each weight's
+        gradient; "cuda", the kernels of a GPU. Where a step runs op by op, why.
+        """
+        texts = []
+        for k, cell in enumerate(self.cells):
+            layer, direction = divmod(k, self.num_directions)
+            way = "backward" if self.reverse or direction else "forward"
+            like = next(iter(cell.parameters()), None)
+            x = empty(1, cell.input_size, dtype=None if like is None else like.dtype)
+            texts.append(f"{type(cell).__name__}, layer {layer}, {way}\n{explained(cell, x, what)}")
+        return "\n\n".join(texts)
 
     def _over_time(self, x: Any, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
         """Output and state, and with `all_states` those of every step, whichever form x has."""

@@ -50,6 +50,31 @@ def scan(
     return output, unflattened(state, final)
 
 
+def explained(cell: Cell, x: Tensor, what: str) -> str:
+    """What is made of a cell's step for inputs like x (rows, input_size): see Recurrent.explain."""
+    if what not in ("step", "reverse", "cuda"):
+        raise ValueError(f"explain: {what!r} is unknown; there are 'step', 'reverse' and 'cuda'")
+    from ..fuse.explain import Explanation
+    from ..fuse.trace import Untraceable
+
+    state = cell.initial_state(x.shape[0], x)
+    flat = flattened(state)
+    named = {id(p): name for name, p in cell.named_parameters()}
+    step, inputs, before = scanned(cell, state), ["x"], ""
+    try:
+        traced = step.traced([x], flat, True)
+    except Untraceable as reason:  # the half that does not wait for the state may be what cannot be read
+        before, inputs = f"project runs as it stands: {reason}\n", ["px"]
+        try:
+            traced = step.traced([cell.project(x)], flat, False)
+        except Untraceable as reason:
+            return f"runs op by op: {reason}"
+    states = getattr(state, "_fields", ["h"]) if len(flat) == 1 or hasattr(state, "_fields") else []
+    names = states if len(states) == len(flat) else [f"s{k}" for k in range(len(flat))]
+    constants = [named.get(id(c), f"constant{k}") for k, c in enumerate(traced.constants)]
+    return before + Explanation(traced, inputs, names, constants).text(what)
+
+
 def flattened(state: State) -> list[Tensor]:
     """The tensors of a state, in order."""
     tensors: list[Tensor] = []

@@ -20,6 +20,7 @@ class Product(Deferred):
 
     __slots__ = ("a", "g")
     rows = ("a", "g")
+    formula = "{0}^T @ {1}"
 
     def __init__(self, a: Array, g: Array) -> None:
         self.a, self.g = a, g

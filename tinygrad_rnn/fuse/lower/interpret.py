@@ -127,7 +127,7 @@ class Program:
             self.calls.append((writing(xp, op.ufunc), a, rest[0] if rest else UNARY, self.slot(place)))
         elif op.product and place.memory.kind != "fresh" and self._product_fits(instr):
             left, right = instr.args[-2:]
-            self.calls.append((xp.matmul, self.slot(left), self._weight(right), self.slot(place)))
+            self.calls.append((xp.matmul_into, self.slot(left), self._weight(right), self.slot(place)))
             if len(instr.args) == 3:
                 self.calls.append((xp.add, self.slot(place), self.slot(instr.args[0]), self.slot(place)))
         else:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..ir import Block, Instr, Ref, replaced
 from ..reverse import Reverse
+from .simplify import simplified
 
 
 def recomputed(forward: Block, rev: Reverse, saved: Collection[Ref] | None = None) -> Reverse:
@@ -45,5 +46,5 @@ def recomputed(forward: Block, rev: Reverse, saved: Collection[Ref] | None = Non
     again = [*{id(i): i for i in sorted(again, key=lambda i: order[id(i)])}.values()]
     instructions = [replaced(i, stand_in) for i in again] + rev.block.instructions
     params = rev.block.params[:n_seeds] + [stand_in[r] for r in kept]
-    block = Block(params, [*constants], instructions, rev.block.results)
+    block = simplified(Block(params, [*constants], instructions, rev.block.results))
     return replace(rev, block=block, saved=kept, constants=[*constants.values()])
