@@ -199,12 +199,13 @@ mse, l1, huber = mse_loss, l1_loss, huber_loss
 if TYPE_CHECKING:
     from . import cuda, data, io, optim, utils
     from .data.generator import Generator
+    from .fuse.scan import scan
     from .io import load, save
     from .training.fit import fit
 
 # imported when asked for: whoever does not use them does not wait for them
 _MODULES = {"cuda", "data", "io", "optim", "testing", "training", "utils", "viz"}
-_NAMES = {"Generator": "data.generator", "fit": "training", "load": "io", "save": "io"}
+_NAMES = {"Generator": "data.generator", "fit": "training", "load": "io", "save": "io", "scan": "fuse.scan"}
 
 
 def __getattr__(name: str) -> Any:

@@ -83,14 +83,15 @@ print("1. The cell above, NumPy and nn.LSTM agree")
 
 # ---------------------------------------------------------------- 2. what was made of it
 
-# The function was called once on symbols, which wrote down what was done to them: a0 to a4 are its arguments
-# i, f, g, o and c. Below the forward list stands the reverse: the rules of those operations, from the last to
-# the first, from the gradients g0 of h' and g1 of c' to those of the arguments. The last one returned is that
-# of the cell before: what arrives at c', times lesson 5's forget gate.
+# The function was traced: every operation on its arguments, %0 to %4, was written down. Below the forward
+# list stands the reverse: the rules of those operations, from the last to the first, from the gradients of h'
+# and c' to those of the arguments. What else it reads are values of the forward, under the names that they
+# have there. The last one returned is that of the cell before: what arrives at c', times lesson 5's forget
+# gate, %5.
 print("\n2. The program of `gated`, forward and back:\n")
-print(gated.source("program"))
-print("\n   And the code for NumPy, which writes into memory that is used again:\n")
-print(gated.source("python"))
+print(gated.explain())
+print("\n   And on a GPU each of them is a kernel:\n")
+print(gated.explain("cuda"))
 
 # Of the reverse program nobody wrote a line. Differences say that it is right.
 parts = [tg.randn(B, H, dtype="float64") for _ in range(5)]

@@ -5,7 +5,8 @@
 A net over 1,000 time steps does the same few operations 1,000 times, and a graph of them has thousands of
 nodes that differ in nothing but their arrays. So the library reads a step once, as a list of operations, and
 runs the list over time: forward, and with the ops' rules backwards. You write such a reader, see that it is
-backpropagation through time for any step, and learn what a step has to promise.
+backpropagation through time for any step, learn which steps cannot be read, and find in what was made of an
+LSTM the line that makes the gradient of its recurrent weight.
 """
 
 import contextlib
@@ -114,35 +115,31 @@ print(f"2. {len(calls)} operations, run {T} times: the gradients of a graph with
 
 
 class Halving(nn.Cell):
-    """The step as a cell. `static` is its promise: at every time step the same operations."""
-
-    static = True
+    """The step as a cell."""
 
     def __init__(self):
         super().__init__(H, H)
         self.w = nn.Parameter(tg.tensor(w))
-        self.times_called = 0
 
     def step(self, px, h):
-        self.times_called += 1
         return step(px, h, self.w)
 
 
 print("3. Forward and backward in the library:")
 layer = nn.Recurrent(Halving())
-cell = layer.cells[0]
-for name, way, n_calls in (("read once", contextlib.nullcontext, 1), ("unfused", tg.eager, T)):
+for name, way in (("read once", contextlib.nullcontext), ("op by op", tg.eager)):
     for _ in range(2):  # the second time shows what it costs
         layer.zero_grad()
-        cell.times_called, start = 0, time.perf_counter()
+        start = time.perf_counter()
         with way():
             (layer(X)[0].square().sum() / 2).backward()
         took = time.perf_counter() - start
-    assert np.allclose(cell.w.grad.numpy(), ours[2], rtol=1e-8)
-    assert cell.times_called == n_calls
-    print(f"   {name:9}: step called {n_calls:3} times, {1000 * took:4.1f} ms")
+    assert np.allclose(layer.cells[0].w.grad.numpy(), ours[2], rtol=1e-8)
+    print(f"   {name}: {1000 * took:4.1f} ms")
+print("   And what it has read:\n")
+print(layer.explain())
 
-# ---------------------------------------------------------------- 4. what the promise means
+# ---------------------------------------------------------------- 4. what cannot be read once
 
 
 class Fading(nn.Cell):
@@ -155,14 +152,8 @@ class Fading(nn.Cell):
         return h + (px - h) / self.n
 
 
-class Promised(Fading):
-    static = True  # which is not true: the first step's 1 / n is what will be read
-
-
 class Counted(nn.Cell):
-    """The count is part of the state, so each step does the same, and the promise holds."""
-
-    static = True
+    """The count is part of the state, so each step does the same."""
 
     def step(self, px, state):
         h, n = state
@@ -173,13 +164,30 @@ class Counted(nn.Cell):
         return like.new_zeros(batch_size, H), like.new_zeros(batch_size, H)
 
 
+# A list that was read of Fading's first step would say / 1 at every step. The library sees that the step has
+# changed something that is no value of the graph, and runs all steps one by one: slower, and right.
 means = np.cumsum(xs, axis=0) / np.arange(1, T + 1)[:, None, None]
-right = {cell: np.allclose(nn.Recurrent(cell)(X)[0].detach().numpy(), means, rtol=1e-8)
-         for cell in (Fading(H, H), Promised(H, H), Counted(H, H))}  # fmt: skip
-print("4. Computes the mean:", {type(cell).__name__: answer for cell, answer in right.items()})
-assert list(right.values()) == [True, False, True]
+print("\n4. Both compute the mean, one of them step by step:")
+for cell, is_read in ((Fading(H, H), False), (Counted(H, H), True)):
+    layer = nn.Recurrent(cell)
+    assert np.allclose(layer(X)[0].detach().numpy(), means, rtol=1e-8)
+    first, second = layer.explain().splitlines()[:2]
+    assert is_read != second.startswith("runs op by op")
+    print(f"   {first}: {second}")
+
+# ---------------------------------------------------------------- 5. the reverse of an LSTM
+
+# Nobody wrote what follows: it is the rules of the ops in LSTMCell.step, from the last to the first, as in
+# run_back. d_h and d_c come from the step after. Below it stands what is made once, after all steps: h^T @ ..
+# is the gradient of the recurrent weight, one product over the rows of all steps (lesson 3). Find in the list
+# what stands at its right, and follow it up to d_h.
+lstm = nn.LSTM(4, H, dtype="float64")
+print("\n5. An LSTM, backwards:\n")
+text = lstm.explain("reverse")
+print(text)
+(line,) = [line for line in text.splitlines() if "gradient of weight_hh = h^T @" in line]
 
 # Exercises
 # a) Let `run_back` put aside (a, g) for w and make one product of all, as in lesson 3. How much faster is it?
 # b) `run` keeps every value. Find out from the rules which ones are read, and keep only these.
-# c) Dropout draws new numbers at each step. Why can such a step not promise anything, and what would help?
+# c) Dropout draws new numbers at each step. Why can such a step not be read once, and what would help?

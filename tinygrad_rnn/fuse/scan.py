@@ -113,6 +113,8 @@ def scan_packed(
     """
     if not batch_sizes or not batch_sizes[0]:  # every sequence is empty: a step of no rows, in the graph
         batch_sizes = [0]
+    if len(batch_sizes) == 1 and states[0].shape[0] == batch_sizes[0]:  # one step is no loop
+        return scanned.step(xs if scanned.project is None else scanned.project(xs), states)
     stretches = [(n, len([*same])) for n, same in itertools.groupby(batch_sizes)]
     if every is None or checkpoint is None:
         parts, run = scanned.prepared(xs, states, [n * n_steps for n, n_steps in stretches])

@@ -105,6 +105,11 @@ def is_view(instr: Instr) -> bool:
     return (view if isinstance(view, Look) else view(instr.settings, 0)) is not Look.never
 
 
+def _joins(instr: Instr) -> bool:
+    """Whether values are laid side by side, each in a place that is the same for every batch size."""
+    return instr.op is BELOW or (instr.op is CONCAT and instr.out.shape[instr.settings["axis"]] is not N)
+
+
 class Placer:
     """Places the values of a block.
 
@@ -147,9 +152,15 @@ class Placer:
             else:
                 self._at_end.append((after, own))
         self._find_roots()
-        for r in dict.fromkeys(stored):
-            self._store(r)
-        self._lay_side_by_side()
+        wanted, side_by_side = [*dict.fromkeys(stored)], {i.out for i in block.instructions if _joins(i)}
+        for r in wanted:
+            if r in side_by_side:
+                self._store(r)
+        self._lay_side_by_side(*self.places)
+        for r in wanted:
+            if r not in side_by_side:  # it may lie in one of those by now
+                self._store(r)
+        self._lay_side_by_side(*side_by_side)
         self._walk()
         self.copies += [(last, r, place) for r, place in self._at_end]
 
@@ -207,12 +218,14 @@ class Placer:
 
     # ------------------------------------------------------------ side by side
 
-    def _lay_side_by_side(self) -> None:
+    def _lay_side_by_side(self, *wholes: Ref) -> None:
+        """Has the parts of these values computed where they belong, and parts of parts."""
+        of_these = {*wholes}
         for instr in reversed(self.block.instructions):
-            if instr.op not in (CONCAT, BELOW) or instr.out not in self.moving:
+            if not _joins(instr) or instr.out not in self.moving or instr in self.joined:
                 continue
-            if instr.op is CONCAT and instr.out.shape[instr.settings["axis"]] is N:
-                continue  # how much goes where depends on the batch size
+            if instr.out not in of_these and instr.out not in self.places:
+                continue
             self.joined.append(instr)
             if instr.out not in self.places:
                 memory = Memory("scratch", instr.out.type)
