@@ -259,7 +259,7 @@ class Tensor(Value):
         """A NumPy array of the values: the same memory on the CPU (read-only where a graph may need it), else
         a copy.
         """
-        array = backend.to_numpy(self.array)
+        array = _on_host(self.array)
         if self.vertex is not None and array is self.array:
             array = array.view()
             array.flags.writeable = False
@@ -275,11 +275,11 @@ class Tensor(Value):
         """The only element, as a Python number."""
         if self.numel() != 1:
             raise ValueError(f"item: expected one element, the tensor has shape {self.shape}")
-        return backend.to_numpy(self.array).item()
+        return _on_host(self.array).item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return backend.to_numpy(self.array).tolist()
+        return _on_host(self.array).tolist()
 
     def __float__(self) -> float:
         return float(self.item())
@@ -675,6 +675,14 @@ class Tensor(Value):
 
 
 Value.result = Tensor
+
+
+def _on_host(array: Any) -> Any:
+    """A NumPy array of an array's values. Where a function is being traced, it may be another for others."""
+    tracer = engine.mode.current().tracer
+    if tracer is not None:
+        tracer.asked = True
+    return backend.to_numpy(array)
 
 
 def place_and_type(to: Sequence[Any], device: Any = None, dtype: Any = None) -> tuple[Any, Any]:

@@ -317,6 +317,10 @@ def frozen(x: Any, ids: dict[Ref, int]) -> Any:
         return ("slice", frozen(x.start, ids), frozen(x.stop, ids), frozen(x.step, ids))
     if type(x) is Ref:
         return ("ref", ids[x])
+    if type(x) is float and (not x or x != x):
+        return (float, str(x))  # 0.0 == -0.0, and a NaN is not equal to another
+    if type(x) is np.ndarray and not x.dtype.hasobject:
+        return ("array", x.shape, x.dtype, x.tobytes())
     try:
         hash(x)
     except TypeError:

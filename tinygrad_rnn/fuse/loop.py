@@ -53,7 +53,7 @@ def read(
     new = traced.block.results[len(traced.block.results) - len(states) :]
     if any(r is None or r.type != t for r, t in zip(new, types[len(xs) :], strict=True)):
         raise Untraceable("the state has another shape or type after a step than before")
-    return Traced(simplified(traced.block), traced.constants)
+    return traced._replace(block=simplified(traced.block))
 
 
 class Steps:

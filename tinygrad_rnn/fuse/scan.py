@@ -8,15 +8,17 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
+from contextlib import suppress
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from ..engine import Value, mode
 from ..ops.shape import concat, split
+from .effects import watched
 from .loop import Steps, one_by_one, read
 from .packing import Packing
 from .trace import Traced, Untraceable
-from .validity import remembered, watched
+from .validity import remembered
 
 Values = list[Any]
 
@@ -58,7 +60,7 @@ class Scanned:
             return read(step, xs, states, self.n_rows)
 
         def make(basis: Any) -> Traced:
-            with watched(self.owner, basis):
+            with watched(basis):
                 traced = read(step, xs, states)
             return traced._replace(note=self.structure)
 
@@ -210,14 +212,9 @@ def scan(
         scanned.structure = rebuilt(output, [None] * len(leaves(output)))
         return leaves(output), leaves(new)
 
-    function = getattr(step, "__func__", step)
-    cells = getattr(function, "__closure__", None) or ()
-    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
-    owner = SimpleNamespace(**{name: cell.cell_contents for name, cell in zip(names, cells, strict=True)})
-    if hasattr(step, "__self__"):
-        owner.__self__ = step.__self__
     packing = Packing(n_steps, n, None if lengths is None else [int(k) for k in lengths])
-    scanned = Scanned(flat_step, owner, [step], getattr(function, "__code__", function))
+    owner, functions, key = _owner(step)
+    scanned = Scanned(flat_step, owner, functions, key)
     outputs, final = scan_packed(
         scanned,
         [packing.pack(x) for x in flat_xs],
@@ -228,6 +225,22 @@ def scan(
     return rebuilt(scanned.structure, [packing.unpack(o) for o in outputs]), rebuilt(
         state, [packing.unsort(s) for s in final]
     )
+
+
+def _owner(step: Any) -> tuple[Any, list[Any], Any]:
+    """What a step rests on, as validity.py takes it: an owner with what it reads, functions, and a key. A
+    function that is made anew at each call, with other values in its closure, is the same function.
+    """
+    function = getattr(step, "__func__", step)
+    if not isinstance(function, FunctionType):
+        return SimpleNamespace(step=step), [], None
+    owner = SimpleNamespace(
+        given=(getattr(step, "__self__", None), function.__defaults__, function.__kwdefaults__)
+    )
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # nothing was assigned to it yet
+            vars(owner)[f"{name} of the closure"] = cell.cell_contents
+    return owner, [function], (function.__code__, id(function.__globals__))
 
 
 def leaves(nest: Any) -> Values:

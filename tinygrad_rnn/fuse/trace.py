@@ -45,11 +45,14 @@ class Untraceable(Exception):
 
 
 class Traced(NamedTuple):
-    """A block, the values of its constants, and what else is to be remembered with it."""
+    """A block, the values of its constants, and what else is to be remembered with it. `asked`: values of
+    a tensor from outside were asked for, and are numbers of the block now.
+    """
 
     block: Block
     constants: list[Any]
     note: Any = None
+    asked: bool = False
 
 
 @primitive(vjp=None)
@@ -99,6 +102,7 @@ class Tracer:
         self._constants: dict[int, Ref] = {}
         self._n_refs = 0
         self.made: list[Any] = []  # weak references to the tensors that the function was given
+        self.asked = False  # whether values of a tensor from outside were asked for
 
     def ref(self, type: Type) -> Ref:
         self._n_refs += 1
@@ -180,6 +184,10 @@ class Tracer:
             raise Untraceable("it changes a value in place to another shape or type")
         x.array, x.vertex = new.array, new.vertex
         return x
+
+    def changes(self, name: str) -> None:
+        """Called before a tensor is changed in its memory."""
+        raise Untraceable(f"{name}: it changes a tensor in place")
 
     def _long_enough(self, op: Primitive, operands: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """The operands; a constant that is cut to [:n] has a row for each of this trace's batch."""
@@ -265,7 +273,7 @@ def result_types(
     """The types of an op's results, and whether they come as a tuple: it is run on arrays of ones."""
 
     def stand_in(x: Any) -> Any:
-        return x.type if type(x) is Ref else x
+        return x.type if type(x) is Ref else (type(x), x)  # 1 == 1.0
 
     key: Any = (op, each_part(operands, stand_in), tuple(each_part([*settings.items()], stand_in)))
     try:
@@ -329,7 +337,7 @@ def _trace_at(
     if any(made() is not None for made in tracer.made):
         _take_back([made() for made in tracer.made])
         raise Untraceable("a value of one call is held after it, by a list, an attribute or a closure")
-    return Traced(tracer.block, tracer.values)
+    return Traced(tracer.block, tracer.values, asked=tracer.asked)
 
 
 def _reason(error: Exception) -> str:
@@ -382,7 +390,7 @@ class _Unifier:
             outs = tuple([self._new(r, s) for r, s in zip(i.outs, j.outs, strict=True)])
             self.block.instructions.append(Instr(i.op, args, settings, outs, i.several))
         self.block.results = self._merged(a.results, b.results, "return")
-        return Traced(self.block, self.values)
+        return Traced(self.block, self.values, asked=self.one.asked or self.other.asked)
 
     def _new(self, r: Ref, s: Ref) -> Ref:
         shape = self._merged(r.shape, s.shape, "a value")

@@ -105,7 +105,9 @@ def set_view(xp: Any, x: Array, v: Array, *, view: ViewOf, out: Array | None = N
 def is_tracked(name: str, x: Value, *args: Any) -> bool:
     """Whether a change of x in place, by these values, is one that gradients go back through. Raises
     GraphError where it may not be made."""
-    array = x.array
+    array, now = x.array, mode.current()
+    if now.tracer is not None:
+        now.tracer.changes(name)
     if (
         0 in getattr(array, "strides", ())
         and array.size
@@ -115,7 +117,6 @@ def is_tracked(name: str, x: Value, *args: Any) -> bool:
             f"{name}: this tensor repeats elements of another (expand, broadcast_to) and cannot be changed "
             "in place; work on a clone()"
         )
-    now = mode.current()
     if not now.grad:
         return False
     own = versions.vertex_of(x)

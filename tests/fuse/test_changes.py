@@ -1,0 +1,383 @@
+"""What a trace rests on: between two calls one thing is changed, and the second must see it."""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.fuse.scan import scan
+
+pytestmark = pytest.mark.host
+X = tg.randn(5, 2, 3)
+scale = 1.0
+numbers = [1.0, 2.0]
+table = {"factor": 1.0}
+settings = SimpleNamespace(factor=1.0)
+
+
+class Holder:
+    def __init__(self):
+        self.factor = 1.0
+
+    def get(self):
+        return self.factor
+
+    def times(self, x):
+        return x * self.factor
+
+    def __call__(self, x):
+        return x * self.factor
+
+
+holder = Holder()
+method = holder.times
+
+
+def helper():
+    return scale
+
+
+def with_default(x, factor=1.0, *, other=1.0):
+    return x * factor * other
+
+
+def with_attribute(x):
+    return x * with_attribute.factor
+
+
+with_attribute.factor = 1.0
+
+
+def scaled_by(x, cfg):
+    return x * (cfg["factor"] if isinstance(cfg, dict) else cfg) * scale
+
+
+partial_of_dict = functools.partial(scaled_by, cfg=table)
+get_from_table = table.get
+
+
+def wrap(f):
+    @functools.wraps(f)
+    def inside(*args):
+        return f(*args)
+
+    return inside
+
+
+@wrap
+def wrapped(x):
+    return x * scale
+
+
+class Config(nn.Module):
+    factor = 1.0
+
+
+class Pair(NamedTuple):
+    a: object
+    b: object
+    factor = 1.0
+
+    def total(self):
+        return (self.a + self.b) * scale * self.factor
+
+
+def activation(x):
+    return tg.tanh(x)
+
+
+class Base(nn.Cell):
+    """A cell with a line that a test chooses."""
+
+    kept = 1.0
+
+    def amount(self):
+        return 1.0
+
+    @property
+    def doubled(self):
+        return self.factor * 2
+
+    def step(self, px, h):
+        return tg.tanh(px + h @ self.w) if self.line is None else self.line(self, px, h)
+
+
+class Cell(Base):
+    pass
+
+
+def cell_with(line, **more):
+    """A cell with the attributes that its line names, and no more: one that has an attribute which may change
+    unseen is traced at each call.
+    """
+    cell = Cell(3, 3)
+    cell.w, cell.line = nn.Parameter(tg.randn(3, 3) * 0.5), line
+    everything = {
+        "v": nn.Parameter(tg.randn(3, 3) * 0.5), "factor": 1.0, "factors": [1.0, [2.0]],
+        "named": {"a": 1.0, "t": tg.ones(3)}, "holder": Holder(), "flag": False, "act": tg.tanh,
+        "bound": holder.times, "part": functools.partial(scaled_by, cfg=table), "buffer": tg.ones(3),
+        "number": tg.tensor(1.0), "linear": nn.Linear(3, 3), "dropout": nn.Identity(),
+    }  # fmt: skip
+    names = [*line.__code__.co_names] if line else []
+    names += ["factor"] if "doubled" in names else []
+    vars(cell).update({**{k: v for k, v in everything.items() if k in names}, **more})
+    return cell
+
+
+def setter(name, value):
+    return lambda c: setattr(c, name, value(c) if callable(value) and not isinstance(value, type) else value)
+
+
+def in_globals(name, value):
+    return lambda c: globals().__setitem__(name, value)
+
+
+def set_defaults(c):
+    with_default.__defaults__ = (3.0,)
+
+
+def set_keyword_defaults(c):
+    with_default.__kwdefaults__ = {"other": 3.0}
+
+
+def double(x):
+    return x * 2.0 * scale
+
+
+def tie(c):
+    c.v = c.w
+
+
+def other_code(x, factor=1.0, *, other=1.0):
+    return x * factor * other * 4.0
+
+
+# name: what the step computes, of the cell, px and h; the change
+CASES = {
+    "float attribute": (lambda c, x, h: x * c.factor + h, setter("factor", 3.0)),
+    "sign of zero": (
+        lambda c, x, h: (1 / (x * x * c.factor)).clip(-1, 1) + h * 0,
+        setter("factor", -0.0),
+        {"factor": 0.0},
+    ),
+    "attribute of another type": (
+        lambda c, x, h: x + h + tg.tensor(np.float32(0)) * (c.factor is True),
+        setter("flag", True),
+    ),
+    "property": (lambda c, x, h: x * c.doubled + h, setter("factor", 3.0)),
+    "element of a list": (lambda c, x, h: x * c.factors[0] + h, lambda c: c.factors.__setitem__(0, 3.0)),
+    "element of a list in a list": (
+        lambda c, x, h: x * c.factors[1][0] + h,
+        lambda c: c.factors[1].__setitem__(0, 3.0),
+    ),
+    "element of a dict": (lambda c, x, h: x * c.named["a"] + h, lambda c: c.named.__setitem__("a", 3.0)),
+    "tensor in a dict": (
+        lambda c, x, h: x * c.named["t"] + h,
+        lambda c: c.named.__setitem__("t", tg.full((3,), 3.0)),
+    ),
+    "attribute of an object": (
+        lambda c, x, h: x * c.holder.factor + h,
+        lambda c: setattr(c.holder, "factor", 3.0),
+    ),
+    "replaced parameter": (lambda c, x, h: x + h @ c.w, setter("w", lambda c: nn.Parameter(tg.ones(3, 3)))),
+    "values of a parameter": (lambda c, x, h: x + h @ c.w, lambda c: c.w.data.copy_(tg.ones(3, 3))),
+    "buffer": (lambda c, x, h: x * c.buffer + h, setter("buffer", lambda c: tg.full((3,), 2.0))),
+    "buffer of another shape": (
+        lambda c, x, h: x * c.buffer + h,
+        setter("buffer", lambda c: tg.full((1, 3), 2.0)),
+    ),
+    "buffer to None": (lambda c, x, h: x * 2 + h if c.buffer is None else x + h, setter("buffer", None)),
+    "weights that part": (
+        lambda c, x, h: x @ c.v + h @ c.w,
+        setter("v", lambda c: nn.Parameter(tg.ones(3, 3))),
+    ),
+    "weights that meet": (lambda c, x, h: x @ c.v + h @ c.w, tie),
+    "value of a tensor asked for": (
+        lambda c, x, h: x * c.number.item() + h,
+        lambda c: c.number.data.fill_(3.0),
+    ),
+    "float of a tensor": (lambda c, x, h: x * float(c.number) + h, lambda c: c.number.data.fill_(3.0)),
+    "array of a tensor": (
+        lambda c, x, h: x * float(c.buffer.numpy()[0]) + h,
+        lambda c: c.buffer.data.fill_(3.0),
+    ),
+    "list of a tensor": (lambda c, x, h: x * c.buffer.tolist()[1] + h, lambda c: c.buffer.data.fill_(3.0)),
+    "branch on a tensor": (
+        lambda c, x, h: x * 3 + h if c.number > 2 else x + h,
+        lambda c: c.number.data.fill_(3.0),
+    ),
+    "sum of a tensor": (
+        lambda c, x, h: x * float(np.asarray(c.buffer).sum()) + h,
+        lambda c: c.buffer.data.fill_(3.0),
+    ),
+    "raw array of a tensor": (
+        lambda c, x, h: x * float(c.buffer.array[0]) + h,
+        lambda c: c.buffer.data.fill_(3.0),
+    ),
+    "training": (lambda c, x, h: x * 3 + h if c.training else x + h, lambda c: c.eval()),
+    "training of a part": (
+        lambda c, x, h: x * 3 + h if c.linear.training else x + h,
+        lambda c: c.linear.eval(),
+    ),
+    "submodule": (lambda c, x, h: x + c.linear(h), setter("linear", lambda c: nn.Linear(3, 3))),
+    "submodule of another kind": (lambda c, x, h: x + c.dropout(h), setter("dropout", lambda c: nn.Tanh())),
+    "attribute of a submodule": (
+        lambda c, x, h: x + c.linear(h),
+        lambda c: setattr(c.linear, "bias", nn.Parameter(tg.ones(3))),
+    ),
+    "function as attribute": (lambda c, x, h: c.act(x + h), setter("act", lambda c: tg.sigmoid)),
+    "global of a function as attribute": (
+        lambda c, x, h: c.act(x + h),
+        in_globals("scale", 3.0),
+        {"act": double},
+    ),
+    "bound method as attribute": (lambda c, x, h: c.bound(x) + h, lambda c: setattr(holder, "factor", 3.0)),
+    "partial as attribute": (lambda c, x, h: c.part(x) + h, lambda c: table.__setitem__("factor", 3.0)),
+    "global of a partial": (lambda c, x, h: c.part(x) + h, in_globals("scale", 3.0)),
+    "class attribute": (lambda c, x, h: x * c.kept + h, lambda c: setattr(Base, "kept", 3.0)),
+    "class attribute that is new": (lambda c, x, h: x * c.kept + h, lambda c: setattr(Cell, "kept", 3.0)),
+    "method": (lambda c, x, h: x * c.amount() + h, lambda c: setattr(Base, "amount", lambda self: 3.0)),
+    "method that is new": (
+        lambda c, x, h: x * c.amount() + h,
+        lambda c: setattr(Cell, "amount", lambda self: 3.0),
+    ),
+    "method of the instance": (lambda c, x, h: x * c.amount() + h, setter("amount", lambda c: lambda: 3.0)),
+    "step": (None, lambda c: setattr(Base, "step", lambda self, px, h: tg.sigmoid(px + h))),
+    "step of the instance": (
+        None,
+        lambda c: c.__dict__.__setitem__("step", lambda px, h: tg.sigmoid(px + h)),
+    ),
+    "output that is new": (None, lambda c: setattr(Cell, "output", lambda self, h: h * 2)),
+    "class": (lambda c, x, h: x * c.amount() + h, lambda c: setattr(c, "__class__", Other)),
+    "global": (lambda c, x, h: x * scale + h, in_globals("scale", 3.0)),
+    "global of a helper": (lambda c, x, h: x * helper() + h, in_globals("scale", 3.0)),
+    "global of a decorated helper": (lambda c, x, h: wrapped(x) + h, in_globals("scale", 3.0)),
+    "helper": (lambda c, x, h: x * helper() + h, in_globals("helper", lambda: 3.0)),
+    "element of a global list": (lambda c, x, h: x * numbers[0] + h, lambda c: numbers.__setitem__(0, 3.0)),
+    "element of a global dict": (
+        lambda c, x, h: x * table["factor"] + h,
+        lambda c: table.__setitem__("factor", 3.0),
+    ),
+    "attribute of a global": (
+        lambda c, x, h: x * settings.factor + h,
+        lambda c: setattr(settings, "factor", 3.0),
+    ),
+    "object behind a global method": (
+        lambda c, x, h: method(x) + h,
+        lambda c: setattr(holder, "factor", 3.0),
+    ),
+    "object that is called": (lambda c, x, h: holder(x) + h, lambda c: setattr(holder, "factor", 3.0)),
+    "method of a dict": (
+        lambda c, x, h: x * get_from_table("factor") + h,
+        lambda c: table.__setitem__("factor", 3.0),
+    ),
+    "dict of a global partial": (
+        lambda c, x, h: partial_of_dict(x) + h,
+        lambda c: table.__setitem__("factor", 3.0),
+    ),
+    "default": (lambda c, x, h: with_default(x) + h, set_defaults),
+    "keyword default": (lambda c, x, h: with_default(x) + h, set_keyword_defaults),
+    "code": (
+        lambda c, x, h: with_default(x) + h,
+        lambda c: setattr(with_default, "__code__", other_code.__code__),
+    ),
+    "attribute of a function": (
+        lambda c, x, h: with_attribute(x) + h,
+        lambda c: setattr(with_attribute, "factor", 3.0),
+    ),
+    "class that is no part": (
+        lambda c, x, h: x * Config.factor + h,
+        lambda c: setattr(Config, "factor", 3.0),
+    ),
+    "class of a named tuple": (lambda c, x, h: Pair(x, h).total(), lambda c: setattr(Pair, "factor", 3.0)),
+    "global of a named tuple": (lambda c, x, h: Pair(x, h).total(), in_globals("scale", 3.0)),
+    "a builtin's name": (lambda c, x, h: x * abs(-1.0) + h, in_globals("abs", lambda x: 3.0)),
+    "default dtype": (
+        lambda c, x, h: x + h + tg.ones(3).sum().item() + (tg.ones(1).dtype == np.float64),
+        lambda c: tg.set_default_dtype("float64"),
+    ),
+    "a module's function": (
+        lambda c, x, h: x * 1.0 + nn.functional.relu(h),
+        lambda c: setattr(nn.functional, "relu", lambda x: x * 3.0),
+    ),
+    "forward of a class of ours": (
+        lambda c, x, h: x + c.linear(h),
+        lambda c: setattr(nn.Linear, "forward", lambda self, x: x * 3.0),
+    ),
+}
+
+
+class Other(Base):
+    def amount(self):
+        return 3.0
+
+
+@pytest.fixture
+def as_before(monkeypatch):
+    """All that the changes change is put back."""
+    here = globals()
+    for name in ("scale", "helper"):
+        monkeypatch.setitem(here, name, here[name])
+    monkeypatch.setitem(here, "abs", None)
+    monkeypatch.delitem(here, "abs")
+    monkeypatch.setattr(holder, "factor", 1.0)
+    monkeypatch.setattr(settings, "factor", 1.0)
+    monkeypatch.setitem(table, "factor", 1.0)
+    monkeypatch.setattr(with_attribute, "factor", 1.0)
+    monkeypatch.setattr(nn.functional, "relu", nn.functional.relu)
+    classes = (Base, Cell, Config, nn.Linear)
+    before = [dict(vars(cls)) for cls in classes]
+    defaults = with_default.__defaults__, dict(with_default.__kwdefaults__), with_default.__code__
+    yield
+    numbers[:] = [1.0, 2.0]
+    Pair.factor = 1.0
+    here.pop("abs", None)
+    with_default.__defaults__, with_default.__kwdefaults__, with_default.__code__ = defaults
+    for cls, was in zip(classes, before, strict=True):
+        for name in [*vars(cls)]:
+            if name not in was:
+                delattr(cls, name)
+            elif vars(cls)[name] is not was[name]:
+                setattr(cls, name, was[name])
+
+
+def by_layer(cell):
+    return nn.Recurrent(cell)(X)[0]
+
+
+def by_scan(cell):
+    def step(x, h):
+        new = cell.step(cell.project(x), h)
+        return cell.output(new), new
+
+    return scan(step, X, tg.zeros(2, 3))[0]
+
+
+def values(run, cell):
+    found = run(cell).numpy().copy()
+    with tg.eager():
+        right = run(cell).numpy()
+    np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
+    return found
+
+
+@pytest.mark.parametrize("run", [by_layer, by_scan])
+@pytest.mark.parametrize("name", CASES)
+def test_a_change_is_seen(name, run, as_before):
+    line, change, *more = CASES[name]
+    cell = cell_with(line, **(more[0] if more else {}))
+    if name == "weights that part":
+        cell.v = cell.w
+    with np.errstate(all="ignore"):
+        values(run, cell)
+        before = values(run, cell)
+        change(cell)
+        after = values(run, cell)
+    if name not in ("attribute of another type", "default dtype"):
+        assert np.abs(after - before).max() > 1e-3

@@ -1,0 +1,94 @@
+"""What a step does beside computing: a trace that changed anything is put back, and ends."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from .trace import Untraceable
+
+if TYPE_CHECKING:
+    from .validity import Basis
+
+HARMLESS = {"_fitting", "_rng"}  # attributes that no step reads; a generator that draws ends the trace
+MOST_LOOKED_AT = 4000  # parts of mutable objects that are compared before and after a trace
+MISSING: Any = object()
+
+
+def assign(space: dict[str, Any], name: str, value: Any) -> None:
+    """Puts a value, or MISSING, under a name."""
+    if value is MISSING:
+        space.pop(name, None)
+    else:
+        space[name] = value
+
+
+class watched:
+    """In this block a function of an owner is traced. What it changes of all that it can reach is put back,
+    and ends the trace.
+    """
+
+    def __init__(self, basis: Basis) -> None:
+        self.basis = basis
+        self.before = [(vars(module), dict(vars(module))) for module in basis.modules]
+        self.copies: list[tuple[Any, Any]] = []
+        for part in basis.parts:
+            if isinstance(part, (list, dict, set, deque)) and len(part) < MOST_LOOKED_AT:
+                self.copies.append((part, part.copy()))
+            if type(getattr(part, "__dict__", None)) is dict:
+                self.before.append((vars(part), dict(vars(part))))
+        self.states = [(g, dict(g.bit_generator.state)) for g in basis.generators]
+        random, legacy = sys.modules.get("random"), sys.modules.get("numpy.random")
+        self.random = random and random.getstate()
+        self.legacy = legacy and legacy.get_state()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        reasons = [self._namespaces(), self._containers(), self._generators()]
+        if (name := self.basis.put_back()) is not None:
+            reasons.append(f"it changes {name!r}, which is no attribute of its own")
+        reason = next((r for r in reasons if r is not None), None)
+        if reason is not None and (kind is None or issubclass(kind, Exception)):
+            raise Untraceable(reason)
+
+    def _namespaces(self) -> str | None:
+        changed = None
+        for space, before in self.before:
+            for name in {**before, **space}:
+                was = before.get(name, MISSING)
+                if name not in HARMLESS and space.get(name, MISSING) is not was:
+                    changed = f"it changes {name!r}, an attribute"
+                    assign(space, name, was)
+        return changed
+
+    def _containers(self) -> str | None:
+        changed = None
+        for part, was in self.copies:
+            if isinstance(part, dict):
+                same = [*map(id, part.values())] == [*map(id, was.values())] and [*part] == [*was]
+            else:
+                same = len(part) == len(was) and all(a is b for a, b in zip(part, was, strict=True))
+            if not same:
+                changed = f"it changes a {type(part).__name__}"
+                part.clear()
+                getattr(part, "extend" if isinstance(part, (list, deque)) else "update")(was)
+        return changed
+
+    def _generators(self) -> str | None:
+        reason = "it draws random numbers"
+        found = None
+        for generator, state in self.states:
+            if generator.bit_generator.state != state:
+                generator.bit_generator.state, found = state, reason
+        if self.random and self.random != sys.modules["random"].getstate():
+            sys.modules["random"].setstate(self.random)
+            found = reason
+        if self.legacy:
+            now = sys.modules["numpy.random"].get_state()
+            if now[2:] != self.legacy[2:] or (now[1] != self.legacy[1]).any():
+                sys.modules["numpy.random"].set_state(self.legacy)
+                found = reason
+        return found
