@@ -678,11 +678,14 @@ Value.result = Tensor
 
 
 def _on_host(array: Any) -> Any:
-    """A NumPy array of an array's values. Where a function is being traced, it may be another for others."""
+    """A NumPy array of an array's values. A function that is traced may look at them, and change nothing."""
     tracer = engine.mode.current().tracer
-    if tracer is not None:
-        tracer.asked = True
-    return backend.to_numpy(array)
+    if tracer is None:
+        return backend.to_numpy(array)
+    tracer.asked = True
+    array = backend.to_numpy(array).view()
+    array.flags.writeable = False
+    return array
 
 
 def place_and_type(to: Sequence[Any], device: Any = None, dtype: Any = None) -> tuple[Any, Any]:

@@ -6,6 +6,8 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .trace import Untraceable
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 HARMLESS = {"_fitting", "_rng"}  # attributes that no step reads; a generator that draws ends the trace
 MOST_LOOKED_AT = 4000  # parts of mutable objects that are compared before and after a trace
+COPIED = (list, dict, set, deque, np.ndarray)
 MISSING: Any = object()
 
 
@@ -34,14 +37,13 @@ class watched:
         self.before = [(vars(module), dict(vars(module))) for module in basis.modules]
         self.copies: list[tuple[Any, Any]] = []
         for part in basis.parts:
-            if isinstance(part, (list, dict, set, deque)) and len(part) < MOST_LOOKED_AT:
+            is_small = isinstance(part, COPIED) and getattr(part, "size", len(part)) < MOST_LOOKED_AT
+            if is_small:
                 self.copies.append((part, part.copy()))
             if type(getattr(part, "__dict__", None)) is dict:
                 self.before.append((vars(part), dict(vars(part))))
-        self.states = [(g, dict(g.bit_generator.state)) for g in basis.generators]
-        random, legacy = sys.modules.get("random"), sys.modules.get("numpy.random")
-        self.random = random and random.getstate()
-        self.legacy = legacy and legacy.get_state()
+        own = [sys.modules[name] for name in ("random", "numpy.random") if name in sys.modules]
+        self.states = [(g, _state(g)) for g in (*own, *basis.generators)]
 
     def __enter__(self) -> None:
         pass
@@ -67,28 +69,43 @@ class watched:
     def _containers(self) -> str | None:
         changed = None
         for part, was in self.copies:
-            if isinstance(part, dict):
+            if isinstance(part, np.ndarray):
+                same = np.array_equal(part, was, equal_nan=part.dtype.kind in "fc")
+            elif isinstance(part, dict):
                 same = [*map(id, part.values())] == [*map(id, was.values())] and [*part] == [*was]
             else:
                 same = len(part) == len(was) and all(a is b for a, b in zip(part, was, strict=True))
             if not same:
                 changed = f"it changes a {type(part).__name__}"
+                if isinstance(part, np.ndarray):
+                    part[...] = was
+                    continue
                 part.clear()
                 getattr(part, "extend" if isinstance(part, (list, deque)) else "update")(was)
         return changed
 
     def _generators(self) -> str | None:
-        reason = "it draws random numbers"
         found = None
         for generator, state in self.states:
-            if generator.bit_generator.state != state:
-                generator.bit_generator.state, found = state, reason
-        if self.random and self.random != sys.modules["random"].getstate():
-            sys.modules["random"].setstate(self.random)
-            found = reason
-        if self.legacy:
-            now = sys.modules["numpy.random"].get_state()
-            if now[2:] != self.legacy[2:] or (now[1] != self.legacy[1]).any():
-                sys.modules["numpy.random"].set_state(self.legacy)
-                found = reason
+            if _state(generator) != state:
+                _put_back(generator, state)
+                found = "it draws random numbers"
         return found
+
+
+def _state(generator: Any) -> Any:
+    """Where a generator of random numbers stands: of NumPy's, new or old, or of Python's."""
+    if hasattr(generator, "get_state"):
+        kind, keys, *rest = generator.get_state()
+        return kind, keys.tobytes(), *rest
+    return generator.getstate() if hasattr(generator, "getstate") else dict(generator.bit_generator.state)
+
+
+def _put_back(generator: Any, state: Any) -> None:
+    if hasattr(generator, "get_state"):
+        kind, keys, *rest = state
+        generator.set_state((kind, np.frombuffer(keys, "uint32"), *rest))
+    elif hasattr(generator, "getstate"):
+        generator.setstate(state)
+    else:
+        generator.bit_generator.state = state

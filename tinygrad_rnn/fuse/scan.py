@@ -209,8 +209,15 @@ def scan(
 
     def flat_step(xs_: Values, states_: Values) -> tuple[Values, Values]:
         output, new = step(rebuilt(xs, xs_), rebuilt(state, states_))
-        scanned.structure = rebuilt(output, [None] * len(leaves(output)))
-        return leaves(output), leaves(new)
+        outputs, n = leaves(output), xs_[0].shape[0]
+        scanned.structure = rebuilt(output, [None] * len(outputs))
+        for y in outputs:
+            found = y.array.shape if isinstance(y, Value) else type(y).__name__
+            if found[:1] != (n,):
+                raise ValueError(
+                    f"scan: the step's output must be tensors (batch, ...), here of {n} rows, got {found}"
+                )
+        return outputs, matched(state, new)
 
     packing = Packing(n_steps, n, None if lengths is None else [int(k) for k in lengths])
     owner, functions, key = _owner(step)
@@ -249,6 +256,25 @@ def leaves(nest: Any) -> Values:
         return [leaf for part in nest.values() for leaf in leaves(part)]
     if isinstance(nest, (tuple, list)):
         return [leaf for part in nest for leaf in leaves(part)]
+    return [nest]
+
+
+def matched(like: Any, nest: Any) -> Values:
+    """The leaves of a state in the order of `like`. Raises ValueError where it has another structure."""
+    if isinstance(like, dict):
+        if not isinstance(nest, dict) or nest.keys() != like.keys():
+            found = [*nest] if isinstance(nest, dict) else type(nest).__name__
+            raise ValueError(f"scan: the state is a dict of {[*like]}, and the step's new state {found}")
+        return [leaf for key, part in like.items() for leaf in matched(part, nest[key])]
+    if isinstance(like, (tuple, list)):
+        if not isinstance(nest, (tuple, list)) or len(nest) != len(like):
+            found = f"{len(nest)} parts" if isinstance(nest, (tuple, list)) else f"a {type(nest).__name__}"
+            raise ValueError(f"scan: the state has {len(like)} parts, and the step's new state is {found}")
+        return [leaf for own, part in zip(like, nest, strict=True) for leaf in matched(own, part)]
+    if not isinstance(nest, Value):
+        raise ValueError(
+            f"scan: the step's new state must be tensors as the state is, got {type(nest).__name__}"
+        )
     return [nest]
 
 

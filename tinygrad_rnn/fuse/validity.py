@@ -28,7 +28,10 @@ from .ir import Block, each_part
 from .trace import Traced, Untraceable
 
 PACKAGE = __name__.partition(".")[0]
-TRUSTED = {PACKAGE, *"numpy math builtins functools itertools operator typing collections abc".split()}
+TRUSTED = {
+    PACKAGE,
+    *["numpy", "math", "builtins", "functools", "itertools", "operator", "typing", "collections", "abc"],
+}
 TRUSTED |= {"_operator", "_functools"}
 OF_THE_ENGINE = tuple([f"{PACKAGE}.{name}" for name in ("engine", "backend", "ops", "fuse")])
 PLAIN = {int, float, bool, str, bytes, complex, type(None), type(Ellipsis), range}
@@ -228,7 +231,7 @@ class Basis:
         self._changes(f"it reads {name}, a {kind.__name__}, which may change")
         if not self._is_new(value):
             return
-        if isinstance(value, np.random.Generator):
+        if isinstance(value, np.random.Generator) or hasattr(value, "getstate"):
             self.generators.append(value)
             return
         if hasattr(kind, "__next__") and not hasattr(kind, "read"):
@@ -352,6 +355,8 @@ def _inside(x: Any) -> list[Any]:
     """What a mutable object holds."""
     if isinstance(x, (list, tuple, set, deque)):
         return [*x] if len(x) < MOST_LOOKED_AT else []
+    if isinstance(x, np.ndarray):
+        return []
     if isinstance(x, dict):
         return [*x.values()] if len(x) < MOST_LOOKED_AT else []
     return [*getattr(x, "__dict__", {}).values()]
