@@ -190,7 +190,8 @@ class Loop:
         env = program.start(values, n_steps)
         program.steps(env, n_steps, functools.partial(_moving, arrays, reverse, n, xp))
         program.finish(env)
-        outputs = [self._output(r, arrays) for r in plan.outputs]
+        shown = [plan.place(r).memory for r in plan.outputs]
+        outputs = [self._output(r, arrays, shown[:k]) for k, r in enumerate(plan.outputs)]
         finals = [self._final(memory, arrays[memory]) for memory in plan.carries]
         new = Value.result._of
         if not (grad and plan.differentiable):
@@ -208,9 +209,10 @@ class Loop:
         ]
         return made[: len(outputs)], made[len(outputs) :]
 
-    def _output(self, r: Ref, arrays: dict[Memory, Any]) -> Any:
-        rows = self._rows(r, arrays)
-        if self.plan.place(r).memory.kind == "given":
+    def _output(self, r: Ref, arrays: dict[Memory, Any], shown: Sequence[Memory]) -> Any:
+        """An output at all steps, in memory that no input has and no output before it (`shown`)."""
+        rows, memory = self._rows(r, arrays), self.plan.place(r).memory
+        if memory in shown or memory.kind == "given":
             rows = self.xp.array(rows)
         return _below(rows)
 

@@ -28,7 +28,7 @@ class Scanned:
 
     `project(xs)` is what can be done to the inputs of all steps at once, and stands before the step. `owner`
     has the attributes that they read, and `functions` are the user's own, for validity.py; without an owner
-    the step is traced at each call. `n_rows`: as in `read`.
+    the step is traced at each call. `n_rows`: as in `read`. `noted` is what the step notes when it runs.
     """
 
     def __init__(
@@ -39,10 +39,11 @@ class Scanned:
         key: Any = None,
         project: Callable[[Values], Values] | None = None,
         n_rows: int | None = None,
+        noted: dict[str, Any] | None = None,
     ) -> None:
         self.step, self.owner, self.functions, self.key = step, owner, functions, key
         self.project, self.n_rows = project, n_rows
-        self.structure: Any = None  # of what the step returns, as the step notes it
+        self.noted: dict[str, Any] = {} if noted is None else noted
         self.why: str | None = None  # why it runs op by op, where it does
 
     def traced(self, xs: Values, states: Values, with_project: bool) -> Traced:
@@ -62,7 +63,7 @@ class Scanned:
         def make(basis: Any) -> Traced:
             with watched(basis):
                 traced = read(step, xs, states)
-            return traced._replace(note=self.structure)
+            return traced._replace(note={**self.noted})
 
         kinds = tuple([(t.shape[1:], t.dtype) for t in (*xs, *states)])
         key = (self.key, with_project, n_inputs, kinds, type(xs[0].array))
@@ -85,7 +86,7 @@ class Scanned:
                 except Untraceable as reason:
                     self.why = str(reason)
                     continue
-                self.structure = traced.note
+                self.noted.update(traced.note or {})
                 return _parts(steps.inputs, heights), steps.stretch
         if px is None:
             px = xs if self.project is None else self.project(xs)
@@ -207,10 +208,12 @@ def scan(
             f"{[tuple(x.shape) for x in flat_xs]} and states {[tuple(s.shape) for s in flat_states]}"
         )
 
+    noted: dict[str, Any] = {}
+
     def flat_step(xs_: Values, states_: Values) -> tuple[Values, Values]:
         output, new = step(rebuilt(xs, xs_), rebuilt(state, states_))
         outputs, n = leaves(output), xs_[0].shape[0]
-        scanned.structure = rebuilt(output, [None] * len(outputs))
+        noted["structure"] = rebuilt(output, [None] * len(outputs))
         for y in outputs:
             found = y.array.shape if isinstance(y, Value) else type(y).__name__
             if found[:1] != (n,):
@@ -221,7 +224,7 @@ def scan(
 
     packing = Packing(n_steps, n, None if lengths is None else [int(k) for k in lengths])
     owner, functions, key = _owner(step)
-    scanned = Scanned(flat_step, owner, functions, key)
+    scanned = Scanned(flat_step, owner, functions, key, noted=noted)
     outputs, final = scan_packed(
         scanned,
         [packing.pack(x) for x in flat_xs],
@@ -229,7 +232,7 @@ def scan(
         packing.batch_sizes,
         reverse,
     )
-    return rebuilt(scanned.structure, [packing.unpack(o) for o in outputs]), rebuilt(
+    return rebuilt(noted["structure"], [packing.unpack(o) for o in outputs]), rebuilt(
         state, [packing.unsort(s) for s in final]
     )
 

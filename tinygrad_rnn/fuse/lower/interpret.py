@@ -222,7 +222,10 @@ class Program:
 
     def start(self, constants: Iterable[Any], n_steps: int) -> list[Any]:
         """An env for a run over so many steps in all, with scratch memory: used again, if some waits."""
-        env = self._waiting.pop() if self._waiting else self._new_env()
+        try:
+            env = self._waiting.pop()
+        except IndexError:  # none waits, or another thread was faster
+            env = self._new_env()
         for r, value in zip(self.constants, constants, strict=True):
             k = self.slots.get(r)
             if k is not None:
