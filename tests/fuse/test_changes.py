@@ -381,3 +381,85 @@ def test_a_change_is_seen(name, run, as_before):
         after = values(run, cell)
     if name not in ("attribute of another type", "default dtype"):
         assert np.abs(after - before).max() > 1e-3
+
+
+# ---------------------------------------------------------------- pointwise functions
+
+flag = False
+
+
+def changed_closure(value, make):
+    """A function with a closure variable, and what changes that."""
+    inside = value
+
+    def change(monkeypatch):
+        nonlocal inside
+        inside = make(inside)
+
+    return (lambda a, b: tg.tanh(a * inside if isinstance(inside, float) else inside(a)) + b), change
+
+
+def closure_of_a_list():
+    inside = [1.0]
+    return (lambda a, b: tg.tanh(a * inside[0]) + b), lambda monkeypatch: inside.__setitem__(
+        0, inside[0] + 2.0
+    )
+
+
+def patched(name, value):
+    return lambda monkeypatch: monkeypatch.setitem(globals(), name, value)
+
+
+number_of_numpy, array_of_numpy, number_of_ours = np.float32(1.0), np.array(1.0), tg.tensor(1.0)
+POINTWISE = {
+    "global": (lambda a, b: tg.tanh(a * scale) + b, patched("scale", 3.0)),
+    "branch": (lambda a, b: tg.tanh(a * 3) + b if flag else a * b, patched("flag", True)),
+    "number of results": (lambda a, b: (tg.tanh(a), b * 1) if flag else a * b, patched("flag", True)),
+    "global of a helper": (lambda a, b: tg.tanh(a * helper()) + b, patched("scale", 3.0)),
+    "helper": (lambda a, b: tg.tanh(a * helper()) + b, patched("helper", lambda: 3.0)),
+    "default": (lambda a, b: with_default(a) + b, lambda _: set_defaults(None)),
+    "element of a list": (lambda a, b: a * numbers[0] + b, lambda _: numbers.__setitem__(0, 3.0)),
+    "element of a dict": (lambda a, b: a * table["factor"] + b, lambda m: m.setitem(table, "factor", 3.0)),
+    "attribute": (lambda a, b: a * settings.factor + b, lambda m: m.setattr(settings, "factor", 3.0)),
+    "class": (lambda a, b: a * Config.factor + b, lambda m: m.setattr(Config, "factor", 3.0)),
+    "function": (lambda a, b: activation(a) + b, patched("activation", tg.sigmoid)),
+    "a number that was none": (lambda a, b: a * flag + b if flag else a - b, patched("flag", 2.0)),
+    "a number of NumPy's": (lambda a, b: a * number_of_numpy + b, patched("number_of_numpy", np.float32(3))),
+    "an array": (lambda a, b: a * float(array_of_numpy) + b, lambda _: array_of_numpy.__setitem__((), 3.0)),
+    "value of a tensor": (
+        lambda a, b: a * number_of_ours.item() + b,
+        lambda _: number_of_ours.data.fill_(3.0),
+    ),
+    "our own function": (lambda a, b: tg.tanh(a) + b, lambda m: m.setattr(tg, "tanh", tg.sigmoid)),
+    "closure": changed_closure(1.0, lambda now: now + 2.0),
+    "function in a closure": changed_closure(tg.tanh, lambda now: tg.sigmoid if now is tg.tanh else tg.tanh),
+    "list in a closure": closure_of_a_list(),
+}
+
+
+@pytest.mark.parametrize("needs", [False, True])
+@pytest.mark.parametrize("name", POINTWISE)
+def test_a_change_is_seen_by_a_pointwise_function(name, needs, as_before, monkeypatch):
+    function, change = POINTWISE[name]
+    number_of_ours.data.fill_(1.0)
+    array_of_numpy[()] = 1.0
+    a, b = tg.randn(4, 3, requires_grad=needs), tg.randn(4, 3)
+    fast = tg.pointwise(function)
+
+    def results():
+        found = []
+        for _ in range(2):
+            returned = fast(a, b)
+            several = returned if isinstance(returned, tuple) else (returned,)
+            found += [y.numpy() for y in several]
+            if needs:
+                found += [g.numpy() for g in tg.grad(sum(several).sum(), [a])]
+        return found
+
+    for _ in range(2):
+        found = results()
+        with tg.eager():
+            right = results()
+        for x, y in zip(found, right, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+        change(monkeypatch)

@@ -20,7 +20,7 @@ import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from .elements import NotElementwise, OpByOp, elements_block, fits
 from .ir import Block, N, Type
 from .plan import Plan, explained
 from .trace import Untraceable
+
+if TYPE_CHECKING:
+    from .validity import Basis
 
 _FLOAT = np.dtype("float32")
 WIDTH = 27720  # elements of an argument that can be taken apart into any number of chunks up to 12
@@ -50,6 +53,8 @@ class Pointwise:
         self.one_result = False
         self._ready: OrderedDict[Any, Any] = OrderedDict()  # by what a call can tell of its arguments
         self._plans: dict[Any, Plan | None] = {}
+        self._of_block: OrderedDict[Any, Plan] = OrderedDict()
+        self._basis: Basis | None = None  # of the traces that these are made of
 
     def __call__(self, *args: Any) -> Any:
         now = mode.current()
@@ -79,7 +84,9 @@ class Pointwise:
         if not now.grad:
             mask = 0
         xp = MODULES[kind]  # type: ignore[index]
-        key = (mask, dtype, xp, self._numbers(), *shapes) if self._outside else (mask, dtype, xp, *shapes)
+        if self._basis is None or self._basis.mutable is not None or not self._basis.is_unchanged():
+            self._start_anew()
+        key = (mask, dtype, xp, *shapes)
         try:
             plan, run = self._ready[key]
         except KeyError:
@@ -108,19 +115,18 @@ class Pointwise:
                 observer(plan, call, tuple(outs), node)
         return outs[0] if self.one_result else tuple(outs)
 
-    @functools.cached_property
-    def _outside(self) -> list[tuple[Any, str | None]]:
-        """The numbers from outside that the function names: closure cells, and names in its globals."""
-        code = getattr(self.function, "__code__", None)
-        if code is None:  # no function of Python's
-            return []
-        space = self.function.__globals__
-        found = [(cell, None) for cell in self.function.__closure__ or () if _is_number(cell.cell_contents)]
-        return found + [(space, name) for name in code.co_names if _is_number(space.get(name))]
+    def _start_anew(self) -> None:
+        """Forgets the traces: what the function names outside of it has changed, or can change unseen."""
+        from .validity import Basis  # at the first call: importing the package is quick without
 
-    def _numbers(self) -> tuple[Any, ...]:
-        """What they are now: a function is traced anew where one is another."""
-        return tuple([x.cell_contents if name is None else x.get(name) for x, name in self._outside])
+        try:
+            basis = Basis(None, [self.function])
+        except Untraceable as reason:
+            raise TypeError(f"pointwise: {self.name} cannot be read: {reason}") from reason
+        if basis.others or basis.tensors:
+            basis.mutable = basis.mutable or "it reads a tensor or a module"
+        basis.forget()
+        self._ready, self._plans, self._basis = OrderedDict(), {}, basis
 
     def _prepared(self, key: Any, mask: int, dtype: Any, xp: Any, shapes: Sequence[Any]) -> Any:
         """The plan for such arguments and what runs it forward; (None, None) where they are worked through op
@@ -146,11 +152,11 @@ class Pointwise:
     ) -> Plan | None:
         """The plan for every batch size, or where the function has none for that, for these shapes."""
         if len(self._plans) > 256:
-            self._plans.clear()
+            self._plans = {}
         reason: Exception | None = None
         every = tuple([(N, *s[1:]) if w else s for s, w in zip(shapes, whole, strict=True)])
         for given in ([every] if one_size else []) + [shapes]:
-            key = (mask, dtype, language, given, whole, self._numbers())
+            key = (mask, dtype, language, given, whole)
             if key not in self._plans:
                 try:
                     self._plans[key] = self._made(mask, dtype, language, given, whole)
@@ -162,7 +168,7 @@ class Pointwise:
                 return self._plans[key]
         if reason is None or isinstance(reason, OpByOp):
             return None
-        self._plans.clear()
+        self._plans = {}
         raise TypeError(
             f"pointwise: {self.name} cannot be read: {reason}; it may not branch on a value "
             "(where(condition, a, b) chooses by element), and what is not done to single elements belongs "
@@ -176,7 +182,14 @@ class Pointwise:
         if language == "cuda" and not all(whole):
             first = shapes[whole.index(True)]
             flat = self.read([Type((*first[: len(first) - len(s)], *s), dtype) for s in shapes])
-        return Plan(self.name, block, flat, [bool(mask >> i & 1) for i in range(len(shapes))], language)
+        key = (mask, language, block.key, flat.key)
+        found = self._of_block.get(key)
+        if found is None:
+            needs = [bool(mask >> i & 1) for i in range(len(shapes))]
+            found = self._of_block[key] = Plan(self.name, block, flat, needs, language)
+            while len(self._of_block) > 256:
+                self._of_block.popitem(last=False)
+        return found
 
     def read(self, types: Sequence[Type], pieces: dict[int, int] | None = None) -> Block:
         """The block of the function for arguments of these types."""
@@ -228,10 +241,6 @@ class Pointwise:
         return "\n\n".join(plan.lowered(block).source for block in (plan.forward_block, back.block))
 
     source = explain
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float))
 
 
 def pointwise(function: Callable[..., Any]) -> Any:
