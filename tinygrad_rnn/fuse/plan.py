@@ -9,7 +9,7 @@ from typing import Any
 
 from ..backend import MODULES, Array
 from ..engine import Value
-from .ir import Block, Ref, replaced
+from .ir import Block, N, Ref, replaced
 from .lower.straight import Straight
 from .passes.gates import activated_at_once
 from .passes.place import is_view
@@ -28,6 +28,7 @@ class Back:
     ) -> None:
         self.block, self.values, self.reads, self.places = block, values, reads, places
         self.programs: OrderedDict[Any, Any] = OrderedDict()
+        self.with_rows = next((k for k, p in enumerate(block.params) if p.shape[:1] == (N,)), 0)
 
 
 class Plan:
@@ -156,7 +157,7 @@ class Plan:
         key = (tuple([g is not None for g in gs]), tuple([p is not None for p in parents]), symbolic)
         back = self._backs.get(key) or self.back(*key)
         given += [args[k] if of_args else ys[k] for of_args, k in back.reads]
-        n = first.shape[0]
+        n = given[back.with_rows].shape[0]  # the gradient of a row that is saved has none for the batch
         found = (
             back.block.run(given, [], n)
             if symbolic
