@@ -39,12 +39,15 @@ def recomputed(forward: Block, rev: Reverse, saved: Collection[Ref] | None = Non
         again.append(maker)
     if not again:
         return rev
-    for maker in again:  # results that nobody reads get names of their own
-        for out in maker.outs:
-            stand_in.setdefault(out, Ref(-1 - len(stand_in), out.type))
     order = {id(i): k for k, i in enumerate(forward.instructions)}
     again = [*{id(i): i for i in sorted(again, key=lambda i: order[id(i)])}.values()]
-    instructions = [replaced(i, stand_in) for i in again] + rev.block.instructions
+    instructions, given, n_names = [], {*kept}, len(stand_in)
+    for maker in again:
+        unread = [out for out in maker.outs if out in given or out not in stand_in]
+        names = {out: Ref(-1 - n_names - k, out.type) for k, out in enumerate(unread)}  # of their own
+        n_names += len(unread)
+        instructions.append(replaced(maker, {**stand_in, **names}))
+    instructions += rev.block.instructions
     params = rev.block.params[:n_seeds] + [stand_in[r] for r in kept]
     block = simplified(Block(params, [*constants], instructions, rev.block.results))
     return replace(rev, block=block, saved=kept, constants=[*constants.values()])

@@ -24,6 +24,7 @@ def without_copies(block: Block) -> Block:
     for instr in block.instructions:
         instr = replaced(instr, same)
         for out in instr.outs:
+            assert out not in ids, f"{out} is computed twice"
             ids[out] = len(ids)
         key = (instr.op, frozen(instr.args, ids), frozen(instr.settings, ids))
         before = known.setdefault(key, instr)
