@@ -42,14 +42,19 @@ def cached(known: OrderedDict[Any, Any], key: Any, make: Callable[[], Any], most
 
 
 def read(
-    step: Callable[..., Any], xs: Sequence[Any], states: Sequence[Any], n_rows: int | None = None
+    step: Callable[..., Any],
+    xs: Sequence[Any],
+    states: Sequence[Any],
+    n_rows: int | None = None,
+    also: Sequence[int] = (),
 ) -> Traced:
-    """The trace of step(*xs, *states) -> [*outputs, *new states], of rows of a batch. With `n_rows` there is
-    no batch: the inputs have so many rows in a step, the states as many as they have.
+    """The trace of step(*xs, *states) -> [*outputs, *new states], of rows of a batch, such as `also` of these
+    numbers of rows. With `n_rows` there is no batch: the inputs have so many rows in a step, the states as
+    many as they have.
     """
     types = [Type((N if n_rows is None else n_rows, *x.shape[1:]), x.dtype) for x in xs]
     types += [Type((N if n_rows is None else s.shape[0], *s.shape[1:]), s.dtype) for s in states]
-    traced = trace(step, types)
+    traced = trace(step, types, also=also)
     new = traced.block.results[len(traced.block.results) - len(states) :]
     if any(r is None or r.type != t for r, t in zip(new, types[len(xs) :], strict=True)):
         raise Untraceable("the state has another shape or type after a step than before")

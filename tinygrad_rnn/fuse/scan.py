@@ -44,6 +44,7 @@ class Scanned:
         self.step, self.owner, self.functions, self.key = step, owner, functions, key
         self.project, self.n_rows = project, n_rows
         self.noted: dict[str, Any] = {} if noted is None else noted
+        self.sizes: tuple[int, ...] = ()  # of batches that it is for: a step may tell one from another
         self.why: str | None = None  # why it runs op by op, where it does
 
     def traced(self, xs: Values, states: Values, with_project: bool) -> Traced:
@@ -62,11 +63,11 @@ class Scanned:
 
         def make(basis: Any) -> Traced:
             with watched(basis):
-                traced = read(step, xs, states)
+                traced = read(step, xs, states, also=self.sizes)
             return traced._replace(note={**self.noted})
 
         kinds = tuple([(t.shape[1:], t.dtype) for t in (*xs, *states)])
-        key = (self.key, with_project, n_inputs, kinds, type(xs[0].array))
+        key = (self.key, with_project, n_inputs, kinds, type(xs[0].array), self.sizes)
         return remembered(self.owner, self.functions, key, make)
 
     def prepared(self, xs: Values, states: Values, heights: list[int]) -> tuple[list[Values], Any]:
@@ -119,6 +120,7 @@ def scan_packed(
     if len(batch_sizes) == 1 and states[0].shape[0] == batch_sizes[0]:  # one step is no loop
         return scanned.step(xs if scanned.project is None else scanned.project(xs), states)
     stretches = [(n, len([*same])) for n, same in itertools.groupby(batch_sizes)]
+    scanned.sizes = (batch_sizes[0], 1) if batch_sizes[-1] == 1 != batch_sizes[0] else (batch_sizes[0],)
     if every is None or checkpoint is None:
         parts, run = scanned.prepared(xs, states, [n * n_steps for n, n_steps in stretches])
     else:

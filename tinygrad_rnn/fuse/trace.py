@@ -298,14 +298,24 @@ def trace(
     function: Callable[..., Sequence[Any]],
     types: Sequence[Type],
     tracer: Callable[[bool], Tracer] = Tracer,
+    also: Iterable[int] = (),
 ) -> Traced:
     """The block of `function`, which is given a tensor of each type and returns a list of tensors.
 
     Raises Untraceable with the reason where there is no such block. `tracer` makes what writes down the ops.
+    `also`: other batch sizes at which it must be the same block.
     """
     sizes = sizes_for(types)
     follows = mode.current().grad
-    return unified([_trace_at(n, function, types, tracer(follows)) for n in sizes], sizes)
+    one, other = (_trace_at(n, function, types, tracer(follows)) for n in sizes)
+    found = unified((one, other), sizes)
+    for n in also:
+        if n in sizes or not n:
+            continue
+        there = _trace_at(n, function, types, tracer(follows))
+        if unified((there, other), (n, sizes[1])).block.key != found.block.key:
+            raise Untraceable(f"it does something else for a batch size of {n}")
+    return found
 
 
 def sizes_for(types: Iterable[Type]) -> tuple[int, int]:
@@ -367,6 +377,10 @@ def unified(traced: Sequence[Traced], sizes: tuple[int, int]) -> Traced:
     return _Unifier(one, other, sizes).unify()
 
 
+def _numbers_in(x: Any) -> tuple[Any, ...]:
+    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
+
+
 class _Unifier:
     def __init__(self, one: Traced, other: Traced, sizes: tuple[int, int]) -> None:
         self.one, self.other, self.sizes = one, other, sizes
@@ -389,8 +403,16 @@ class _Unifier:
             settings = {k: self._merged(v, j.settings[k], i.op.name) for k, v in i.settings.items()}
             outs = tuple([self._new(r, s) for r, s in zip(i.outs, j.outs, strict=True)])
             self.block.instructions.append(Instr(i.op, args, settings, outs, i.several))
+            self._check_view(self.block.instructions[-1])
         self.block.results = self._merged(a.results, b.results, "return")
         return Traced(self.block, self.values, asked=self.one.asked or self.other.asked)
+
+    def _check_view(self, instr: Instr) -> None:
+        """What is taken apart must be so where no number is in the way that moves with the batch size."""
+        if not isinstance(instr.op.view, Look) and any(
+            x is N for x in _numbers_in(instr.settings.get("sizes"))
+        ):
+            raise Untraceable(f"{instr.op.name} takes rows of a batch apart")
 
     def _new(self, r: Ref, s: Ref) -> Ref:
         shape = self._merged(r.shape, s.shape, "a value")
