@@ -19,6 +19,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--extras", action="store_true", help="only what needs PyTorch, CuPy, NVRTC; these must be there"
     )
+    parser.addoption("--native", action="store_true", help="with compiled loops, where there is a C compiler")
     parser.addoption("--random-order", type=int, metavar="SEED", help="another order of modules and tests")
 
 
@@ -97,6 +98,7 @@ def _same_start(request):
     tg.manual_seed(0)
     tg.set_default_dtype("float32")
     tg.use(request.config.getoption("--backend"))
+    tg.native(request.config.getoption("--native"))
 
 
 @pytest.fixture

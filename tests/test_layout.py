@@ -36,7 +36,6 @@ UPWARDS = {
 # do not count.
 ENGINE = "engine."
 PRIVATE = {  # module: the names of others that it reaches for
-    "ops.factored": {"e._where"},  # until loops ask primitives for their traits, not for their names
     "testing.rows.index": {"index._stop_gradient_at"},  # its row tests the op that nobody calls by name
 }
 

@@ -198,6 +198,7 @@ mse, l1, huber = mse_loss, l1_loss, huber_loss
 
 if TYPE_CHECKING:
     from . import cuda, data, io, optim, utils
+    from .backend.native import native, set_num_threads
     from .data.generator import Generator
     from .fuse.scan import scan
     from .io import load, save
@@ -205,7 +206,10 @@ if TYPE_CHECKING:
 
 # imported when asked for: whoever does not use them does not wait for them
 _MODULES = {"cuda", "data", "io", "optim", "testing", "training", "utils", "viz"}
-_NAMES = {"Generator": "data.generator", "fit": "training", "load": "io", "save": "io", "scan": "fuse.scan"}
+_NAMES = {
+    "Generator": "data.generator", "fit": "training", "load": "io", "native": "backend.native", "save": "io",
+    "scan": "fuse.scan", "set_num_threads": "backend.native",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

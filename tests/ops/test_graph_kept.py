@@ -90,6 +90,7 @@ OTHERS = {
         __setitem__
 """,
     "goes to a GPU": "cuda",
+    "takes a function over time (fuse/test_scan.py)": "scan",
     "is a switch, or makes something else than a tensor": """
         current_backend default_dtype default_rng fit get_default_dtype get_rng_state set_rng_state
         is_grad_enabled load save manual_seed pointwise primitive set_default_dtype backward

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import memory
 from .base import Array, ArrayModule
+from .native import ENOUGH, native
 
 LARGE = 1 << 17  # numbers in a product from which on fresh memory for it is slow
 SHORT = 256  # numbers in a short buffer
@@ -39,6 +40,13 @@ class NumPyModule(ArrayModule):
     def product(self, a: Array, b: Array, add: Array | None = None) -> Array:
         """Large products are written to memory that is lent."""
         n, m = a.shape[0], b.shape[1]
+        if n * m * a.shape[1] >= ENOUGH and native.multiplies(a, b):
+            y = memory.lend((n, m), a.dtype)
+            adds = add is not None and add.dtype == a.dtype
+            if adds:
+                y[...] = add
+            native.multiply(a, b, y, adds)
+            return y if adds or add is None else y + add
         if n * m < LARGE and add is None:
             return np.matmul(a, b)
         if n * m < LARGE or a.dtype != b.dtype or (add is not None and add.dtype != a.dtype):

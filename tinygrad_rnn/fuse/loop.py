@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..backend import array_module
+from ..backend.native import native
 from ..engine import Deferred, Node, Output, Value, mode
 from ..ops.convert import transfer
 from ..ops.shape import concat, reshape, split, stack
 from .ir import Block, N, Ref, Type, each_part
+from .lower.c import NotLowerable
 from .lower.interpret import viewed
 from .passes.hoist import Hoisted, hoisted
 from .passes.place import Memory, Place
@@ -27,14 +29,15 @@ from .passes.simplify import simplified
 from .steps import StepPlan
 from .trace import Traced, Untraceable, trace
 
+_NONE = object()
 _hoisted: OrderedDict[Any, tuple[Block, Hoisted]] = OrderedDict()
-_plans: OrderedDict[Any, StepPlan] = OrderedDict()
+_plans: OrderedDict[Any, StepPlan | None] = OrderedDict()
 
 
 def cached(known: OrderedDict[Any, Any], key: Any, make: Callable[[], Any], most: int = 256) -> Any:
     """The value of a key, made if it is not known; the oldest go."""
-    found = known.get(key)
-    if found is None:
+    found = known.get(key, _NONE)
+    if found is _NONE:
         found = known[key] = make()
         while len(known) > most:
             known.popitem(last=False)
@@ -104,10 +107,7 @@ class Steps:
         xp = array_module(inputs[0].array)
         n_inputs = len(inputs)
         try:
-            plan = cached(
-                _plans, (step.key, n_inputs, self.n_outputs, needs, xp.language),
-                lambda: StepPlan(step, n_inputs, self.n_outputs, needs, xp.language),
-            )  # fmt: skip
+            plan = _plan(step, n_inputs, self.n_outputs, needs, xp)
         except Untraceable as reason:  # of a rule
             self.why = str(reason)
             n_out = self.n_outputs
@@ -118,6 +118,33 @@ class Steps:
 
             return one_by_one(run, inputs, [*states], n_steps, reverse)
         return Loop(plan, constants).run(inputs, states, n_steps, reverse, self.owned)
+
+
+def _plan(step: Block, n_inputs: int, n_outputs: int, needs: tuple[bool, ...], xp: Any) -> StepPlan:
+    """The plan of a step, in C where it can be and is to be."""
+
+    def make(language: str) -> StepPlan:
+        return StepPlan(step, n_inputs, n_outputs, needs, language)
+
+    key = (step.key, n_inputs, n_outputs, needs)
+    if xp.language == "python" and native.works:
+        plan: StepPlan | None = cached(_plans, (*key, "c"), lambda: _compiled(make))
+        if plan is not None:
+            return plan
+    found: StepPlan = cached(_plans, (*key, xp.language), lambda: make(xp.language))
+    return found
+
+
+def _compiled(make: Callable[[str], StepPlan]) -> StepPlan | None:
+    """A plan in C; None where its steps are to be interpreted."""
+    try:
+        plan = make("c")
+        for native_ in (plan.native, *(back.native for back in plan.backwards())):
+            if native_ is not None:
+                native_.compile()
+    except (NotLowerable, OSError):
+        return None
+    return plan
 
 
 def _beside(x: Any, xp: Any) -> Any:
@@ -191,10 +218,15 @@ class Loop:
             length = n_steps + 1 if memory.stored else 2
             arrays[memory] = carry = xp.lend((length, *memory.type.at(n)), memory.type.dtype)
             carry[-1 if reverse and memory.stored else 0] = state.array
-        program = plan.program(n, xp)
-        env = program.start(values, n_steps)
-        program.steps(env, n_steps, functools.partial(_moving, arrays, reverse, n, xp))
-        program.finish(env)
+        if plan.native is not None and n:
+            moving = _by_side(arrays, reverse)
+            held = dict(zip(plan.placed_block.constants, values, strict=True))
+            plan.native.run(moving, held, n, *_times(n_steps, reverse), n_steps)
+        else:
+            program = plan.program(n, xp)
+            env = program.start(values, n_steps)
+            program.steps(env, n_steps, functools.partial(_moving, arrays, reverse, n, xp))
+            program.finish(env)
         shown = [plan.place(r).memory for r in plan.outputs]
         outputs = [self._output(r, arrays, shown[:k]) for k, r in enumerate(plan.outputs)]
         finals = [self._final(memory, arrays[memory]) for memory in plan.carries]
@@ -273,7 +305,12 @@ class Loop:
             ring[0] = 0 if g is None else g
             rings.append(ring)
         held = [constants[v] if type(v) is Ref else getattr(v, "array", v) for v in back.constants]
-        self._blocks(back, given, held)
+        if back.native is not None and n:
+            moving = _by_side(given, False)
+            values = dict(zip(back.block.constants, held, strict=True))
+            back.native.run(moving, values, n, *_times(n_steps, not self.reverse), n_steps)
+        else:
+            self._blocks(back, given, held)
         last = [ring[n_steps % 2] for ring in rings]
         states = iter(last)
         of_states = [next(states) if active else None for active in plan.active]
@@ -418,6 +455,25 @@ def _at_all_steps(place: Place, arrays: dict[Memory, Any], reverse: bool, n: int
     if place.memory.kind == "carry":
         array = array[1:] if (place.side == "after") != reverse else array[:-1]
     return viewed(array, place.views, 1, n, xp)
+
+
+def _times(n_steps: int, reverse: bool) -> tuple[int, int]:
+    """The first step's time, and what the next one's is more."""
+    return (n_steps - 1, -1) if reverse else (0, 1)
+
+
+def _by_side(arrays: dict[Memory, Any], reverse: bool) -> dict[Any, Any]:
+    """The arrays of memories for lower/c.py: of a carry before and after each step."""
+    found: dict[Any, Any] = {}
+    for memory, array in arrays.items():
+        if memory.kind != "carry":
+            found[memory, ""] = array
+        elif not memory.stored:
+            found[memory, "before"] = found[memory, "after"] = array
+        else:
+            after, before = (array[:-1], array[1:]) if reverse else (array[1:], array[:-1])
+            found[memory, "before"], found[memory, "after"] = before, after
+    return found
 
 
 def _moving(arrays: dict[Memory, Any], reverse: bool, n: int, xp: Any, place: Place) -> Iterable[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..ops import elementwise as e
 from .ir import Block, Builder, Ref
+from .lower.c import CLoop, NotLowerable
 from .lower.interpret import BlockProgram, Program
 from .passes.factors import Factored, factored
 from .passes.gates import activated_at_once
@@ -90,6 +91,11 @@ class StepPlan:
         if self.differentiable:
             self.saved = recomputed(block, self._reversed((True,) * n_outputs, ())).saved
         self._place(n_inputs)
+        self.native: CLoop | None = None  # its C, where that is its language
+        if language == "c":
+            self.native = CLoop(self.placed_block, self.placement)
+            if self.differentiable:
+                self.backward((True,) * n_outputs, strictly=True)
 
     def _place(self, n_inputs: int) -> None:
         """Where the values lie. Outputs that are states lie with these."""
@@ -161,10 +167,22 @@ class StepPlan:
             self._reverses[key] = recomputed(self.block, self._reversed(outputs, hidden), saved)
         return self._reverses[key]
 
-    def backward(self, outputs: tuple[bool, ...]) -> BackwardPlan:
+    def backward(self, outputs: tuple[bool, ...], strictly: bool = False) -> BackwardPlan:
+        """The placed reverse for the outputs that have a gradient; `strictly`: in the plan's language."""
         if outputs not in self._backwards:
-            self._backwards[outputs] = BackwardPlan(self, self.reverse(outputs, ()))
+            made = BackwardPlan(self, self.reverse(outputs, ()))
+            if self.language == "c":
+                try:
+                    made.native = CLoop(made.block, made.placement)
+                except NotLowerable:
+                    if strictly:
+                        raise
+            self._backwards[outputs] = made
         return self._backwards[outputs]
+
+    def backwards(self) -> list[BackwardPlan]:
+        """The placed reverses that were made."""
+        return [*self._backwards.values()]
 
     def program(self, n: int, xp: Any) -> Program:
         found = self._programs.get((n, xp))
@@ -177,6 +195,8 @@ class StepPlan:
 
 class BackwardPlan:
     """A reverse in two: factors, computed for blocks of steps, and the rest for each step; both placed."""
+
+    native: CLoop | None = None
 
     def __init__(self, plan: StepPlan, rev: Reverse) -> None:
         self.plan, self.constants = plan, rev.constants

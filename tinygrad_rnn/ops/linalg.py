@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..backend import Array, array_module
-from ..engine import Deferred, Value, primitive
+from ..engine import Deferred, Value, mode, primitive
 from .arguments import widened
 from .reduce import sum as sum_
 from .shape import concat, permute, reshape, swapaxes
@@ -68,8 +68,9 @@ def _left_gradient(g: Array, a: Array, b: Array) -> Any:
         return matmul(b, g[..., None])[..., 0]
     if a.ndim == 2 and b.ndim == 2:
         (n, k), m = a.shape, b.shape[1]
-        # The sum over uses of g @ b^T is that of (g^T)^T @ b^T.
-        return Product(g.T, b.T) if _stacking_pays(m, n, k) else _times(g, b.T)
+        # The sum over uses of g @ b^T is that of (g^T)^T @ b^T. What is read once holds for any n.
+        pays = mode.current().tracer is None and _stacking_pays(m, n, k)
+        return Product(g.T, b.T) if pays else _times(g, b.T)
     return matmul(g, swapaxes(b, -1, -2))
 
 

@@ -1,0 +1,408 @@
+"""A placed block as one C function over all time steps: what interpret.py is, without Python between calls.
+
+A step is a list of phases, one for each instruction: a product with a matrix that is packed once, a loop over
+what is computed element by element (a group of instructions, in registers), a sum along rows. Each thread
+does all phases of all steps for its rows of the batch, so that threads never wait for each other. Nothing
+here knows a cell.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend import find
+from ...backend.native import native
+from ..ir import Block, Instr, N, Ref
+from ..passes.groups import Group
+from ..passes.place import Cut, Memory, Place, Placement
+from .functions import HELPERS
+
+RUNTIME = Path(__file__).with_name("runtime.h")
+MOVING, FIXED, MATRIX, OWN, PACKED = range(5)  # kinds of slots, as in pool.c
+HEAD = object.__basicsize__  # bytes in front of what an object has
+FLOATS = {"float32": "", "float64": "#define DOUBLE\n"}
+
+
+class NotLowerable(Exception):
+    """Why a block is not compiled, as a sentence."""
+
+
+class Field(NamedTuple):
+    """Where the rows of a value lie: which memory, from where on in its rows, how many elements; `steps` of
+    the memory for each row of the batch: none for what is the same for all.
+    """
+
+    memory: int
+    offset: int
+    width: int
+    by_row: bool
+
+
+class CLoop:
+    """The C of a placed block, and its runs."""
+
+    def __init__(self, block: Block, placement: Placement) -> None:
+        self.block, self.placement, self.places = block, placement, placement.places
+        refs = [*block.params, *block.constants, *(o for i in block.instructions for o in i.outs)]
+        kinds = {r.dtype.name for r in refs if r.dtype.kind != "b"}
+        if len(kinds) != 1 or not kinds <= FLOATS.keys():
+            raise NotLowerable(f"values are {', '.join(sorted(kinds))}; float32 alone or float64 alone is")
+        self.dtype = np.dtype(kinds.pop())
+        self.slots: dict[Any, int] = {}  # of memories (a carry is two), constants and packed matrices
+        self.packed: dict[Ref, int] = {}
+        self.work = 0  # multiplications in a row of a step
+        self.uniform = {o: i for i in placement.uniform for o in i.outs}
+        phases = [*self._copies(-1)]
+        position = {id(i): k for k, i in enumerate(block.instructions)}
+        for instr in placement.instructions:
+            phases += self._phase(instr)
+            phases += self._copies(position[id(instr)])
+        phases += self._copies(len(block.instructions))
+        self.source = self._source(phases)
+
+    # ------------------------------------------------------------ text
+
+    def _source(self, phases: Sequence[str]) -> str:
+        body = "\n".join(phases)
+        helpers = [
+            f"static inline {text}"
+            for name, text in HELPERS.items()
+            if f"{name}(" in body and name != "infinite"
+        ]
+        start = [self._begin(key, k) for key, k in self.slots.items()]
+        packs = [
+            f"  pack(call->memory[{k}], call->step[{k}], call->row[{k}], {r.shape[0]}, {r.shape[1]}, "
+            f"call->memory[{packed}]);"
+            for r, packed in self.packed.items()
+            for k in [self.slots[r]]
+        ]
+        return "\n".join([
+            FLOATS[self.dtype.name] + RUNTIME.read_text(), *helpers, "",
+            "void prepare(const Call* call) {", "  (void)call;", *packs, "}", "",
+            "void rows(const Call* call, long r0, long r1) {",
+            "  const long n = call->n;", "  (void)n;",
+            "  for (long s = 0; s < call->n_steps; s++) {",
+            "    const long t = call->first + s * call->by, turn = (call->done + s) & 1;",
+            "    (void)t, (void)turn;", *start, body, "  }", "}\n",
+        ])  # fmt: skip
+
+    def _begin(self, key: Any, k: int) -> str:
+        """The line that says where a memory lies at a step."""
+        kind = "unsigned char" if self._is_bool(key) else "T"
+        time = "0"
+        if type(key) is tuple and type(key[0]) is Memory:
+            memory, side = key
+            if memory.kind == "carry" and not memory.stored:
+                time = "turn" if side == "before" else "1 - turn"
+            elif memory.kind not in ("scratch", "fresh"):
+                time = "t"
+        return (
+            f"    {kind}* const m{k} = ({kind}*)call->memory[{k}] + ({time}) * call->step[{k}]; "
+            f"const long d{k} = call->row[{k}]; (void)m{k}, (void)d{k};"
+        )
+
+    def _is_bool(self, key: Any) -> bool:
+        kind = (
+            key[0].type.dtype
+            if type(key) is tuple and type(key[0]) is Memory
+            else getattr(key, "dtype", self.dtype)
+        )
+        return bool(kind.kind == "b")
+
+    def _slot(self, key: Any) -> int:
+        return self.slots.setdefault(key, len(self.slots))
+
+    def _copies(self, position: int) -> list[str]:
+        return [self._copy(r, place) for k, r, place in self.placement.copies if k == position]
+
+    def _copy(self, r: Ref, place: Place) -> str:
+        to, inner = self._field_of(place), r.shape[1:]
+        if r.shape[:1] != (N,) or to.width != math.prod(inner):
+            raise NotLowerable("a copy of what is no row for each of the batch")
+        return (
+            f"    for (long r = r0; r < r1; r++)\n      for (long c = 0; c < {to.width}; c++)\n"
+            f"        {self._at(to)} = {self._operand(r, inner)};"
+        )
+
+    # ------------------------------------------------------------ where values lie
+
+    def _field(self, r: Ref) -> Field:
+        place = self.places[r]
+        if place.memory.kind == "constant":
+            by_row = r.ndim > 0 and r.shape[0] is N
+            return Field(self._slot(r), 0, math.prod(r.shape[1:] if by_row else r.shape), by_row)
+        return self._field_of(place)
+
+    def _field_of(self, place: Place) -> Field:
+        memory = place.memory
+        shape, strides, offset = [*memory.type.shape], [], 0
+        if not shape or shape[0] is not N or N in shape[1:]:
+            raise NotLowerable("a value that is no row for each of the batch")
+        strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]  # type: ignore[arg-type]
+        for view in place.views:
+            if type(view) is tuple:
+                shape, strides, offset = _cut(view, shape, strides, offset)
+            elif isinstance(view, Instr) and view.op.name == "reshape" and _follow(shape, strides):
+                shape = [*view.out.shape]
+                strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]  # type: ignore[arg-type]
+                if shape[0] is not N or N in shape[1:]:
+                    raise NotLowerable("rows are laid out otherwise")
+            else:
+                raise NotLowerable("a view that is no piece of rows")
+        if not _follow(shape, strides):
+            raise NotLowerable("a view of pieces that do not follow each other")
+        return Field(self._slot((memory, place.side)), offset, math.prod(shape[1:]), True)  # type: ignore[arg-type]
+
+    def _at(self, f: Field, column: str = "c") -> str:
+        row = f"r * d{f.memory} + " if f.by_row else ""
+        return f"m{f.memory}[{row}{f.offset} + {column}]"
+
+    def _operand(self, x: Any, inner: tuple[Any, ...]) -> str:
+        """An argument of an elementwise instruction whose rows have the shape `inner`."""
+        if type(x) is not Ref:
+            return _literal(x)
+        f, width = self._field(x), math.prod(inner)
+        own = x.shape[1:] if f.by_row or (x.ndim > len(inner) and x.shape[0] == 1) else x.shape
+        if f.width == 1 and width != 1:
+            return self._at(f, "0")
+        if f.width != width or tuple(s for s in own if s != 1) != tuple(s for s in inner if s != 1):
+            raise NotLowerable("a broadcast along an axis in the middle")
+        return self._at(f)
+
+    # ------------------------------------------------------------ phases
+
+    def _phase(self, instr: Instr) -> list[str]:
+        if instr in self.placement.joined:
+            return []
+        if isinstance(instr.op, Group):
+            names = dict(zip(instr.op.block.params, instr.args, strict=True))
+            wanted = dict(zip(instr.op.block.results, instr.outs, strict=True))
+            return [self._elements(instr.op.block.instructions, names, wanted)]
+        if instr.op.elementwise and instr.op.c and len(instr.outs) == 1:
+            return [self._elements([instr], {}, {instr.out: instr.out})]
+        if instr.op.product:
+            return [self._product(instr)]
+        if instr.op.name == "sum" and instr.settings["axes"] and 0 not in instr.settings["axes"]:
+            return [self._sum(instr)]
+        raise NotLowerable(f"{instr.op.name} is not written in C")
+
+    def _elements(
+        self, instructions: Sequence[Instr], given: Mapping[Ref, Any], wanted: Mapping[Any, Ref]
+    ) -> str:
+        """Instructions of one shape in one pass over its elements."""
+        inner = instructions[0].out.shape[1:]
+        if instructions[0].out.shape[:1] != (N,) or N in inner:
+            raise NotLowerable("a value that is no row for each of the batch")
+        width, names, lines = math.prod(inner), {}, []  # type: ignore[var-annotated]
+
+        def name(x: Any) -> str:
+            if type(x) is not Ref:
+                return _literal(x)
+            if x not in names:
+                names[x] = f"v{len(names)}"
+                lines.append(f"const {_kind(x)} {names[x]} = {self._operand(given.get(x, x), inner)};")
+            return names[x]
+
+        for i in instructions:
+            args = [name(a) for a in i.args]
+            settings = {
+                k: v if type(v) is str else _literal(v) for k, v in i.settings.items() if k != "dtype"
+            }
+            names[i.out] = f"v{len(names)}"
+            lines.append(f"const {_kind(i.out)} {names[i.out]} = {str(i.op.c).format(*args, **settings)};")
+        for r, out in wanted.items():
+            to = self._field(out)
+            if to.width != width:
+                raise NotLowerable("a result of another shape")
+            lines.append(f"{self._at(to)} = {names[r]};")
+        text = "\n".join(f"        {line}" for line in lines)
+        loop = f"      for (long c = 0; c < {width}; c++) {{\n{text}\n      }}"
+        return f'    for (long r = r0; r < r1; r++) {{\n      _Pragma("GCC ivdep")\n{loop}\n    }}'
+
+    def _product(self, instr: Instr) -> str:
+        left, right = instr.args[-2:]
+        if type(left) is not Ref or type(right) is not Ref or left.ndim != 2 or right.ndim != 2:
+            raise NotLowerable("a product of other than two matrices")
+        if (
+            self.places[right].memory.kind != "constant"
+            or N in right.shape
+            or self.places[left].memory.kind == "constant"
+        ):
+            raise NotLowerable("a product of two values that change")
+        (k, m), a, y = right.shape, self._field(left), self._field(instr.out)
+        self._slot(right)
+        if right not in self.packed:
+            self.packed[right] = self._slot(("packed", right))
+        self.work += k * m
+        plus = "0, 0"
+        if len(instr.args) == 3:
+            added = instr.args[0]
+            if type(added) is not Ref or added.shape[-1:] != (m,):
+                raise NotLowerable("a sum of a product and a number")
+            f = self._field(added)
+            plus = f"m{f.memory} + {f.offset}" + (f" + r0 * d{f.memory}, d{f.memory}" if f.by_row else ", 0")
+        one, other = (f"m{f.memory} + r0 * d{f.memory} + {f.offset}, d{f.memory}" for f in (a, y))
+        return f"    product({one}, m{self.packed[right]}, {k}, {m}, {other}, {plus}, r1 - r0);"
+
+    def _sum(self, instr: Instr) -> str:
+        x, y = instr.args[0], self._field(instr.out)
+        if type(x) is not Ref or y.width != 1:
+            raise NotLowerable("a sum along a part of the rows")
+        f = self._field(x)
+        return "\n".join([
+            "    for (long r = r0; r < r1; r++) {", "      T total = 0;",
+            '      _Pragma("omp simd reduction(+ : total)")',
+            f"      for (long c = 0; c < {f.width}; c++) total += {self._at(f)};",
+            f"      {self._at(y, '0')} = total;", "    }",
+        ])  # fmt: skip
+
+    # ------------------------------------------------------------ runs
+
+    def compile(self) -> None:
+        """Raises OSError where that cannot be done."""
+        library = native.load(self.source)
+        self._functions = tuple(
+            ctypes.cast(f, ctypes.c_void_p).value for f in (library.prepare, library.rows)
+        )
+        self._library = library  # which lives as long as its functions are called
+        slots: list[int] = []
+        self._given: list[tuple[int, Any]] = []  # the slots that an array is brought for
+        for key, k in self.slots.items():
+            kind, item, row = self._described(key)
+            slots += [kind, item, row]
+            if kind in (MOVING, FIXED, MATRIX):
+                self._given.append((k, key))
+        self._slots = array("q", slots)
+        self._waiting: dict[int, list[Any]] = {}  # memory of its own for a number of rows, between two runs
+
+    def _described(self, key: Any) -> tuple[int, int, int]:
+        """A slot for pool.c: its kind, the bytes of an element, the elements of a row."""
+        if type(key) is Ref:
+            rows = key.shape[1:] if key.ndim and key.shape[0] is N else key.shape
+            return MATRIX if key in self.packed else FIXED, key.dtype.itemsize, math.prod(rows)
+        if key[0] == "packed":
+            k, m = key[1].shape
+            return PACKED, self.dtype.itemsize, k * (-(-m // 16) * 16)
+        memory, row = key[0], math.prod(key[0].type.shape[1:])
+        return OWN if memory.kind in ("scratch", "fresh") else MOVING, memory.type.dtype.itemsize, row
+
+    def run(
+        self,
+        arrays: Mapping[Any, Any],
+        values: Mapping[Ref, Any],
+        n: int,
+        first: int,
+        by: int,
+        n_steps: int,
+    ) -> None:
+        """Runs over n_steps steps, at the times first, first + by, ... `arrays`, by memory and side: of given
+        memory, of all steps and of stored carries (time, n, ...), of other carries (2, n, ...). `values`: of
+        the constants.
+        """
+        if self.placement.uniform:
+            values = self._with_uniform(values, n)
+        objects, held = array("q", bytes(8 * len(self.slots))), []
+        for k, key in self._given:
+            if type(key) is Ref:
+                x = values[key]
+                if x.dtype is not key.dtype or (key not in self.packed and not x.flags.c_contiguous):
+                    x = np.ascontiguousarray(x, key.dtype)
+            else:
+                x = arrays[key]
+                if not x.flags.c_contiguous and not _in_rows(x):
+                    x = np.ascontiguousarray(x)
+            held.append(x)
+            objects[k] = id(x)
+        waiting = self._waiting.setdefault(n, [])
+        own = waiting.pop() if waiting else self._own(n)
+        native.run_loop(
+            objects.buffer_info()[0], HEAD, self._slots.buffer_info()[0], len(self.slots), own[1],
+            *self._functions, n, first, by, n_steps, native.threads_for(n, n_steps * n * self.work),
+        )  # fmt: skip
+        waiting.append(own)
+
+    def _own(self, n: int) -> tuple[Any, int]:
+        """Memory for all that is neither given nor wanted, and where it begins."""
+        size = 64
+        for kind, item, row in zip(*[iter(self._slots)] * 3, strict=True):
+            if kind in (OWN, PACKED):
+                size += -(-row * item * (n if kind == OWN else 1) // 64) * 64
+        memory = np.empty(size, np.uint8)
+        return memory, -(-memory.ctypes.data // 64) * 64
+
+    def _with_uniform(self, values: Mapping[Ref, Any], n: int) -> Mapping[Ref, Any]:
+        """The constants, and what is the same at every step."""
+        part = Block([], [*values], self.placement.uniform, [*self.uniform])
+        made = part.run([], [*values.values()], n, find("numpy"))
+        return {**values, **dict(zip(self.uniform, made, strict=True))}
+
+
+def _in_rows(array: Any) -> bool:
+    """Whether the elements of each row of each step follow each other."""
+    expected = array.dtype.itemsize
+    for size, stride in zip(array.shape[:1:-1], array.strides[:1:-1], strict=True):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return not any(s % array.dtype.itemsize for s in array.strides)
+
+
+def _cut(view: tuple[Any, ...], shape: list[Any], strides: list[int], offset: int) -> Any:
+    """A shape, strides and offset after an index of slices and integers, none of them of the rows."""
+    new_shape, new_strides, axis = [], [], 0
+    parts = [*view]
+    if Ellipsis in parts:
+        k = parts.index(Ellipsis)
+        parts[k : k + 1] = [Cut(None, None)] * (len(shape) - len(parts) + 1)
+    for part in parts:
+        if type(part) is Cut and part.step in (None, 1):
+            size = shape[axis]
+            if axis == 0:
+                if part.start not in (None, 0) or part.stop not in (None, N):
+                    raise NotLowerable("a part of the rows")
+                start, stop = 0, size
+            else:
+                start, stop, _ = slice(part.start, part.stop).indices(size)
+            offset += start * strides[axis]
+            new_shape.append(size if axis == 0 else stop - start)
+            new_strides.append(strides[axis])
+        elif type(part) is int and axis:
+            offset += (part + shape[axis] if part < 0 else part) * strides[axis]
+        else:
+            raise NotLowerable("an index that is no piece of rows")
+        axis += 1
+    return new_shape + shape[axis:], new_strides + strides[axis:], offset
+
+
+def _follow(shape: Sequence[Any], strides: Sequence[int]) -> bool:
+    """Whether the elements of a row follow each other."""
+    expected = 1
+    for size, stride in zip(reversed(shape[1:]), reversed(strides[1:]), strict=True):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _kind(r: Ref) -> str:
+    return "int" if r.dtype.kind == "b" else "T"
+
+
+def _literal(x: Any) -> str:
+    """A number as it stands in C."""
+    if x is N:
+        return "T(n)"
+    if isinstance(x, bool):
+        return "1" if x else "0"
+    if isinstance(x, int | float):
+        if math.isnan(x):
+            return "(infinite() - infinite())"
+        return f"T({float(x)!r})" if math.isfinite(x) else "infinite()" if x > 0 else "(-infinite())"
+    raise NotLowerable(f"a setting that is a {type(x).__name__}")

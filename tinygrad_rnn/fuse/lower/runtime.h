@@ -1,0 +1,215 @@
+/* What generated loops share (lower/c.py). DOUBLE chooses the numbers: all of a loop are of one type.
+
+   Everything is exact: no rule of -ffast-math holds here. A sum is never split between threads, so results do
+   not depend on how many there are. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define BYTES 64
+#define PANEL 4 /* vectors that a panel of a packed matrix is wide */
+#elif defined(__AVX2__)
+#define BYTES 32
+#define PANEL 2
+#else
+#define BYTES 16
+#define PANEL 2
+#endif
+#ifdef DOUBLE
+typedef double T;
+typedef int64_t Bits;
+#else
+typedef float T;
+typedef int32_t Bits;
+#endif
+#define T(x) ((T)(x))
+#define LANES ((long)(BYTES / sizeof(T)))
+#define INLINE static inline __attribute__((always_inline))
+typedef T Vector __attribute__((vector_size(BYTES) ));
+
+/* ---------------------------------------------------------------- functions of a number
+
+   exp: x = n log 2 + f, a polynomial of f, times 2^n in two halves, so that subnormal results are right.
+   tanh: a polynomial near 0, elsewhere by exp. Coefficients: Moshier, Cephes (1984 to 2000), expf.c, tanhf.c,
+   exp.c, tanh.c. Errors below 2 units in the last place. NaN stays NaN: comparisons with it are false. */
+
+INLINE T power_of_2(Bits n) {
+  union { Bits i; T x; } u;
+#ifdef DOUBLE
+  u.i = (n + 1023) << 52;
+#else
+  u.i = (n + 127) << 23;
+#endif
+  return u.x;
+}
+
+INLINE T exp_(T x) {
+#ifdef DOUBLE
+  const T most = 709.79, least = -745.14, shift = 6755399441055744.0, ln2_high = 6.93145751953125e-1,
+          ln2_low = 1.42860682030941723212e-6;
+#else
+  const T most = 88.73f, least = -103.98f, shift = 12582912.0f, ln2_high = 0.693359375f,
+          ln2_low = -2.12194440e-4f;
+#endif
+  x = x > most ? most : x;
+  x = x < least ? least : x;
+  union { T x; Bits i; } u = {x * T(1.44269504088896340736) + shift}, s = {shift};
+  const T n = u.x - shift;
+  const Bits whole = u.i - s.i, half = whole >> 1;
+  const T f = (x - n * ln2_high) - n * ln2_low, z = f * f;
+#ifdef DOUBLE
+  const T p = f * ((1.26177193074810590878e-4 * z + 3.02994407707441961300e-2) * z + 9.99999999999999999910e-1);
+  const T q = ((3.00198505138664455042e-6 * z + 2.52448340349684104192e-3) * z + 2.27265548208155028766e-1) * z +
+              2.00000000000000000005e0;
+  const T y = 1 + 2 * (p / (q - p));
+#else
+  const T p = ((((1.9875691500e-4f * f + 1.3981999507e-3f) * f + 8.3334519073e-3f) * f + 4.1665795894e-2f) * f +
+               1.6666665459e-1f) * f + 5.0000001201e-1f;
+  const T y = p * z + f + 1;
+#endif
+  return y * power_of_2(half) * power_of_2(whole - half);
+}
+
+INLINE T absolute(T x) { return x < 0 ? -x : x; }
+
+INLINE T tanh_(T x) {
+  const T a = absolute(x), z = x * x, e = exp_(2 * (a > 20 ? T(20) : a));
+#ifdef DOUBLE
+  const T p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3;
+  const T q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3;
+  const T near = x + x * z * (p / q);
+#else
+  const T p = (((-5.70498872745e-3f * z + 2.06390887954e-2f) * z - 5.37397155531e-2f) * z + 1.33314422036e-1f) * z -
+              3.33332819422e-1f;
+  const T near = p * z * x + x;
+#endif
+  const T far = 1 - 2 / (e + 1);
+  return a < T(0.625) ? near : x < 0 ? -far : x > 0 ? far : x + far;
+}
+
+#ifdef DOUBLE
+#define OF_LIBRARY(name) name
+#else
+#define OF_LIBRARY(name) name##f
+#endif
+INLINE T log_(T x) { return OF_LIBRARY(log)(x); }
+INLINE T log1p_(T x) { return OF_LIBRARY(log1p)(x); }
+INLINE T expm1_(T x) { return OF_LIBRARY(expm1)(x); }
+INLINE T sqrt_(T x) { return OF_LIBRARY(__builtin_sqrt)(x); }
+INLINE T floor_(T x) { return OF_LIBRARY(__builtin_floor)(x); }
+INLINE T rint_(T x) { return OF_LIBRARY(__builtin_rint)(x); }
+INLINE T sin_(T x) { return OF_LIBRARY(sin)(x); }
+INLINE T cos_(T x) { return OF_LIBRARY(cos)(x); }
+INLINE T erf_(T x) { return OF_LIBRARY(erf)(x); }
+INLINE T pow_(T x, T y) { return OF_LIBRARY(pow)(x, y); }
+INLINE T fmod_(T x, T y) { return OF_LIBRARY(fmod)(x, y); }
+INLINE T infinite(void) { return (T)INFINITY; }
+#define exp exp_
+#define tanh tanh_
+#define log log_
+#define log1p log1p_
+#define expm1 expm1_
+#define sqrt sqrt_
+#define floor floor_
+#define rint rint_
+#define sin sin_
+#define cos cos_
+#define erf erf_
+#define pow pow_
+#define fmod fmod_
+#define fabs absolute
+
+/* ---------------------------------------------------------------- products
+
+   A matrix that is multiplied at every step is packed once: panels of PANEL vectors of columns, in each the
+   rows one behind the other, the last panel as narrow as it needs. */
+
+static long packed_size(long k, long m) { return k * ((m + LANES - 1) / LANES) * LANES; }
+
+static void pack(const T* w, long down, long right, long k, long m, T* out) {
+  for (long j = 0; j < m; j += PANEL * LANES) {
+    const long here = m - j < PANEL * LANES ? m - j : PANEL * LANES, wide = (here + LANES - 1) / LANES * LANES;
+    for (long i = 0; i < k; i++, out += wide)
+      for (long c = 0; c < wide; c++) out[c] = c < here ? w[i * down + (j + c) * right] : 0;
+  }
+}
+
+INLINE Vector load(const T* p) {
+  Vector v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+/* The first `count` numbers of a vector, and those at `add`. */
+INLINE void store(T* to, Vector x, const T* add, long count) {
+  if (count == LANES) {
+    if (add) x += load(add);
+    memcpy(to, &x, sizeof x);
+    return;
+  }
+  for (long c = 0; c < count; c++) to[c] = add ? x[c] + add[c] : x[c];
+}
+
+#define ROWS 6 /* of a tile */
+#define UNROLL _Pragma("GCC unroll 8")
+
+/* `rows` rows by `n` vectors of columns, of which the last has `end` that count. */
+INLINE void tile(const T* a, long down, const T* b, long k, T* y, long below, const T* add, long add_below,
+                 const int rows, const int n, long end) {
+  Vector sum[ROWS][PANEL];
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int v = 0; v < n; v++) sum[r][v] = (Vector){};
+  for (long i = 0; i < k; i++, b += n * LANES) {
+    Vector w[PANEL];
+    UNROLL for (int v = 0; v < n; v++) w[v] = load(b + v * LANES);
+    UNROLL for (int r = 0; r < rows; r++) {
+      const Vector x = (Vector){} + a[r * down + i];
+      UNROLL for (int v = 0; v < n; v++) sum[r][v] += x * w[v];
+    }
+  }
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int v = 0; v < n; v++)
+      store(y + r * below + v * LANES, sum[r][v], add ? add + r * add_below + v * LANES : 0, v == n - 1 ? end : LANES);
+}
+
+#define TILES(n)                                                                                              \
+  for (long r = 0; r < rows; r += ROWS) {                                                                     \
+    const T *from = a + r * down, *plus = add ? add + r * add_below : 0;                                      \
+    T* to = y + r * below;                                                                                    \
+    switch (rows - r) {                                                                                       \
+      case 1: tile(from, down, b, k, to, below, plus, add_below, 1, n, end); break;                           \
+      case 2: tile(from, down, b, k, to, below, plus, add_below, 2, n, end); break;                           \
+      case 3: tile(from, down, b, k, to, below, plus, add_below, 3, n, end); break;                           \
+      case 4: tile(from, down, b, k, to, below, plus, add_below, 4, n, end); break;                           \
+      case 5: tile(from, down, b, k, to, below, plus, add_below, 5, n, end); break;                           \
+      default: tile(from, down, b, k, to, below, plus, add_below, 6, n, end);                                 \
+    }                                                                                                         \
+  }
+
+/* y = a @ b, or that and `add`: a (rows, k), y and add (rows, m), rows of each `down`, `below` and `add_below`
+   apart, b packed. */
+static void product(const T* a, long down, const T* b, long k, long m, T* y, long below, const T* add,
+                    long add_below, long rows) {
+  for (long j = 0; j < m; j += PANEL * LANES) {
+    const long here = m - j < PANEL * LANES ? m - j : PANEL * LANES, n = (here + LANES - 1) / LANES;
+    const long end = here - (n - 1) * LANES;
+    switch (n) {
+      case 1: TILES(1) break;
+      case 2: TILES(2) break;
+#if PANEL > 2
+      case 3: TILES(3) break;
+      default: TILES(4)
+#endif
+    }
+    b += k * n * LANES, y += here, add = add ? add + here : 0;
+  }
+}
+
+/* ---------------------------------------------------------------- a run of a loop, as pool.c knows it, too */
+
+typedef struct {
+  void** memory;
+  const long *step, *row; /* how far apart its steps and its rows are, in elements */
+  long n, first, by, n_steps, done;
+} Call;
