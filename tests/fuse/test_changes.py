@@ -463,3 +463,67 @@ def test_a_change_is_seen_by_a_pointwise_function(name, needs, as_before, monkey
         for x, y in zip(found, right, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
         change(monkeypatch)
+
+
+# ---------------------------------------------------------------- what needs a gradient, types, modes
+
+
+class Stopped(nn.Cell):
+    """No gradient goes through some of what it computes; which parameters need one is asked for."""
+
+    def __init__(self):
+        super().__init__(3, 3)
+        self.w, self.v = nn.Parameter(tg.randn(3, 3)), nn.Parameter(tg.randn(3, 3))
+
+    def step(self, px, h):
+        with tg.no_grad():
+            a = px @ self.v + h @ self.w
+        kept = h @ self.w.detach() + h.detach() @ self.v
+        return tg.tanh(px + a + kept * (2.0 if self.v.requires_grad else 1.0) + h @ self.w)
+
+
+def needs(name, wanted):
+    return lambda cell: setattr(getattr(cell, name), "requires_grad", wanted)
+
+
+def test_what_needs_a_gradient_type_and_mode_may_change():
+    cell = Stopped()
+    layer = nn.Recurrent(cell)
+    x = tg.randn(5, 2, 3)
+
+    def results(x, is_graded):
+        with tg.set_grad_enabled(is_graded):
+            output = layer(x, lengths=[5, 3])[0]
+            named = [p for p in (*layer.parameters(), x) if p.requires_grad]
+            found = tg.grad((output * output).sum(), named) if output.requires_grad else ()
+            return [y.numpy() for y in (output, *found)]
+
+    for change in (
+        lambda cell: None, needs("v", False), needs("w", False), needs("v", True), needs("w", True),
+        lambda cell: layer.double(), lambda cell: layer.half(), lambda cell: layer.float(),
+    ):  # fmt: skip
+        change(cell)
+        for wanted in (False, True):
+            given = x.to(cell.w.dtype).detach()
+            given.requires_grad = wanted
+            for is_graded in (True, False, True):
+                fast = results(given, is_graded)
+                with tg.eager():
+                    slow = results(given, is_graded)
+                assert len(fast) == len(slow)
+                for a, b in zip(fast, slow, strict=True):
+                    assert a.dtype == b.dtype
+                    close = 1e-2 if a.dtype == np.float16 else 1e-4
+                    np.testing.assert_allclose(a, b, rtol=close, atol=close)
+
+
+def test_another_library_is_seen():
+    layer, x = nn.LSTM(3, 4), tg.randn(5, 2, 3)
+    before = layer(x)[0].numpy().copy()
+    tg.use("strict")
+    try:
+        there = layer.to("strict")(tg.tensor(x.numpy()))[0]
+        np.testing.assert_allclose(there.numpy(), before, rtol=1e-5, atol=1e-6)
+    finally:
+        tg.use("numpy")
+    np.testing.assert_array_equal(layer.to("cpu")(x)[0].numpy(), before)

@@ -44,7 +44,7 @@ class Scanned:
         self.step, self.owner, self.functions, self.key = step, owner, functions, key
         self.project, self.n_rows = project, n_rows
         self.noted: dict[str, Any] = {} if noted is None else noted
-        self.sizes: tuple[int, ...] = ()  # of batches that it is for: a step may tell one from another
+        self.sizes: list[int] = []  # of batches that it is for: a step may tell one from another
         self.why: str | None = None  # why it runs op by op, where it does
 
     def traced(self, xs: Values, states: Values, with_project: bool) -> Traced:
@@ -61,14 +61,14 @@ class Scanned:
         if self.owner is None:
             return read(step, xs, states, self.n_rows)
 
-        def make(basis: Any) -> Traced:
+        def make(basis: Any, sizes: Sequence[int]) -> Traced:
             with watched(basis):
-                traced = read(step, xs, states, also=self.sizes)
+                traced = read(step, xs, states, also=sizes)
             return traced._replace(note={**self.noted})
 
         kinds = tuple([(t.shape[1:], t.dtype) for t in (*xs, *states)])
-        key = (self.key, with_project, n_inputs, kinds, type(xs[0].array), self.sizes)
-        return remembered(self.owner, self.functions, key, make)
+        key = (self.key, with_project, n_inputs, kinds, type(xs[0].array))
+        return remembered(self.owner, self.functions, key, make, self.sizes)
 
     def prepared(self, xs: Values, states: Values, heights: list[int]) -> tuple[list[Values], Any]:
         """The inputs of stretches with so many rows each, and what runs a stretch: as one node where the step
@@ -120,7 +120,7 @@ def scan_packed(
     if len(batch_sizes) == 1 and states[0].shape[0] == batch_sizes[0]:  # one step is no loop
         return scanned.step(xs if scanned.project is None else scanned.project(xs), states)
     stretches = [(n, len([*same])) for n, same in itertools.groupby(batch_sizes)]
-    scanned.sizes = (batch_sizes[0], 1) if batch_sizes[-1] == 1 != batch_sizes[0] else (batch_sizes[0],)
+    scanned.sizes = [n for n, _ in stretches]
     if every is None or checkpoint is None:
         parts, run = scanned.prepared(xs, states, [n * n_steps for n, n_steps in stretches])
     else:

@@ -17,7 +17,7 @@ import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from opcode import opmap
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -404,34 +404,53 @@ def _signature(x: Any, seen: dict[int, int], tensors: list[Any]) -> Any:
     raise _Mutable(f"it has a {kind.__name__}, which may change")
 
 
-class _Entry(NamedTuple):
-    """What is known of an owner in a certain state: a block and which tensors its constants are; or why there
-    is no block; or None, where it must be traced at each call. It holds while the basis and `others` are
-    unchanged.
+class _Entry:
+    """What is known of an owner in a certain state: a block, which tensors its constants are and what was
+    noted; or why there is no block. It holds while the basis and `others` are unchanged, for the batch sizes
+    that it was compared at.
     """
 
-    basis: Basis
-    others: Any
-    found: tuple[Block, list[int], Any] | str | None
+    def __init__(self, basis: Basis, others: Any, found: tuple[Block, list[int], Any] | str) -> None:
+        self.basis, self.others, self.found = basis, others, found
+        self.sizes: set[int] = set()
+        self.failing: dict[int, str] = {}  # sizes for which the step does something else, and what
+
+    def compare(self, make: Callable[[Basis, Sequence[int]], Traced], sizes: Iterable[int]) -> None:
+        """Raises Untraceable where the step does something else for one of these sizes."""
+        for n in sizes:
+            if n in self.failing:
+                raise Untraceable(self.failing[n])
+            if n not in self.sizes:
+                try:
+                    make(self.basis, (n,))
+                except Untraceable as reason:
+                    self.failing[n] = str(reason)
+                    raise
+                self.sizes.add(n)
 
 
 _known: OrderedDict[Any, _Entry] = OrderedDict()
 
 
 def remembered(
-    owner: Any, functions: Sequence[Callable[..., Any]], key: Any, make: Callable[[Basis], Traced]
+    owner: Any,
+    functions: Sequence[Callable[..., Any]],
+    key: Any,
+    make: Callable[[Basis, Sequence[int]], Traced],
+    sizes: Sequence[int] = (),
 ) -> Traced:
     """The trace of functions of the module `owner`: one that was made before where it still holds, else what
-    `make` returns. Raises Untraceable where that did.
+    `make` returns, which is given a basis and batch sizes. Raises Untraceable where that did.
     """
     seen: dict[int, int] = {}
     tensors: list[Any] = []
+    few = [n for n in sizes if n < 4 or n == sizes[0]]  # where it is traced anew at each call
     try:
         now = mode.current()
         state = (key, _signature(owner, seen, tensors), now.grad, now.functional, default_dtype())
         hash(state)
     except (_Mutable, RecursionError, TypeError) as reason:
-        return make(Basis(owner, functions, str(reason)))
+        return make(Basis(owner, functions, str(reason)), few)
     entry, others = _known.get(state), None
     if entry is not None and entry.basis.is_unchanged():
         with contextlib.suppress(_Mutable):
@@ -439,9 +458,10 @@ def remembered(
         if others == entry.others and others is not None:
             if isinstance(entry.found, str):
                 raise Untraceable(entry.found)
-            if entry.found is not None:
-                block, places, note = entry.found
-                return Traced(block, [tensors[k] for k in places], note)
+            if not entry.sizes.issuperset(sizes):
+                entry.compare(make, sizes)
+            block, places, note = entry.found
+            return Traced(block, [tensors[k] for k in places], note)
     basis = Basis(owner, functions)
     seen, tensors, others = {}, [], None
     _signature(owner, seen, tensors)
@@ -449,25 +469,28 @@ def remembered(
         others = basis.signature(seen, tensors)
     except _Mutable as reason:
         basis.mutable = str(reason)
+    _known.pop(state, None)
     found: Any = None
     try:
-        traced = make(basis)
+        if basis.mutable is not None:
+            return make(basis, few)
+        traced = make(basis, ())
         index = {id(t): k for k, t in enumerate(tensors)}
-        can_change = basis.mutable is not None or traced.asked or _has_arrays(traced.block)
-        if not can_change and all(id(v) in index for v in traced.constants):
-            found = (traced.block, [index[id(v)] for v in traced.constants], traced.note)
-        return traced
+        if traced.asked or _has_arrays(traced.block) or any(id(v) not in index for v in traced.constants):
+            return make(basis, few) if few else traced
+        found = (traced.block, [index[id(v)] for v in traced.constants], traced.note)
     except Untraceable as reason:
         found = str(reason) if basis.mutable is None else None
         raise
     finally:
         basis.forget()
-        if found is None:
-            _known.pop(state, None)
-        else:
-            _known[state] = _Entry(basis, others, found)
+        if found is not None:
+            _known[state] = entry = _Entry(basis, others, found)
         while len(_known) > MOST:
             _known.popitem(last=False)
+    assert entry is not None
+    entry.compare(make, sizes)
+    return traced
 
 
 def _has_arrays(block: Block) -> bool:
