@@ -1,4 +1,5 @@
-"""`python -m tests`: linter, formatter, type checker, tests on NumPy and on the strict stand-in for CuPy.
+"""`python -m tests`: linter, formatter, type checker, tests on NumPy and on the strict stand-in for CuPy, and
+those of what is compiled with compiled code.
 
 Further arguments go to pytest: `python -m tests -k lstm`. `--only ruff,mypy,numpy,strict` chooses checks. Two
 more, `extras` and `extras-strict`, are the tests that need PyTorch, CuPy or NVRTC, which must be installed.
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 
-USUAL = ("ruff", "format", "mypy", "numpy", "strict")
+USUAL = ("ruff", "format", "mypy", "numpy", "strict", "native")
 
 
 def checks(pytest_arguments: list[str]) -> dict[str, list[str]]:
@@ -24,6 +25,7 @@ def checks(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "mypy": [*python, "mypy"],
         "numpy": [*tests, "--backend", "numpy"],
         "strict": [*tests, "--backend", "strict"],
+        "native": [*tests, "--native", "tests/nn", "tests/fuse", "tests/ops", "tests/optim"],
         "extras": [*tests, "--extras", "--backend", "numpy"],
         "extras-strict": [*tests, "--extras", "--backend", "strict"],
     }

@@ -2,7 +2,10 @@
 run, in which order.
 """
 
+import getpass
+import os
 import random
+import tempfile
 
 import pytest
 
@@ -24,6 +27,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    os.environ.setdefault(
+        "TINYGRAD_RNN_CACHE", f"{tempfile.gettempdir()}/tinygrad_rnn_of_{getpass.getuser()}"
+    )
     strict.install()
     extras.required = config.getoption("--extras")
     try:

@@ -39,6 +39,13 @@ def test_kernels_of_a_gpu():
     assert "tanh(" in text
 
 
+def test_c():
+    text = nn.LSTM(3, 4).explain("c")
+    assert text.count("void rows(const Call* call, long r0, long r1) {") == 2
+    assert "product(" in text
+    assert "runs by NumPy: " in nn.LSTM(3, 4, dtype="float16").explain("c")
+
+
 def test_half_and_double():
     assert "float16[n, 16]" in nn.LSTM(3, 4, dtype="float16").explain()
     assert "float64[n, 16]" in nn.LSTM(3, 4, dtype="float64").explain("reverse")
@@ -71,5 +78,5 @@ def test_a_state_of_one_tensor_or_of_several_without_names():
 
 
 def test_what_cannot_be_shown():
-    with pytest.raises(ValueError, match="'python' is unknown; there are 'step', 'reverse' and 'cuda'"):
+    with pytest.raises(ValueError, match="'python' is unknown; there are 'step', 'reverse', 'c' and 'cuda'"):
         nn.LSTM(3, 4).explain("python")

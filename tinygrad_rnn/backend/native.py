@@ -25,7 +25,7 @@ import numpy as np
 
 FLAGS = (
     *("-O3", "-std=gnu11", "-shared", "-fPIC", "-fopenmp-simd", "-w"),
-    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),  # none of which changes a value
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"),  # none of which changes a value
 )
 POOL = Path(__file__).with_name("pool.c")
 ENOUGH = 1 << 19  # multiplications from which on a second thread is worth waking

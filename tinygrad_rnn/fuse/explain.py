@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .ir import Instr, Ref, replaced
+from .lower.c import NotLowerable
 from .passes.groups import Group
 from .passes.hoist import hoisted
 from .passes.place import Memory
@@ -43,7 +44,7 @@ class Explanation:
 
     def text(self, what: str) -> str:
         """ "step", "reverse" or "cuda"."""
-        return {"step": self._step, "reverse": self._reverse, "cuda": self._cuda}[what]()
+        return {"step": self._step, "reverse": self._reverse, "c": self._c, "cuda": self._cuda}[what]()
 
     def _plan(self, language: str) -> StepPlan:
         """Where everything that can have a gradient needs one."""
@@ -104,6 +105,14 @@ class Explanation:
     def _sum(self, term: Term) -> str:
         fields = [self._text(f) for f in term.fields]
         return term.kind.formula.format(*fields) if term.kind else f"the sum of the rows of {fields[0]}"
+
+    def _c(self) -> str:
+        try:
+            plan = self._plan("c")
+        except NotLowerable as reason:
+            return f"runs by NumPy: {reason}"
+        loops = [plan.native, plan.backward((True,) * self.n_outputs).native]
+        return "\n".join(loop.source.partition("/* the loop */\n")[2] for loop in loops if loop is not None)
 
     def _cuda(self) -> str:
         from .lower.cuda import Launcher

@@ -127,7 +127,7 @@ def _plan(step: Block, n_inputs: int, n_outputs: int, needs: tuple[bool, ...], x
         return StepPlan(step, n_inputs, n_outputs, needs, language)
 
     key = (step.key, n_inputs, n_outputs, needs)
-    if xp.language == "python" and native.works:
+    if xp.device_type == "cpu" and native.works:
         plan: StepPlan | None = cached(_plans, (*key, "c"), lambda: _compiled(make))
         if plan is not None:
             return plan
@@ -138,13 +138,9 @@ def _plan(step: Block, n_inputs: int, n_outputs: int, needs: tuple[bool, ...], x
 def _compiled(make: Callable[[str], StepPlan]) -> StepPlan | None:
     """A plan in C; None where its steps are to be interpreted."""
     try:
-        plan = make("c")
-        for native_ in (plan.native, *(back.native for back in plan.backwards())):
-            if native_ is not None:
-                native_.compile()
+        return make("c")
     except (NotLowerable, OSError):
         return None
-    return plan
 
 
 def _beside(x: Any, xp: Any) -> Any:

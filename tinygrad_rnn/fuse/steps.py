@@ -94,6 +94,7 @@ class StepPlan:
         self.native: CLoop | None = None  # its C, where that is its language
         if language == "c":
             self.native = CLoop(self.placed_block, self.placement)
+            self.native.compile()
             if self.differentiable:
                 self.backward((True,) * n_outputs, strictly=True)
 
@@ -174,15 +175,13 @@ class StepPlan:
             if self.language == "c":
                 try:
                     made.native = CLoop(made.block, made.placement)
-                except NotLowerable:
+                    made.native.compile()
+                except (NotLowerable, OSError):
+                    made.native = None
                     if strictly:
                         raise
             self._backwards[outputs] = made
         return self._backwards[outputs]
-
-    def backwards(self) -> list[BackwardPlan]:
-        """The placed reverses that were made."""
-        return [*self._backwards.values()]
 
     def program(self, n: int, xp: Any) -> Program:
         found = self._programs.get((n, xp))

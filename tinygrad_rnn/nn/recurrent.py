@@ -130,7 +130,7 @@ class Recurrent(Module):
     def explain(self, what: str = "step") -> str:
         """What is made of the cells' steps, as text: "step", what is done before the loop and in it, and
         where the values lie; "reverse", the derived way back, with the line that makes each weight's
-        gradient; "cuda", the kernels of a GPU. Where a step runs op by op, why.
+        gradient; "c", the compiled loops; "cuda", the kernels of a GPU. Where a step runs op by op, why.
         """
         texts = []
         for k, cell in enumerate(self.cells):

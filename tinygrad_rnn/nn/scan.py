@@ -52,8 +52,8 @@ def scan(
 
 def explained(cell: Cell, x: Tensor, what: str) -> str:
     """What is made of a cell's step for inputs like x (rows, input_size): see Recurrent.explain."""
-    if what not in ("step", "reverse", "cuda"):
-        raise ValueError(f"explain: {what!r} is unknown; there are 'step', 'reverse' and 'cuda'")
+    if what not in ("step", "reverse", "c", "cuda"):
+        raise ValueError(f"explain: {what!r} is unknown; there are 'step', 'reverse', 'c' and 'cuda'")
     from ..fuse.explain import Explanation
     from ..fuse.trace import Untraceable
 

@@ -84,7 +84,7 @@ class CLoop:
             for k in [self.slots[r]]
         ]
         return "\n".join([
-            FLOATS[self.dtype.name] + RUNTIME.read_text(), *helpers, "",
+            FLOATS[self.dtype.name] + RUNTIME.read_text(), *helpers, "", "/* the loop */",
             "void prepare(const Call* call) {", "  (void)call;", *packs, "}", "",
             "void rows(const Call* call, long r0, long r1) {",
             "  const long n = call->n;", "  (void)n;",

@@ -26,13 +26,27 @@ typedef int32_t Bits;
 #define T(x) ((T)(x))
 #define LANES ((long)(BYTES / sizeof(T)))
 #define INLINE static inline __attribute__((always_inline))
-typedef T Vector __attribute__((vector_size(BYTES) ));
+typedef T Vector __attribute__((vector_size(BYTES)));
 
 /* ---------------------------------------------------------------- functions of a number
 
    exp: x = n log 2 + f, a polynomial of f, times 2^n in two halves, so that subnormal results are right.
    tanh: a polynomial near 0, elsewhere by exp. Coefficients: Moshier, Cephes (1984 to 2000), expf.c, tanhf.c,
    exp.c, tanh.c. Errors below 2 units in the last place. NaN stays NaN: comparisons with it are false. */
+
+#ifdef DOUBLE
+#define OF_LIBRARY(name) name
+#else
+#define OF_LIBRARY(name) name##f
+#endif
+/* a b + c, rounded once where the processor does so: said where it is meant, so that every loop, wide or not, and
+   whatever the compiler makes of it, computes the same. */
+#ifdef __FP_FAST_FMA
+INLINE T plus_product(T c, T a, T b) { return OF_LIBRARY(__builtin_fma)(a, b, c); }
+#else
+INLINE T plus_product(T c, T a, T b) { return a * b + c; }
+#endif
+#define HORNER(x, c, lower) plus_product(lower, c, x)
 
 INLINE T power_of_2(Bits n) {
   union { Bits i; T x; } u;
@@ -54,45 +68,48 @@ INLINE T exp_(T x) {
 #endif
   x = x > most ? most : x;
   x = x < least ? least : x;
-  union { T x; Bits i; } u = {x * T(1.44269504088896340736) + shift}, s = {shift};
+  union { T x; Bits i; } u = {plus_product(shift, x, T(1.44269504088896340736))}, s = {shift};
   const T n = u.x - shift;
   const Bits whole = u.i - s.i, half = whole >> 1;
-  const T f = (x - n * ln2_high) - n * ln2_low, z = f * f;
+  const T f = plus_product(plus_product(x, n, -ln2_high), n, -ln2_low), z = f * f;
 #ifdef DOUBLE
-  const T p = f * ((1.26177193074810590878e-4 * z + 3.02994407707441961300e-2) * z + 9.99999999999999999910e-1);
-  const T q = ((3.00198505138664455042e-6 * z + 2.52448340349684104192e-3) * z + 2.27265548208155028766e-1) * z +
-              2.00000000000000000005e0;
+  const T p = f * HORNER(z, HORNER(z, 1.26177193074810590878e-4, 3.02994407707441961300e-2),
+                         9.99999999999999999910e-1);
+  const T q = HORNER(z, HORNER(z, HORNER(z, 3.00198505138664455042e-6, 2.52448340349684104192e-3),
+                               2.27265548208155028766e-1), 2.00000000000000000005e0);
   const T y = 1 + 2 * (p / (q - p));
 #else
-  const T p = ((((1.9875691500e-4f * f + 1.3981999507e-3f) * f + 8.3334519073e-3f) * f + 4.1665795894e-2f) * f +
-               1.6666665459e-1f) * f + 5.0000001201e-1f;
-  const T y = p * z + f + 1;
+  T p = HORNER(f, 1.9875691500e-4f, 1.3981999507e-3f);
+  p = HORNER(f, p, 8.3334519073e-3f);
+  p = HORNER(f, p, 4.1665795894e-2f);
+  p = HORNER(f, p, 1.6666665459e-1f);
+  p = HORNER(f, p, 5.0000001201e-1f);
+  const T y = plus_product(f, p, z) + 1;
 #endif
   return y * power_of_2(half) * power_of_2(whole - half);
 }
 
-INLINE T absolute(T x) { return x < 0 ? -x : x; }
+INLINE T absolute(T x) { return OF_LIBRARY(__builtin_fabs)(x); }
 
 INLINE T tanh_(T x) {
   const T a = absolute(x), z = x * x, e = exp_(2 * (a > 20 ? T(20) : a));
 #ifdef DOUBLE
-  const T p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3;
-  const T q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3;
-  const T near = x + x * z * (p / q);
+  const T p = HORNER(z, HORNER(z, -9.64399179425052238628e-1, -9.92877231001918586564e1),
+                     -1.61468768441708447952e3);
+  const T q = HORNER(z, HORNER(z, z + 1.12811678491632931402e2, 2.23548839060100448583e3),
+                     4.84406305325125486048e3);
+  const T near = plus_product(x, x * z, p / q);
 #else
-  const T p = (((-5.70498872745e-3f * z + 2.06390887954e-2f) * z - 5.37397155531e-2f) * z + 1.33314422036e-1f) * z -
-              3.33332819422e-1f;
-  const T near = p * z * x + x;
+  T p = HORNER(z, -5.70498872745e-3f, 2.06390887954e-2f);
+  p = HORNER(z, p, -5.37397155531e-2f);
+  p = HORNER(z, p, 1.33314422036e-1f);
+  p = HORNER(z, p, -3.33332819422e-1f);
+  const T near = plus_product(x, p * z, x);
 #endif
   const T far = 1 - 2 / (e + 1);
-  return a < T(0.625) ? near : x < 0 ? -far : x > 0 ? far : x + far;
+  return OF_LIBRARY(__builtin_copysign)(a < T(0.625) ? near : far, x); /* of zeros, too */
 }
 
-#ifdef DOUBLE
-#define OF_LIBRARY(name) name
-#else
-#define OF_LIBRARY(name) name##f
-#endif
 INLINE T log_(T x) { return OF_LIBRARY(log)(x); }
 INLINE T log1p_(T x) { return OF_LIBRARY(log1p)(x); }
 INLINE T expm1_(T x) { return OF_LIBRARY(expm1)(x); }
@@ -141,6 +158,31 @@ INLINE Vector load(const T* p) {
   return v;
 }
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#ifdef DOUBLE
+#define ADD_PRODUCT(c, a, b) (Vector)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
+#else
+#define ADD_PRODUCT(c, a, b) (Vector)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
+#endif
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+#ifdef DOUBLE
+#define ADD_PRODUCT(c, a, b) (Vector)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
+#else
+#define ADD_PRODUCT(c, a, b) (Vector)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#endif
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#include <arm_neon.h>
+#ifdef DOUBLE
+#define ADD_PRODUCT(c, a, b) (Vector)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b))
+#else
+#define ADD_PRODUCT(c, a, b) (Vector)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b))
+#endif
+#else
+#define ADD_PRODUCT(c, a, b) ((c) + (a) * (b))
+#endif
+
 /* The first `count` numbers of a vector, and those at `add`. */
 INLINE void store(T* to, Vector x, const T* add, long count) {
   if (count == LANES) {
@@ -165,7 +207,7 @@ INLINE void tile(const T* a, long down, const T* b, long k, T* y, long below, co
     UNROLL for (int v = 0; v < n; v++) w[v] = load(b + v * LANES);
     UNROLL for (int r = 0; r < rows; r++) {
       const Vector x = (Vector){} + a[r * down + i];
-      UNROLL for (int v = 0; v < n; v++) sum[r][v] += x * w[v];
+      UNROLL for (int v = 0; v < n; v++) sum[r][v] = ADD_PRODUCT(sum[r][v], x, w[v]);
     }
   }
   UNROLL for (int r = 0; r < rows; r++)
