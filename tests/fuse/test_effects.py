@@ -619,6 +619,38 @@ def global_attr_keep():
     return step, h0, lambda: k.prev.tolist()
 
 
+draw, normal = random.random, np.random.randn
+
+
+@case
+def drawn_by_a_function_of_pythons():
+    def step(x, h):
+        h = tg.tanh(x + h) if draw() < 0.5 else h
+        return h, h
+
+    return step, h0, lambda: draw()
+
+
+@case
+def drawn_by_a_function_of_numpys():
+    def step(x, h):
+        h = tg.tanh(x + h) if normal() < 0 else h
+        return h, h
+
+    return step, h0, lambda: normal()
+
+
+@case
+def shuffled():
+    def step(x, h):
+        order = [0, 1]
+        random.shuffle(order)
+        h = tg.tanh(x + h)[:, order]
+        return h, h
+
+    return step, h0, lambda: random.random()
+
+
 def outcome(make, x):
     """What two calls return and leave behind, or the error."""
     tg.manual_seed(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +41,7 @@ class watched:
                 self.copies.append((part, part.copy()))
             if type(getattr(part, "__dict__", None)) is dict:
                 self.before.append((vars(part), dict(vars(part))))
-        own = [sys.modules[name] for name in ("random", "numpy.random") if name in sys.modules]
-        self.states = [(g, _state(g)) for g in (*own, *basis.generators)]
+        self.states = [(g, _state(g)) for g in basis.generators]
 
     def __enter__(self) -> None:
         pass

@@ -231,7 +231,7 @@ class Basis:
         self._changes(f"it reads {name}, a {kind.__name__}, which may change")
         if not self._is_new(value):
             return
-        if isinstance(value, np.random.Generator) or hasattr(value, "getstate"):
+        if any(hasattr(value, name) for name in ("bit_generator", "getstate", "get_state")):
             self.generators.append(value)
             return
         if hasattr(kind, "__next__") and not hasattr(kind, "read"):
@@ -260,7 +260,11 @@ class Basis:
             self.names.append((space, name, value))
             if isinstance(value, types.ModuleType):
                 self._namespace(value)
-            elif not is_known or isinstance(value, types.FunctionType):
+            elif (
+                not is_known
+                or isinstance(value, types.FunctionType)
+                or hasattr(getattr(value, "__self__", None), "get_state")  # NumPy's first generator
+            ):
                 self._value(name, value)
 
     def _class(self, cls: type) -> None:
