@@ -63,6 +63,8 @@ def layouts():
     yield "backwards", x[::-1, ::-1, ::-1], base[::-1, ::-1, 1]
     yield "repeated", np.broadcast_to(base[:1, :, 0], (4, 3, 2)), np.broadcast_to(base[:1, :, 2], (3, 2))
     yield "read-only", still.transpose(2, 0, 1), still[:, :, 1]
+    yield "of another byte order", x.astype(">f4"), base[:, :, 1].copy()
+    yield "both of another byte order", x.astype(">f4"), base[:, :, 1].astype(">f4")
     yield "every other", np.repeat(x, 2, 2)[:, :, ::2], np.repeat(base, 2, 1)[:, ::2, 1]
 
 

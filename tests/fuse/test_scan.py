@@ -109,3 +109,37 @@ def test_wrong_shapes():
         scan(lambda x, s: (s, s), tg.zeros(5, 2, 3), tg.zeros(3, 3))
     with pytest.raises(TypeError, match="must be tensors"):
         scan(lambda x, s: (s, s), tg.zeros(5, 2, 3), None)
+
+
+@pytest.mark.parametrize("lengths", [[5, 1, 1], [-1, 2, 3], [1, 2], [1, 2, 3, 4], [1.5, 2, 3], "abc", 3])
+def test_wrong_lengths(lengths):
+    with pytest.raises(ValueError, match="lengths must be 3 integers from 0 to 4"):
+        scan(lambda x, s: (s, s), tg.zeros(4, 3, 2), tg.zeros(3, 2), lengths=lengths)
+
+
+def test_wrong_states_and_outputs():
+    x, h = tg.zeros(4, 3, 2), tg.zeros(3, 2)
+    for returned, state, message in (
+        (lambda x, s: (None, s), h, "output must be tensors"),
+        (lambda x, s: (s.sum(), s), h, "output must be tensors"),
+        (lambda x, s: (s[0], s[0]), (h, h), "2 parts"),
+        (lambda x, s: (s[0], (s[0],)), (h, h), "2 parts"),
+        (lambda x, s: (s["a"], {"b": s["a"]}), {"a": h}, "is a dict of"),
+        (lambda x, s: (s, 1.0), h, "must be tensors as the state is"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            scan(returned, x, state)
+
+
+def test_a_state_is_told_by_its_names():
+    def step(x, s):
+        h = tg.tanh(x + s["h"])
+        return h, {"c": s["c"] * 0.5 + h, "h": h}  # in another order
+
+    x, state = tg.randn(4, 3, 2), {"h": tg.randn(3, 2), "c": tg.randn(3, 2)}
+    output, final = scan(step, x, state)
+    np.testing.assert_array_equal(final["h"].numpy(), output[-1].numpy())
+    c = state["c"]
+    for h in output:
+        c = c * 0.5 + h
+    np.testing.assert_allclose(final["c"].numpy(), c.numpy(), rtol=1e-5)

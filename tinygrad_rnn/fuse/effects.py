@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .trace import Untraceable
-
-if TYPE_CHECKING:
-    from .validity import Basis
 
 HARMLESS = {"_fitting", "_rng"}  # attributes that no step reads; a generator that draws ends the trace
 MOST_LOOKED_AT = 4000  # parts of mutable objects that are compared before and after a trace
@@ -31,7 +28,7 @@ class watched:
     and ends the trace.
     """
 
-    def __init__(self, basis: Basis) -> None:
+    def __init__(self, basis: Any) -> None:
         self.basis = basis
         self.before = [(vars(module), dict(vars(module))) for module in basis.modules]
         self.copies: list[tuple[Any, Any]] = []

@@ -224,7 +224,7 @@ def scan(
                 )
         return outputs, matched(state, new)
 
-    packing = Packing(n_steps, n, None if lengths is None else [int(k) for k in lengths])
+    packing = Packing(n_steps, n, None if lengths is None else _checked(lengths, n_steps, n))
     owner, functions, key = _owner(step)
     scanned = Scanned(flat_step, owner, functions, key, noted=noted)
     outputs, final = scan_packed(
@@ -253,6 +253,17 @@ def _owner(step: Any) -> tuple[Any, list[Any], Any]:
         with suppress(ValueError):  # nothing was assigned to it yet
             vars(owner)[f"{name} of the closure"] = cell.cell_contents
     return owner, [function], (function.__code__, id(function.__globals__))
+
+
+def _checked(lengths: Any, n_steps: int, n: int) -> list[int]:
+    """Lengths as integers. Raises ValueError where they are none of a batch of n rows and n_steps steps."""
+    try:
+        found = [int(k.__index__()) for k in lengths]
+    except (AttributeError, TypeError):
+        found = []
+    if len(found) != n or not all(0 <= k <= n_steps for k in found):
+        raise ValueError(f"scan: lengths must be {n} integers from 0 to {n_steps}, got {lengths!r}")
+    return found
 
 
 def leaves(nest: Any) -> Values:

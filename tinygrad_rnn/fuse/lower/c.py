@@ -34,6 +34,9 @@ class NotLowerable(Exception):
     """Why a block is not compiled, as a sentence."""
 
 
+MOST = 64  # numbers of rows that memory waits for
+
+
 class Field(NamedTuple):
     """Where the rows of a value lie: which memory, from where on in its rows, how many elements; `steps` of
     the memory for each row of the batch: none for what is the same for all.
@@ -54,6 +57,8 @@ class CLoop:
         kinds = {r.dtype.name for r in refs if r.dtype.kind != "b"}
         if len(kinds) != 1 or not kinds <= FLOATS.keys():
             raise NotLowerable(f"values are {', '.join(sorted(kinds))}; float32 alone or float64 alone is")
+        if not all(r.dtype.isnative for r in refs):
+            raise NotLowerable("values are in another byte order than the machine's")
         self.dtype = np.dtype(kinds.pop())
         self.slots: dict[Any, int] = {}  # of memories (a carry is two), constants and packed matrices
         self.packed: dict[Ref, int] = {}
@@ -321,12 +326,17 @@ class CLoop:
             held.append(x)
             objects[k] = id(x)
         waiting = self._waiting.setdefault(n, [])
-        own = waiting.pop() if waiting else self._own(n)
+        try:
+            own = waiting.pop()
+        except IndexError:  # none waits, or another thread was faster
+            own = self._own(n)
         native.run_loop(
             objects.buffer_info()[0], HEAD, self._slots.buffer_info()[0], len(self.slots), own[1],
             *self._functions, n, first, by, n_steps, native.threads_for(n, n_steps * n * self.work),
         )  # fmt: skip
         waiting.append(own)
+        if len(self._waiting) > MOST:
+            self._waiting.clear()
 
     def _own(self, n: int) -> tuple[Any, int]:
         """Memory for all that is neither given nor wanted, and where it begins."""
