@@ -651,6 +651,47 @@ def shuffled():
     return step, h0, lambda: random.random()
 
 
+class Chain:
+    """A node of a long list, in whose depths a number lies."""
+
+    def __init__(self, n):
+        self.next = Chain(n - 1) if n else None
+        self.factor = 0.5
+
+
+class Answering:
+    """Answers whatever it is asked, in its own way."""
+
+    __slots__ = ("n",)
+
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+
+@case
+def deep_objects():
+    chain = Chain(300)
+
+    def step(x, h):
+        chain.factor = chain.factor * 0.9
+        h = tg.tanh(x + h * chain.factor)
+        return h, h
+
+    return step, h0, lambda: chain.factor
+
+
+@case
+def objects_that_answer_in_their_own_way():
+    answering = Answering()
+    answering.n = 1
+
+    def step(x, h):
+        h = tg.tanh(x + h * answering.n)
+        return h, h
+
+    return step, h0, lambda: answering.n
+
+
 def outcome(make, x):
     """What two calls return and leave behind, or the error."""
     tg.manual_seed(1)
@@ -675,3 +716,22 @@ def test_a_step_is_the_same_with_all_that_it_does(name):
     for a, b in zip(fast[1], slow[1], strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_an_error_in_the_middle_leaves_everything_as_it_was():
+    """Of NumPy's, while the loop runs, forward and back; the next call is right."""
+    w = tg.tensor([[2.0, 0.5], [0.5, 2.0]], requires_grad=True)
+
+    def run(x, h):
+        output, final = scan(lambda x, h: (tg.exp(h @ w) * x,) * 2, x, h)
+        return output.numpy(), tg.grad(output.sum() + final.sum(), [w, x, h])
+
+    x, h = tg.full((6, 3, 2), 0.1, requires_grad=True), tg.full((3, 2), 0.1, requires_grad=True)
+    high = tg.full((6, 3, 2), 90.0, requires_grad=True)
+    before = run(x, h)
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        run(high, h)
+    after = run(x, h)
+    np.testing.assert_array_equal(after[0], before[0])
+    for a, b in zip(after[1], before[1], strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())

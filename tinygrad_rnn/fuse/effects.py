@@ -10,9 +10,19 @@ import numpy as np
 from .trace import Untraceable
 
 HARMLESS = {"_fitting", "_rng"}  # attributes that no step reads; a generator that draws ends the trace
-MOST_LOOKED_AT = 4000  # parts of mutable objects that are compared before and after a trace
+MOST_PARTS = 300  # mutable objects that are compared before and after a trace
+MOST_LOOKED_AT = 4000  # elements that one may have for that
 COPIED = (list, dict, set, deque, np.ndarray)
 MISSING: Any = object()
+
+
+def namespace(x: Any) -> dict[str, Any] | None:
+    """The attributes of an object, if it has such a dict, without asking the object."""
+    try:
+        space: Any = object.__getattribute__(x, "__dict__")
+    except AttributeError:
+        return None
+    return space if type(space) is dict else None
 
 
 def assign(space: dict[str, Any], name: str, value: Any) -> None:
@@ -36,8 +46,8 @@ class watched:
             is_small = isinstance(part, COPIED) and getattr(part, "size", len(part)) < MOST_LOOKED_AT
             if is_small:
                 self.copies.append((part, part.copy()))
-            if type(getattr(part, "__dict__", None)) is dict:
-                self.before.append((vars(part), dict(vars(part))))
+            if (space := namespace(part)) is not None:
+                self.before.append((space, dict(space)))
         self.states = [(g, _state(g)) for g in basis.generators]
 
     def __enter__(self) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..backend.dtypes import default_dtype
 from ..engine import Value, mode
-from .effects import HARMLESS, MISSING, MOST_LOOKED_AT, assign
+from .effects import HARMLESS, MISSING, MOST_LOOKED_AT, MOST_PARTS, assign, namespace
 from .ir import Block, each_part
 from .trace import Traced, Untraceable
 
@@ -96,9 +96,12 @@ class Basis:
         self._seen: dict[Any, Any] = {}  # by id: held, so that no id is given twice
         self._names: frozenset[str] = frozenset()  # that the code names in which a value was found
         self._owned = _is_namespace(owner)  # its closure is the owner
-        self._attribute(owner)
-        for function in functions:
-            self._function(function, is_root=True)
+        try:
+            self._attribute(owner)
+            for function in functions:
+                self._function(function, is_root=True)
+        except RecursionError:
+            self._changes("what it reads lies deep in other objects")
         del self._seen
 
     def _changes(self, reason: str) -> None:
@@ -231,7 +234,7 @@ class Basis:
         self._changes(f"it reads {name}, a {kind.__name__}, which may change")
         if not self._is_new(value):
             return
-        if any(hasattr(value, name) for name in ("bit_generator", "getstate", "get_state")):
+        if any(hasattr(kind, name) for name in ("bit_generator", "getstate", "get_state")):
             self.generators.append(value)
             return
         if hasattr(kind, "__next__") and not hasattr(kind, "read"):
@@ -240,7 +243,7 @@ class Basis:
             )
         if not (is_trusted(kind) or isinstance(value, Exception)):
             self._class(kind)
-        if len(self.parts) < MOST_LOOKED_AT:
+        if len(self.parts) < MOST_PARTS:
             self.parts.append(value)
             for part in _inside(value):
                 self._value(name, part)
@@ -363,7 +366,7 @@ def _inside(x: Any) -> list[Any]:
         return []
     if isinstance(x, dict):
         return [*x.values()] if len(x) < MOST_LOOKED_AT else []
-    return [*getattr(x, "__dict__", {}).values()]
+    return [*(namespace(x) or {}).values()]
 
 
 def _signature(x: Any, seen: dict[int, int], tensors: list[Any]) -> Any:
@@ -383,7 +386,7 @@ def _signature(x: Any, seen: dict[int, int], tensors: list[Any]) -> Any:
         return kind, tuple([_signature(part, seen, tensors) for part in x])
     if kind is dict:
         return kind, tuple([(k, _signature(v, seen, tensors)) for k, v in x.items()])
-    if _is_namespace(x) and any(getattr(v, "__closure__", None) for v in vars(x).values()):
+    if _is_namespace(x) and any(type(v) is types.FunctionType and v.__closure__ for v in vars(x).values()):
         raise _Mutable("it calls a function that was made for it")  # and is not to be held
     if is_module(x) or _is_namespace(x):
         k = seen.get(id(x))
