@@ -94,6 +94,15 @@ def test_functions_at_their_edges(functions):
 
 # ---------------------------------------------------------------- layers
 
+
+class Competing(nn.RNNCell):
+    """The elements of the state share a whole; x**3, a maximum, a mean along rows."""
+
+    def step(self, px, h):
+        y = tg.softmax(px + h @ self.weight_hh, -1)
+        return y * (1 - y.mean(-1, keepdims=True)) + tg.maximum(h, 0.1) * y**3
+
+
 MAKERS = {
     "LSTM": lambda kind: nn.LSTM(3, 21, dtype=kind),
     "projected": lambda kind: nn.LSTM(3, 18, proj_size=5, dtype=kind),
@@ -102,6 +111,10 @@ MAKERS = {
     "RNN": lambda kind: nn.RNN(3, 9, dtype=kind),
     "relu": lambda kind: nn.RNN(3, 1, nonlinearity="relu", dtype=kind),
     "peepholes": lambda kind: nn.Recurrent(nn.PeepholeLSTMCell(3, 6, dtype=kind), reverse=True),
+    "norm LSTM": lambda kind: nn.Recurrent(nn.LayerNormLSTMCell(3, 6, dtype=kind)),
+    "norm GRU": lambda kind: nn.Recurrent(nn.LayerNormGRUCell(3, 7, dtype=kind)),
+    "norm RNN": lambda kind: nn.Recurrent(nn.LayerNormRNNCell(3, 19, dtype=kind)),
+    "softmax": lambda kind: nn.Recurrent(Competing(3, 7, dtype=kind)),
     "zoneout": lambda kind: nn.Recurrent(nn.Zoneout(nn.LSTMCell(3, 6, dtype=kind))),
     "dropout": lambda kind: nn.Recurrent(nn.RecurrentDropout(nn.GRUCell(3, 6, dtype=kind))),
 }
