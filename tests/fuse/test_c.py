@@ -15,7 +15,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.backend import find
+from tinygrad_rnn.backend import compiling, find
 from tinygrad_rnn.backend import native as module
 from tinygrad_rnn.backend.native import Native, native
 from tinygrad_rnn.fuse import loop
@@ -23,7 +23,7 @@ from tinygrad_rnn.fuse.lower.c import FLOATS, RUNTIME
 
 pytestmark = [
     pytest.mark.host,
-    pytest.mark.skipif(not module.compiler(), reason="no C compiler is installed"),
+    pytest.mark.skipif(not compiling.compiler(), reason="no C compiler is installed"),
 ]
 
 
@@ -94,6 +94,15 @@ def test_functions_at_their_edges(functions):
 
 # ---------------------------------------------------------------- layers
 
+
+class Competing(nn.RNNCell):
+    """The elements of the state share a whole; x**3, a maximum, a mean along rows."""
+
+    def step(self, px, h):
+        y = tg.softmax(px + h @ self.weight_hh, -1)
+        return y * (1 - y.mean(-1, keepdims=True)) + tg.maximum(h, 0.1) * y**3
+
+
 MAKERS = {
     "LSTM": lambda kind: nn.LSTM(3, 21, dtype=kind),
     "projected": lambda kind: nn.LSTM(3, 18, proj_size=5, dtype=kind),
@@ -102,6 +111,10 @@ MAKERS = {
     "RNN": lambda kind: nn.RNN(3, 9, dtype=kind),
     "relu": lambda kind: nn.RNN(3, 1, nonlinearity="relu", dtype=kind),
     "peepholes": lambda kind: nn.Recurrent(nn.PeepholeLSTMCell(3, 6, dtype=kind), reverse=True),
+    "norm LSTM": lambda kind: nn.Recurrent(nn.LayerNormLSTMCell(3, 6, dtype=kind)),
+    "norm GRU": lambda kind: nn.Recurrent(nn.LayerNormGRUCell(3, 7, dtype=kind)),
+    "norm RNN": lambda kind: nn.Recurrent(nn.LayerNormRNNCell(3, 19, dtype=kind)),
+    "softmax": lambda kind: nn.Recurrent(Competing(3, 7, dtype=kind)),
     "zoneout": lambda kind: nn.Recurrent(nn.Zoneout(nn.LSTMCell(3, 6, dtype=kind))),
     "dropout": lambda kind: nn.Recurrent(nn.RecurrentDropout(nn.GRUCell(3, 6, dtype=kind))),
 }
@@ -225,7 +238,7 @@ def test_other_numbers_are_left_to_numpy():
     "sizes", [(1600, 64, 256), (129, 1200, 77), (7, 700, 900), (900, 700, 3), (1, 1 << 19, 1)]
 )
 def test_products_are_numpys_for_any_number_of_threads(kind, sizes, monkeypatch):
-    if native._blas is None:
+    if compiling.blas() is None:
         pytest.skip("NumPy has another library for products")
     xp, rng, (n, k, m) = find("numpy"), np.random.default_rng(0), sizes
     a, b, add = (rng.standard_normal(s).astype(kind) for s in ((n, k), (k, m), (m,)))

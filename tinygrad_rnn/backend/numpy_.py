@@ -40,13 +40,12 @@ class NumPyModule(ArrayModule):
     def product(self, a: Array, b: Array, add: Array | None = None) -> Array:
         """Large products are written to memory that is lent."""
         n, m = a.shape[0], b.shape[1]
-        if n * m * a.shape[1] >= ENOUGH and native.multiplies(a, b):
-            y = memory.lend((n, m), a.dtype)
-            adds = add is not None and add.dtype == a.dtype
+        if n * m * a.shape[1] >= ENOUGH and native.works:
+            y, adds = memory.lend((n, m), a.dtype), add is not None and add.dtype == a.dtype
             if adds:
                 y[...] = add
-            native.multiply(a, b, y, adds)
-            return y if adds or add is None else y + add
+            if native.multiply(a, b, y, adds):
+                return y if adds or add is None else y + add
         if n * m < LARGE and add is None:
             return np.matmul(a, b)
         if n * m < LARGE or a.dtype != b.dtype or (add is not None and add.dtype != a.dtype):

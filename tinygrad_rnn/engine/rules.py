@@ -86,6 +86,8 @@ class Primitive:
     """Each row along the last axis goes its own way."""
     cheap: bool
     """It is cheaper to compute again than to save."""
+    parts: Callable[..., Any] | None
+    """The same by other ops, elementwise ones, sums and maxima, for what compiles these alone."""
     writes_all = False
     """Whether it takes memory, or None, for each of its results."""
 
@@ -238,6 +240,7 @@ def primitive(
     floating: bool = False,
     rowwise: bool = False,
     cheap: bool = False,
+    parts: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[Concatenate[Any, P], R]], Callable[P, R]]:
     """Makes an op of a function on arrays, `forward(xp, *arrays, **settings)`; `xp` is the library they
     belong to.
@@ -254,7 +257,7 @@ def primitive(
     if isinstance(view, bool):
         view = Look.where_it_can if view else Look.never
     traits = {"elementwise": elementwise, "c": c, "ufunc": ufunc, "product": product, "view": view,
-              "floating": floating, "rowwise": rowwise, "cheap": cheap}  # fmt: skip
+              "floating": floating, "rowwise": rowwise, "cheap": cheap, "parts": parts}  # fmt: skip
 
     def define(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
         spec = Primitive(forward, vjp, **traits)

@@ -19,7 +19,7 @@ from ..backend import array_module
 from ..backend.native import native
 from ..engine import Deferred, Node, Output, Value, mode
 from ..ops.convert import transfer
-from ..ops.shape import concat, reshape, split, stack
+from ..ops.shape import concat, split, stack
 from .ir import Block, N, Ref, Type, each_part
 from .lower.c import NotLowerable
 from .lower.interpret import viewed
@@ -266,7 +266,7 @@ class Loop:
         constants = dict(zip(plan.block.constants, rest[n_inputs + n_states :], strict=True))
         arrays: dict[Memory, Any] = dict(zip(plan.hidden, ys[n_results:], strict=True))
         for memory, x in zip(plan.inputs, rest, strict=False):
-            arrays[memory] = None if x is None else reshape(x, (self.n_steps, self.n, *x.shape[1:]))
+            arrays[memory] = None if x is None else x.reshape(self.n_steps, self.n, *x.shape[1:])
         symbolic = any(isinstance(g, Value) for g in gs)
         self.alone = self.alone and not symbolic
         by_step = symbolic or any(g is not None for g in gs[n_results:])
@@ -343,7 +343,7 @@ class Loop:
 
     def _by_step(self, g: Any) -> Any:
         """The rows of all steps, step by step."""
-        return reshape(g, (self.n_steps, g.shape[0] // self.n_steps, *g.shape[1:]))
+        return g.reshape(self.n_steps, g.shape[0] // self.n_steps, *g.shape[1:])
 
     def _of_constants(self, back: Any, given: dict[Memory, Any], sums: Sequence[Any]) -> dict[Ref, Any]:
         parts: dict[Ref, list[Any]] = {}
@@ -419,7 +419,7 @@ class Loop:
 
 def _below(x: Any) -> Any:
     """The rows of all steps below each other."""
-    return reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def _joined(steps: list[Any]) -> Any:

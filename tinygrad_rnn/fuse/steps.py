@@ -18,6 +18,7 @@ from .lower.interpret import BlockProgram, Program
 from .passes.factors import Factored, factored
 from .passes.gates import activated_at_once
 from .passes.groups import grouped
+from .passes.parts import taken_apart
 from .passes.place import Memory, Place, Placement, Placer, same_size, span
 from .passes.residuals import recomputed
 from .passes.simplify import simplified
@@ -46,15 +47,16 @@ def steps_in(placer: Placer, placement: Placement) -> list[Memory]:
     return [*dict.fromkeys(place.memory for place in places if place.memory.kind == "steps")]
 
 
-def in_groups(block: Block, saved: Sequence[Ref] = ()) -> Block:
+def in_groups(block: Block, language: str, saved: Sequence[Ref] = ()) -> Block:
     """The block with a kernel for each group of its elementwise instructions; `saved` are
     values of it still.
     """
     wanted = [*block.results, *saved]
-    found = grouped(Block(block.params, block.constants, block.instructions, wanted))
+    block = Block(block.params, block.constants, block.instructions, wanted)
+    found = grouped(taken_apart(block), columns=True) if language == "c" else grouped(block)
     if any(a is not b for a, b in zip(found.results, wanted, strict=True)):
-        return block  # two of them are one
-    return Block(found.params, found.constants, found.instructions, block.results)
+        found = block  # two of them are one
+    return Block(found.params, found.constants, found.instructions, wanted[: len(wanted) - len(saved)])
 
 
 class StepPlan:
@@ -103,7 +105,7 @@ class StepPlan:
         if self.language == "python":
             block = simplified(activated_at_once(self.block))
         else:
-            block = in_groups(self.block, self.saved)
+            block = in_groups(self.block, self.language, self.saved)
         self.placed_block, makers = block, block.makers()
         kept = [s for s in self.states if s in self.saved]
         of_state = dict(zip(self.new_states, self.states, strict=True))
@@ -206,7 +208,9 @@ class BackwardPlan:
         if plan.language == "python":
             split = factored(rev.block, n_seeds)
         else:
-            split = Factored(Block(rev.block.params, rev.block.constants), in_groups(rev.block))
+            split = Factored(
+                Block(rev.block.params, rev.block.constants), in_groups(rev.block, plan.language)
+            )
         self.factors = [r for r in split.factors.results if r is not None]
         self._carry(split.block, seeds, rev)
         self._place(split)

@@ -24,7 +24,7 @@ def cast(x: Array, *, dtype: Any) -> Array:
     return _cast(x, dtype=kind)
 
 
-@primitive(vjp=(lambda g: g,))
+@primitive(vjp=(lambda g: g,), elementwise=True, c="{0}")
 def clone(xp: Any, x: Array) -> Array:
     """A copy."""
     return x.copy()

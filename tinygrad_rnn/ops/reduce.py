@@ -14,7 +14,7 @@ from ..backend.dtypes import ADDED_IN
 from ..engine import Value, primitive
 from .arguments import axes_of, axis_of, both_dialects, plain, reduced_axes, scalars_too, wide, widened
 from .elementwise import abs as abs_
-from .elementwise import exp, maximum, minimum, sign, where
+from .elementwise import exp, maximum, minimum, sign, sqrt, where
 from .index import ValuesAndIndices, take_along_axis
 from .shape import broadcast_to, flip, reshape
 
@@ -339,7 +339,16 @@ def sums_along(x: Any, axes: tuple[int, ...], y: Any = None) -> Any:
     return array_module(x).row_sums(x, y)
 
 
-@primitive(vjp=_standardize_gradient, floating=True)
+def _standardize_parts(x: Any, *, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
+    per_element = 1.0 / (_count(x, axes) or 1)
+    first = tuple([slice(0, 1) if i in axes else slice(None) for i in range(x.ndim)])
+    apart = x - x[first]
+    apart = apart - apart.sum(axis=axes, keepdims=True) * per_element
+    scale = 1.0 / sqrt((apart * apart).sum(axis=axes, keepdims=True) * per_element + eps)
+    return apart * scale, scale
+
+
+@primitive(vjp=_standardize_gradient, floating=True, parts=_standardize_parts)
 def _standardize(
     xp: Any, x: Array, *, axes: tuple[int, ...], eps: float, out: Array | None = None
 ) -> tuple[Array, Array]:

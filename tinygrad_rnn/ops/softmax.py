@@ -10,7 +10,7 @@ from ..backend import Array
 from ..engine import primitive
 from .arguments import axis_of, both_dialects, scalars_too, widened
 from .elementwise import exp
-from .reduce import powers_but_one, sums_along
+from .reduce import amax, powers_but_one, sums_along
 
 
 def _softmax_gradient(g: Array, y: Array, axis: int) -> Array:
@@ -18,7 +18,12 @@ def _softmax_gradient(g: Array, y: Array, axis: int) -> Array:
     return y * (g - sums_along(g, (axis,), y))
 
 
-@primitive(vjp=(_softmax_gradient,), floating=True)
+def _softmax_parts(x: Any, *, axis: int) -> Any:
+    y = exp(x - amax(x, axis, True))
+    return y / y.sum(axis=(axis,), keepdims=True)
+
+
+@primitive(vjp=(_softmax_gradient,), floating=True, parts=_softmax_parts)
 def _softmax(xp: Any, x: Array, *, axis: int) -> Array:
     y = _below_top(xp, x, axis)
     xp.exp(y, out=y)

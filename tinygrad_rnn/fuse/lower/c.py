@@ -19,12 +19,15 @@ import numpy as np
 
 from ...backend import find
 from ...backend.native import native
+from ...engine import REGISTRY, Look
 from ..ir import Block, Instr, N, Ref
 from ..passes.groups import Group
 from ..passes.place import Cut, Memory, Place, Placement
 from .functions import HELPERS
 
 RUNTIME = Path(__file__).with_name("runtime.h")
+SUM, AMAX, BROADCAST = (REGISTRY[name] for name in ("sum", "amax", "broadcast_to"))
+LINEAR = REGISTRY["linear"]
 MOVING, FIXED, MATRIX, OWN, PACKED = range(5)  # kinds of slots, as in pool.c
 HEAD = object.__basicsize__  # bytes in front of what an object has
 FLOATS = {"float32": "", "float64": "#define DOUBLE\n"}
@@ -61,7 +64,9 @@ class CLoop:
             raise NotLowerable("values are in another byte order than the machine's")
         self.dtype = np.dtype(kinds.pop())
         self.slots: dict[Any, int] = {}  # of memories (a carry is two), constants and packed matrices
-        self.packed: dict[Ref, int] = {}
+        self.packed: dict[tuple[Ref, bool], int] = {}  # by matrix and whether it is turned around
+        self.packs: list[str] = []
+        self.read: set[Ref] = set()  # element by element
         self.work = 0  # multiplications in a row of a step
         self.uniform = {o: i for i in placement.uniform for o in i.outs}
         phases = [*self._copies(-1)]
@@ -70,6 +75,8 @@ class CLoop:
             phases += self._phase(instr)
             phases += self._copies(position[id(instr)])
         phases += self._copies(len(block.instructions))
+        if any(matrix in self.read for matrix, _ in self.packed):
+            raise NotLowerable("a matrix that is read element by element, too")
         self.source = self._source(phases)
 
     # ------------------------------------------------------------ text
@@ -82,15 +89,9 @@ class CLoop:
             if f"{name}(" in body and name != "infinite"
         ]
         start = [self._begin(key, k) for key, k in self.slots.items()]
-        packs = [
-            f"  pack(call->memory[{k}], call->step[{k}], call->row[{k}], {r.shape[0]}, {r.shape[1]}, "
-            f"call->memory[{packed}]);"
-            for r, packed in self.packed.items()
-            for k in [self.slots[r]]
-        ]
         return "\n".join([
             FLOATS[self.dtype.name] + RUNTIME.read_text(), *helpers, "", "/* the loop */",
-            "void prepare(const Call* call) {", "  (void)call;", *packs, "}", "",
+            "void prepare(const Call* call) {", "  (void)call;", *self.packs, "}", "",
             "void rows(const Call* call, long r0, long r1) {",
             "  const long n = call->n;", "  (void)n;",
             "  for (long s = 0; s < call->n_steps; s++) {",
@@ -159,6 +160,8 @@ class CLoop:
                 strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]  # type: ignore[arg-type]
                 if shape[0] is not N or N in shape[1:]:
                     raise NotLowerable("rows are laid out otherwise")
+            elif isinstance(view, Instr) and view.op is BROADCAST and all(s == 1 for s in shape[1:]):
+                continue  # a number for each row, wherever it is read
             else:
                 raise NotLowerable("a view that is no piece of rows")
         if not _follow(shape, strides):
@@ -174,6 +177,7 @@ class CLoop:
         if type(x) is not Ref:
             return _literal(x)
         f, width = self._field(x), math.prod(inner)
+        self.read.add(x)
         own = x.shape[1:] if f.by_row or (x.ndim > len(inner) and x.shape[0] == 1) else x.shape
         if f.width == 1 and width != 1:
             return self._at(f, "0")
@@ -192,10 +196,12 @@ class CLoop:
             return [self._elements(instr.op.block.instructions, names, wanted)]
         if instr.op.elementwise and instr.op.c and len(instr.outs) == 1:
             return [self._elements([instr], {}, {instr.out: instr.out})]
-        if instr.op.product:
+        if instr.op.product or instr.op is LINEAR:
             return [self._product(instr)]
-        if instr.op.name == "sum" and instr.settings["axes"] and 0 not in instr.settings["axes"]:
-            return [self._sum(instr)]
+        if instr.op.view is Look.where_it_can and type(instr.args[0]) is Ref:
+            return [self._in_order(instr.args[0], instr.out)]
+        if instr.op in (SUM, AMAX) and instr.settings["axes"] and 0 not in instr.settings["axes"]:
+            return [self._along_rows(instr)]
         raise NotLowerable(f"{instr.op.name} is not written in C")
 
     def _elements(
@@ -231,6 +237,16 @@ class CLoop:
         loop = f"      for (long c = 0; c < {width}; c++) {{\n{text}\n      }}"
         return f'    for (long r = r0; r < r1; r++) {{\n      _Pragma("GCC ivdep")\n{loop}\n    }}'
 
+    def _in_order(self, x: Ref, out: Ref) -> str:
+        """The same elements of each row, in another shape."""
+        a, y = self._field(x), self._field(out)
+        if not a.by_row or a.width != y.width:
+            raise NotLowerable("rows are laid out otherwise")
+        return (
+            f"    for (long r = r0; r < r1; r++)\n      for (long c = 0; c < {y.width}; c++)\n"
+            f"        {self._at(y)} = {self._at(a)};"
+        )
+
     def _product(self, instr: Instr) -> str:
         left, right = instr.args[-2:]
         if type(left) is not Ref or type(right) is not Ref or left.ndim != 2 or right.ndim != 2:
@@ -241,10 +257,16 @@ class CLoop:
             or self.places[left].memory.kind == "constant"
         ):
             raise NotLowerable("a product of two values that change")
-        (k, m), a, y = right.shape, self._field(left), self._field(instr.out)
-        self._slot(right)
-        if right not in self.packed:
-            self.packed[right] = self._slot(("packed", right))
+        turned = instr.op is LINEAR  # x @ weight^T
+        (k, m), a, y = right.shape[:: -1 if turned else 1], self._field(left), self._field(instr.out)
+        if (a.width, y.width) != (k, m):
+            raise NotLowerable("a product of a number for each row")
+        matrix = self._slot(right)
+        if (right, turned) not in self.packed:
+            packed = self.packed[right, turned] = self._slot(("packed", right, turned))
+            down, across = f"call->step[{matrix}]", f"call->row[{matrix}]"
+            ways = f"{across}, {down}" if turned else f"{down}, {across}"
+            self.packs.append(f"  pack(call->memory[{matrix}], {ways}, {k}, {m}, call->memory[{packed}]);")
         self.work += k * m
         plus = "0, 0"
         if len(instr.args) == 3:
@@ -254,17 +276,23 @@ class CLoop:
             f = self._field(added)
             plus = f"m{f.memory} + {f.offset}" + (f" + r0 * d{f.memory}, d{f.memory}" if f.by_row else ", 0")
         one, other = (f"m{f.memory} + r0 * d{f.memory} + {f.offset}, d{f.memory}" for f in (a, y))
-        return f"    product({one}, m{self.packed[right]}, {k}, {m}, {other}, {plus}, r1 - r0);"
+        return f"    product({one}, m{self.packed[right, turned]}, {k}, {m}, {other}, {plus}, r1 - r0);"
 
-    def _sum(self, instr: Instr) -> str:
+    def _along_rows(self, instr: Instr) -> str:
+        """A sum or a maximum of each row."""
         x, y = instr.args[0], self._field(instr.out)
         if type(x) is not Ref or y.width != 1:
             raise NotLowerable("a sum along a part of the rows")
         f = self._field(x)
+        if not f.by_row or f.width != math.prod(x.shape[1:]):
+            raise NotLowerable("a sum of what is the same for all rows, or all along them")
+        if instr.op is SUM:
+            pragma, start, more = '_Pragma("omp simd reduction(+ : total)") ', "0", "total += x;"
+        else:
+            pragma, start, more = "", "-infinite()", "total = x > total || x != x ? x : total;"
         return "\n".join([
-            "    for (long r = r0; r < r1; r++) {", "      T total = 0;",
-            '      _Pragma("omp simd reduction(+ : total)")',
-            f"      for (long c = 0; c < {f.width}; c++) total += {self._at(f)};",
+            "    for (long r = r0; r < r1; r++) {", f"      T total = {start};",
+            f"      {pragma}for (long c = 0; c < {f.width}; c++) {{ const T x = {self._at(f)}; {more} }}",
             f"      {self._at(y, '0')} = total;", "    }",
         ])  # fmt: skip
 
@@ -291,12 +319,16 @@ class CLoop:
         """A slot for pool.c: its kind, the bytes of an element, the elements of a row."""
         if type(key) is Ref:
             rows = key.shape[1:] if key.ndim and key.shape[0] is N else key.shape
-            return MATRIX if key in self.packed else FIXED, key.dtype.itemsize, math.prod(rows)
+            return MATRIX if self._is_matrix(key) else FIXED, key.dtype.itemsize, math.prod(rows)
         if key[0] == "packed":
-            k, m = key[1].shape
+            k, m = key[1].shape[:: -1 if key[2] else 1]
             return PACKED, self.dtype.itemsize, k * (-(-m // 16) * 16)
         memory, row = key[0], math.prod(key[0].type.shape[1:])
         return OWN if memory.kind in ("scratch", "fresh") else MOVING, memory.type.dtype.itemsize, row
+
+    def _is_matrix(self, key: Ref) -> bool:
+        """Whether it comes to products, and as it lies."""
+        return (key, False) in self.packed or (key, True) in self.packed
 
     def run(
         self,
@@ -317,7 +349,7 @@ class CLoop:
         for k, key in self._given:
             if type(key) is Ref:
                 x = values[key]
-                if x.dtype is not key.dtype or (key not in self.packed and not x.flags.c_contiguous):
+                if x.dtype is not key.dtype or (not self._is_matrix(key) and not x.flags.c_contiguous):
                     x = np.ascontiguousarray(x, key.dtype)
             else:
                 x = arrays[key]

@@ -33,7 +33,7 @@ class Group(Primitive):
             return self._run(xp, arrays, out or [None] * len(block.results))
 
         none = {"elementwise": False, "c": None, "ufunc": None, "product": False, "view": Look.never}
-        super().__init__(group, None, **none, floating=False, rowwise=False, cheap=False)
+        super().__init__(group, None, **none, floating=False, rowwise=False, cheap=False, parts=None)
         self.call = lambda *arrays: group(array_module(*arrays), *arrays)
 
     def _run(self, xp: Any, arrays: tuple[Any, ...], out: list[Any]) -> tuple[Any, ...]:
@@ -55,10 +55,12 @@ class Group(Primitive):
         return tuple(results)
 
 
-def grouped(block: Block) -> Block:
-    """The block with its elementwise instructions in groups."""
+def grouped(block: Block, columns: bool = False) -> Block:
+    """The block with its elementwise instructions in groups; with `columns` these may read (n, 1) beside
+    (n, m).
+    """
     block = simplified(views_first(block))
-    kinds = {id(i): _kind(i) for i in block.instructions}
+    kinds = {id(i): _kind(i, columns) for i in block.instructions}
     phases = _phases(block, kinds)
     groups: dict[Any, list[Instr]] = {}  # in the order of the first instruction of each phase
     for instr in sorted(block.instructions, key=lambda i: phases[id(i)]):
@@ -87,7 +89,7 @@ def _as_one(own: list[Instr], wanted: list[Ref]) -> Instr:
     return Instr(Group(Block(read, [], own, [*wanted])), tuple(read), {}, tuple(wanted), several=True)
 
 
-def _kind(instr: Instr) -> tuple[Any, Any] | None:
+def _kind(instr: Instr, columns: bool = False) -> tuple[Any, Any] | None:
     """The shape and the floats of an elementwise instruction that a kernel can do, which those of a group
     share.
     """
@@ -102,7 +104,8 @@ def _kind(instr: Instr) -> tuple[Any, Any] | None:
         or any(type(a) not in (Ref, int, float, bool) for a in instr.args)
     ):
         return None
-    if any(r.shape != out.shape[out.ndim - r.ndim :] for r in refs):
+    column = (*out.shape[:-1], 1)
+    if any(r.shape != out.shape[out.ndim - r.ndim :] and not (columns and r.shape == column) for r in refs):
         return None
     return out.shape, next(r.dtype for r in (out, *refs) if r.dtype.kind == "f")
 

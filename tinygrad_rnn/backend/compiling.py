@@ -1,0 +1,162 @@
+"""From C to a library in this process; threads and products of matrices by pool.c. native.py imports it when
+something is to be compiled.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FLAGS = (
+    *("-O3", "-std=gnu11", "-shared", "-fPIC", "-fopenmp-simd", "-w"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"),  # none of which changes a value
+)
+POOL = Path(__file__).with_name("pool.c")
+
+
+@functools.cache
+def compiler() -> tuple[str, ...]:
+    """The command of a C compiler; empty where there is none."""
+    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        if name and shutil.which(name.split()[0]):
+            return tuple(name.split())
+    found = importlib.util.find_spec("ziglang") is not None
+    return (sys.executable, "-m", "ziglang", "cc") if found else ()
+
+
+@functools.cache
+def _machine() -> str:
+    """What -march=native depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return " ".join(
+            sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+        )
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+
+
+def folder() -> Path:
+    """Where libraries are kept."""
+    own = os.environ.get("TINYGRAD_RNN_CACHE")
+    return (
+        Path(own)
+        if own
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
+    )
+
+
+def _safe_folder() -> Path:
+    """The folder, made for this user alone. Raises OSError where others could write there."""
+    path = folder()
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.stat()
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        raise OSError(
+            f"{path} is not this user's own, or others may write there; TINYGRAD_RNN_CACHE names another"
+        )
+    return path
+
+
+def built(source: str) -> Path:
+    """The library of a source, compiled if it is not there."""
+    command = compiler()
+    if not command:
+        raise OSError("no C compiler was found (cc, gcc, clang, or pip install ziglang)")
+    flags = [*FLAGS, "-march=native"]
+    key = hashlib.sha256("\0".join([source, *command, *flags, _machine()]).encode()).hexdigest()[:32]
+    path = _safe_folder() / f"{key}.so"
+    if path.exists():
+        return path
+    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+        text, made = Path(work) / "loop.c", Path(work) / "loop.so"
+        text.write_text(source)
+        done = subprocess.run(
+            [*command, *flags, "-o", str(made), str(text), "-lm", "-lpthread"],
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode:
+            raise OSError(f"{command[0]} failed: {done.stderr.strip()[:300]}")
+        made.replace(path)
+    return path
+
+
+def load(source: str) -> Any:
+    """A library made of C. Raises OSError with the reason where there is none."""
+    try:
+        return ctypes.CDLL(str(built(source)))
+    except subprocess.SubprocessError as reason:
+        raise OSError(str(reason)) from reason
+
+
+@functools.cache
+def pool() -> Any:
+    """The threads. Raises OSError where they cannot be compiled."""
+    library = load(POOL.read_text())
+    library.run_loop.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long,
+                                 *[ctypes.c_void_p] * 3, *[ctypes.c_long] * 5]  # fmt: skip
+    library.run_loop.restype = library.multiply.restype = None
+    blas()  # which is to leave the cores alone
+    return library
+
+
+@functools.cache
+def blas() -> Any:
+    """NumPy's own OpenBLAS, told to use one thread: its workers would keep a core busy for a tenth of a
+    second after each product. None where NumPy has another library.
+    """
+    found = [*(Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64_*")]
+    try:
+        library = ctypes.CDLL(str(found[0]))
+        library.scipy_openblas_set_num_threads64_(1)
+        functions = {8: library.scipy_cblas_dgemm64_, 4: library.scipy_cblas_sgemm64_}
+        return {size: ctypes.cast(f, ctypes.c_void_p) for size, f in functions.items()}
+    except (IndexError, OSError, AttributeError):
+        return None
+
+
+class Product(ctypes.Structure):
+    """As in pool.c, Call included."""
+
+    _fields_ = [
+        *[(name, ctypes.c_void_p) for name in ("memory", "step", "row")],
+        *[(name, ctypes.c_long) for name in ("n", "first", "by", "n_steps", "done")],
+        *[(name, ctypes.c_void_p) for name in ("gemm", "a", "b", "c")],
+        *[(name, ctypes.c_long) for name in ("size", "turned_a", "turned_b", "rows", "columns", "inner")],
+        *[(name, ctypes.c_long) for name in ("a_down", "b_down", "c_down", "adds")],
+    ]
+
+
+def multiply(a: Any, b: Any, out: Any, adds: bool, parts: int, n_threads: int) -> None:
+    """out = a @ b, or with `adds` out += a @ b, cut into so many parts; `out` lies in rows."""
+    (turned_a, a_down), (turned_b, b_down) = lies(a), lies(b)  # type: ignore[misc]
+    (rows, inner), columns, size = a.shape, b.shape[1], a.dtype.itemsize
+    product = Product(
+        None, None, None, parts, 0, 0, 0, 0, blas()[size], a.ctypes.data, b.ctypes.data, out.ctypes.data,
+        size, turned_a, turned_b, rows, columns, inner, a_down, b_down, out.strides[0] // size, adds,
+    )  # fmt: skip
+    pool().multiply(ctypes.byref(product), n_threads)
+
+
+def lies(x: Any) -> tuple[bool, int] | None:
+    """How BLAS reads a matrix: whether turned around, and how far apart its rows (or columns) are."""
+    (rows, columns), (down, right), size = x.shape, x.strides, x.dtype.itemsize
+    if x.ctypes.data % size or down % size or right % size:
+        return None
+    if (right == size or columns == 1) and (down >= columns * size or rows == 1):
+        return False, max(down // size, columns, 1)
+    if (down == size or rows == 1) and (right >= rows * size or columns == 1):
+        return True, max(right // size, rows, 1)
+    return None
