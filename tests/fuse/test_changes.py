@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import operator
+import os
+import sys
+import types
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -77,6 +81,27 @@ def wrapped(x):
 
 class Config(nn.Module):
     factor = 1.0
+
+    @classmethod
+    def get(cls):
+        return cls.factor
+
+
+get_factor = operator.attrgetter("factor")
+elsewhere = types.ModuleType("elsewhere")
+elsewhere.factor, elsewhere.inside = 1.0, types.ModuleType("elsewhere.inside")
+elsewhere.inside.factor = 1.0
+sys.modules["elsewhere"] = elsewhere
+
+
+def imported():
+    from elsewhere import factor
+
+    return factor
+
+
+def recursive(n):
+    return recursive(n - 1) if n else scale
 
 
 class Pair(NamedTuple):
@@ -295,6 +320,33 @@ CASES = {
         lambda c, x, h: x * Config.factor + h,
         lambda c: setattr(Config, "factor", 3.0),
     ),
+    "class method": (lambda c, x, h: x * Config.get() + h, lambda c: setattr(Config, "factor", 3.0)),
+    "attribute by its name": (
+        lambda c, x, h: x * getattr(Config, "factor") + h,  # noqa: B009
+        lambda c: setattr(Config, "factor", 3.0),
+    ),
+    "attribute by a getter": (
+        lambda c, x, h: x * get_factor(Config) + h,
+        lambda c: setattr(Config, "factor", 3.0),
+    ),
+    "module": (lambda c, x, h: x * elsewhere.factor + h, lambda c: setattr(elsewhere, "factor", 3.0)),
+    "module in a module": (
+        lambda c, x, h: x * elsewhere.inside.factor + h,
+        lambda c: setattr(elsewhere.inside, "factor", 3.0),
+    ),
+    "module's attribute by its name": (
+        lambda c, x, h: x * getattr(elsewhere, "factor") + h,  # noqa: B009
+        lambda c: setattr(elsewhere, "factor", 3.0),
+    ),
+    "imported by the step": (lambda c, x, h: x * imported() + h, lambda c: setattr(elsewhere, "factor", 3.0)),
+    "recursion": (lambda c, x, h: x * recursive(3) + h, in_globals("scale", 3.0)),
+    "globals by name": (lambda c, x, h: x * globals()["scale"] + h, in_globals("scale", 3.0)),
+    "nested function": (lambda c, x, h: (lambda y: y * scale)(x) + h, in_globals("scale", 3.0)),
+    "comprehension": (lambda c, x, h: sum([x * scale for _ in range(2)]) + h, in_globals("scale", 3.0)),
+    "environment": (
+        lambda c, x, h: x * float(os.environ.get("FACTOR_OF_A_TEST", "1.0")) + h,
+        lambda c: os.environ.__setitem__("FACTOR_OF_A_TEST", "3.0"),
+    ),
     "class of a named tuple": (lambda c, x, h: Pair(x, h).total(), lambda c: setattr(Pair, "factor", 3.0)),
     "global of a named tuple": (lambda c, x, h: Pair(x, h).total(), in_globals("scale", 3.0)),
     "a builtin's name": (lambda c, x, h: x * abs(-1.0) + h, in_globals("abs", lambda x: 3.0)),
@@ -335,6 +387,8 @@ def as_before(monkeypatch):
     before = [dict(vars(cls)) for cls in classes]
     defaults = with_default.__defaults__, dict(with_default.__kwdefaults__), with_default.__code__
     yield
+    elsewhere.factor = elsewhere.inside.factor = 1.0
+    os.environ.pop("FACTOR_OF_A_TEST", None)
     numbers[:] = [1.0, 2.0]
     Pair.factor = 1.0
     here.pop("abs", None)

@@ -222,7 +222,7 @@ class Basis:
         elif is_trusted(kind) and hasattr(value, "__wrapped__"):
             self._function(value)
         elif kind.__module__.startswith(OF_THE_ENGINE) or (
-            is_trusted(kind) and callable(value) and not kind.__module__.startswith(PACKAGE)
+            is_trusted(kind) and callable(value) and not kind.__module__.startswith((PACKAGE, "operator"))
         ):
             return
         else:
@@ -342,6 +342,8 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             yield from _names_in(const)
+        elif type(const) is str and const.isidentifier():  # for getattr
+            yield const
 
 
 def _imports(code: types.CodeType) -> bool:
