@@ -19,6 +19,7 @@ from tinygrad_rnn.backend import compiling, find
 from tinygrad_rnn.backend import native as module
 from tinygrad_rnn.backend.native import Native, native
 from tinygrad_rnn.fuse import loop
+from tinygrad_rnn.fuse.lower import c
 from tinygrad_rnn.fuse.lower.c import FLOATS, RUNTIME
 
 pytestmark = [
@@ -157,6 +158,23 @@ def test_results_do_not_depend_on_the_number_of_threads(name, n, monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU after"])
+def test_long_calls_are_cut(name, monkeypatch):
+    whole = results(name, "float64", [12, 3, 0, 7, 7])
+    for each in (1, 3000, 9000):
+        monkeypatch.setattr(c, "LONG", each)
+        for a, b in zip(whole, results(name, "float64", [12, 3, 0, 7, 7]), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def unaligned(x):
+    """The same numbers, one byte behind where they should begin."""
+    memory = np.zeros(x.nbytes + 1, np.uint8)
+    found = np.frombuffer(memory.data, x.dtype, x.size, offset=1).reshape(x.shape)
+    found[...] = x
+    return found
+
+
 def test_arrays_of_any_layout():
     """Swapped axes, every second element, from the last to the first, one number for all."""
     plain = tg.randn(12, 5, 3).numpy()
@@ -166,6 +184,8 @@ def test_arrays_of_any_layout():
         "pieces": lambda x: tg.Tensor._of(np.repeat(plain, 2, axis=2)[:, :, ::2]),
         "backwards": lambda x: tg.Tensor._of(plain[::-1].copy()[::-1]),
         "repeated": lambda x: tg.Tensor._of(np.broadcast_to(plain[:1], plain.shape)),
+        "elsewhere": lambda x: tg.Tensor._of(unaligned(plain)),
+        "the other way round": lambda x: tg.Tensor._of(plain.astype(plain.dtype.newbyteorder())),
     }
     for arrange in arranged.values():
         fast = results("LSTM", "float32", arrange=arrange)

@@ -106,7 +106,7 @@ def pool() -> Any:
     """The threads. Raises OSError where they cannot be compiled."""
     library = load(POOL.read_text())
     library.run_loop.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long,
-                                 *[ctypes.c_void_p] * 3, *[ctypes.c_long] * 5]  # fmt: skip
+                                 *[ctypes.c_void_p] * 3, *[ctypes.c_long] * 6]  # fmt: skip
     library.run_loop.restype = library.multiply.restype = None
     blas()  # which is to leave the cores alone
     return library

@@ -74,7 +74,7 @@ class Native:
         """out = a @ b of two large matrices, or with `adds` out += a @ b, by all threads; `out` lies in rows.
         False where it is not the way, and nothing was done.
         """
-        if not self.works or a.dtype != b.dtype or a.dtype.char not in "fd":
+        if not self.works or a.dtype != b.dtype or a.dtype.char not in "fd" or not a.dtype.isnative:
             return False
         from . import compiling
 

@@ -114,10 +114,10 @@ typedef struct {
   long kind, item, row; /* bytes of an element; elements of a row, of PACKED in all */
 } Slot;
 
-/* Runs the steps of a loop. `objects`: an array for each slot that brings one. `own`: memory for the others,
+/* Runs n_steps of a loop, after `done` others. `objects`: an array for each slot that brings one. `own`: memory for the others,
    for each as much as its rows need, rounded up to lines of the cache. */
 void run_loop(const int64_t* objects, long head, const Slot* slots, long count, char* own,
-              void (*prepare)(const Call*), Rows rows, long n, long first, long by, long n_steps,
+              void (*prepare)(const Call*), Rows rows, long n, long first, long by, long n_steps, long done,
               long n_threads) {
   void** memory = malloc(count * (sizeof(void*) + 2 * sizeof(long)));
   long *step = (long*)(memory + count), *row = step + count;
@@ -133,7 +133,7 @@ void run_loop(const int64_t* objects, long head, const Slot* slots, long count, 
     memory[k] = array->data;
     if (slot.kind != FIXED) step[k] = array->strides[0] / slot.item, row[k] = array->strides[1] / slot.item;
   }
-  const Call call = {memory, step, row, n, first, by, n_steps, 0};
+  const Call call = {memory, step, row, n, first, by, n_steps, done};
   prepare(&call);
   share(&call, rows, n_threads);
   free(memory);

@@ -28,6 +28,7 @@ from .functions import HELPERS
 RUNTIME = Path(__file__).with_name("runtime.h")
 SUM, AMAX, BROADCAST = (REGISTRY[name] for name in ("sum", "amax", "broadcast_to"))
 LINEAR = REGISTRY["linear"]
+LONG = 1 << 31  # multiplications of one call: some tenths of a second, so that Ctrl-C is soon served
 MOVING, FIXED, MATRIX, OWN, PACKED = range(5)  # kinds of slots, as in pool.c
 HEAD = object.__basicsize__  # bytes in front of what an object has
 FLOATS = {"float32": "", "float64": "#define DOUBLE\n"}
@@ -35,9 +36,6 @@ FLOATS = {"float32": "", "float64": "#define DOUBLE\n"}
 
 class NotLowerable(Exception):
     """Why a block is not compiled, as a sentence."""
-
-
-MOST = 64  # numbers of rows that memory waits for
 
 
 class Field(NamedTuple):
@@ -61,7 +59,7 @@ class CLoop:
         if len(kinds) != 1 or not kinds <= FLOATS.keys():
             raise NotLowerable(f"values are {', '.join(sorted(kinds))}; float32 alone or float64 alone is")
         if not all(r.dtype.isnative for r in refs):
-            raise NotLowerable("values are in another byte order than the machine's")
+            raise NotLowerable("numbers in another byte order")
         self.dtype = np.dtype(kinds.pop())
         self.slots: dict[Any, int] = {}  # of memories (a carry is two), constants and packed matrices
         self.packed: dict[tuple[Ref, bool], int] = {}  # by matrix and whether it is turned around
@@ -355,20 +353,26 @@ class CLoop:
                 x = arrays[key]
                 if not x.flags.c_contiguous and not _in_rows(x):
                     x = np.ascontiguousarray(x)
+            if not x.flags.aligned:
+                x = x.copy()
             held.append(x)
             objects[k] = id(x)
+        if len(self._waiting) > 8:  # other numbers of rows
+            self._waiting.clear()
         waiting = self._waiting.setdefault(n, [])
         try:
             own = waiting.pop()
         except IndexError:  # none waits, or another thread was faster
             own = self._own(n)
-        native.run_loop(
-            objects.buffer_info()[0], HEAD, self._slots.buffer_info()[0], len(self.slots), own[1],
-            *self._functions, n, first, by, n_steps, native.threads_for(n, n_steps * n * self.work),
-        )  # fmt: skip
+        each = max(1, LONG // max(1, n * self.work))
+        for done in range(0, n_steps, each):
+            count = min(each, n_steps - done)
+            native.run_loop(
+                objects.buffer_info()[0], HEAD, self._slots.buffer_info()[0], len(self.slots), own[1],
+                *self._functions, n, first + by * done, by, count, done,
+                native.threads_for(n, count * n * self.work),
+            )  # fmt: skip
         waiting.append(own)
-        if len(self._waiting) > MOST:
-            self._waiting.clear()
 
     def _own(self, n: int) -> tuple[Any, int]:
         """Memory for all that is neither given nor wanted, and where it begins."""
