@@ -54,7 +54,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 9])
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 9])
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_for_each_batch_size(name, n):
     x, h0 = tg.randn(4, n, 3, requires_grad=True), tg.randn(n, 3)

@@ -102,6 +102,7 @@ class Tracer:
         self._constants: dict[int, Ref] = {}
         self._n_refs = 0
         self.made: list[Any] = []  # weak references to the tensors that the function was given
+        self.is_real = False  # whether there are batches of this size, and not for a trace alone
         self.asked = False  # whether values of a tensor from outside were asked for
 
     def ref(self, type: Type) -> Ref:
@@ -191,7 +192,7 @@ class Tracer:
 
     def _long_enough(self, op: Primitive, operands: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """The operands; a constant that is cut to [:n] has a row for each of this trace's batch."""
-        if op is not PICK or not any(operands[0] is c for c in self.block.constants):
+        if self.is_real or op is not PICK or not any(operands[0] is c for c in self.block.constants):
             return operands
         (shape, dtype), index = operands[0].type, settings["index"]
         first = index[0] if type(index) is tuple and index else index
@@ -310,10 +311,13 @@ def trace(
     one, other = (_trace_at(n, function, types, tracer(follows)) for n in sizes)
     found = unified((one, other), sizes)
     for n in also:
-        if n in sizes or not n:
+        if not n:
             continue
-        there = _trace_at(n, function, types, tracer(follows))
-        if unified((there, other), (n, sizes[1])).block.key != found.block.key:
+        real = tracer(follows)
+        real.is_real = True
+        there = _trace_at(n, function, types, real)
+        twin, size = (one, sizes[0]) if n == sizes[1] else (other, sizes[1])
+        if unified((there, twin), (n, size)).block.key != found.block.key:
             raise Untraceable(f"it does something else for a batch size of {n}")
     return found
 
