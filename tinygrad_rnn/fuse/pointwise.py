@@ -51,6 +51,9 @@ class Pointwise:
         self._ready: OrderedDict[Any, Any] = OrderedDict()  # by what a call can tell of its arguments
         self._plans: dict[Any, Plan | None] = {}
 
+    def __repr__(self) -> str:
+        return f"pointwise {self.name}({', '.join(self.arguments)})"
+
     def __call__(self, *args: Any) -> Any:
         now = mode.current()
         if now is not mode.USUAL and (not now.fused or now.debug or now.tracer is not None):
