@@ -312,3 +312,16 @@ def test_traits_stand_on_the_primitive():
     assert repr(tg.add.primitive).endswith("saves nothing")
     with pytest.raises(TypeError, match="fast"):
         tg.primitive(vjp=None, fast=True)
+
+
+def test_vertices_in_words():
+    x, w = tg.ones(2, 3, requires_grad=True), tg.ones(3, 4)
+    y = tg.tanh(x @ w)
+    assert repr(x.vertex) == "leaf: float32 (2, 3)"
+    assert repr(y.vertex) == "tanh(matmul): float32 (2, 4)"
+    assert repr(y.vertex.parents[0]) == "matmul(leaf, constant): float32 (2, 4)"
+    a, b = tg.chunk(y, 2, axis=1)
+    assert repr(b.vertex) == "split(tanh)[1]: float32 (2, 2)"
+    node = a.vertex.node
+    a.sum().backward()
+    assert repr(node) == "split (freed)"

@@ -334,6 +334,17 @@ def test_off_by_a_variable_and_a_folder_that_is_made(tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_damaged_library_is_compiled_again(tmp_path):
+    run_python(SAME, TINYGRAD_RNN_CACHE=str(tmp_path / "a"))
+    libraries = sorted((tmp_path / "a").glob("*.so"))
+    for path in libraries:
+        path.write_bytes(path.read_bytes()[:100])
+    done = run_python(SAME, TINYGRAD_RNN_CACHE=str(tmp_path / "a"))
+    assert done.stdout.strip() == "None"
+    assert all(path.stat().st_size > 1000 for path in libraries)
+    assert sorted((tmp_path / "a").iterdir()) == libraries
+
+
 def test_switches():
     with native(False):
         assert not tg.native.info()["on"]

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,9 @@ POOL = Path(__file__).with_name("pool.c")
 def compiler() -> tuple[str, ...]:
     """The command of a C compiler; empty where there is none."""
     for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        if name and shutil.which(name.split()[0]):
-            return tuple(name.split())
+        words = shlex.split(name)
+        if words and shutil.which(words[0]):
+            return tuple(words)
     found = importlib.util.find_spec("ziglang") is not None
     return (sys.executable, "-m", "ziglang", "cc") if found else ()
 
@@ -60,7 +62,10 @@ def folder() -> Path:
 
 def _safe_folder() -> Path:
     """The folder, made for this user alone. Raises OSError where others could write there."""
-    path = folder()
+    try:
+        path = folder()
+    except RuntimeError as reason:  # there is no home
+        raise OSError(f"{reason}; TINYGRAD_RNN_CACHE names a folder for libraries") from reason
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.stat()
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
@@ -70,8 +75,8 @@ def _safe_folder() -> Path:
     return path
 
 
-def built(source: str) -> Path:
-    """The library of a source, compiled if it is not there."""
+def built(source: str) -> tuple[Path, bool]:
+    """The library of a source, compiled if it is not there, and whether it was."""
     command = compiler()
     if not command:
         raise OSError("no C compiler was found (cc, gcc, clang, or pip install ziglang)")
@@ -79,7 +84,7 @@ def built(source: str) -> Path:
     key = hashlib.sha256("\0".join([source, *command, *flags, _machine()]).encode()).hexdigest()[:32]
     path = _safe_folder() / f"{key}.so"
     if path.exists():
-        return path
+        return path, True
     with tempfile.TemporaryDirectory(dir=path.parent) as work:
         text, made = Path(work) / "loop.c", Path(work) / "loop.so"
         text.write_text(source)
@@ -90,15 +95,19 @@ def built(source: str) -> Path:
         if done.returncode:
             raise OSError(f"{command[0]} failed: {done.stderr.strip()[:300]}")
         made.replace(path)
-    return path
+    return path, False
 
 
 def load(source: str) -> Any:
     """A library made of C. Raises OSError with the reason where there is none."""
+    path, was_there = built(source)
     try:
-        return ctypes.CDLL(str(built(source)))
-    except subprocess.SubprocessError as reason:
-        raise OSError(str(reason)) from reason
+        return ctypes.CDLL(str(path))
+    except OSError:
+        if not was_there:
+            raise
+    path.unlink()  # it is damaged
+    return ctypes.CDLL(str(built(source)[0]))
 
 
 @functools.cache

@@ -35,7 +35,7 @@ class Value:
     result: type[Any]  # the class that results are wrapped in: Tensor; set by tensor.py
 
 
-class Leaf:
+class Leaf(errors.Told):
     """The vertex of a value that requires a gradient and was not computed. Gradients end here."""
 
     __slots__ = ("dtype", "grad", "shape", "watched")
@@ -47,7 +47,7 @@ class Leaf:
         self.grad: Value | None = None
 
 
-class Node:
+class Node(errors.Told):
     """The vertex of a computed value. It holds arrays and vertices, never a value: so there are no cycles."""
 
     __slots__ = ("dtype", "grad", "line", "op", "outputs", "parents", "saved", "shape", "time", "watched")
@@ -65,7 +65,7 @@ class Node:
         self.saved, self.parents = None, ()
 
 
-class Output:
+class Output(errors.Told):
     """The vertex of one of several results of a node."""
 
     __slots__ = ("__weakref__", "dtype", "grad", "k", "node", "shape")

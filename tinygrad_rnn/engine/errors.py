@@ -12,6 +12,24 @@ from ..backend.naming import kind
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+class Told:
+    """A vertex of the graph in words: `tanh(matmul, leaf): float32 (2, 4)`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        about: Any = self
+        what = "" if about.shape is None else f": {about.dtype} {tuple(about.shape)}"
+        node = about.node
+        if node is None:
+            return f"leaf{what}"
+        names = [
+            "constant" if p is None else "leaf" if p.node is None else p.node.op.name for p in node.parents
+        ]
+        of = f"({', '.join(names)})" if node.saved is not None else " (freed)"
+        return f"{node.op.name}{of}{'' if node is about else f'[{about.k}]'}{what}"
+
+
 class GraphError(RuntimeError):
     """The graph cannot be gone through: freed, changed in place, or never built."""
 

@@ -56,6 +56,9 @@ class Pointwise:
         self._of_block: OrderedDict[Any, Plan] = OrderedDict()
         self._basis: Basis | None = None  # of the traces that these are made of
 
+    def __repr__(self) -> str:
+        return f"pointwise {self.name}({', '.join(self.arguments)})"
+
     def __call__(self, *args: Any) -> Any:
         now = mode.current()
         if now is not mode.USUAL and (not now.fused or now.debug or now.tracer is not None):
