@@ -41,6 +41,7 @@ class Files:
     def __init__(self, run: RunState) -> None:
         self.run, self.settings = run, run.settings
         self._due = {"checkpoint": 0.0, "log": 0.0}
+        self.is_written = False  # whether the checkpoint is that of the latest `write`
 
     def write(self, always: bool = False) -> None:
         """Writes what it is time for; with `always`, both."""
@@ -48,8 +49,19 @@ class Files:
             begin = time.perf_counter()
             if path is None or not (always or begin >= self._due[what]):
                 continue
+            if what == "checkpoint":
+                self.is_written = False
+                if not self.run.is_whole:
+                    warnings.warn(
+                        "fit: a step was broken off in its middle, and what it left is not saved; the "
+                        f"checkpoint {os.fsdecode(path)!r} is the last whole one",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+                    continue
             try:
                 getattr(self, f"write_{what}")()
+                self.is_written = self.is_written or what == "checkpoint"
             except OSError as error:
                 reason = getattr(error.__cause__ or error, "strerror", None) or error
                 warnings.warn(
