@@ -448,8 +448,8 @@ class Optimizer:
         """
         if self.torn:
             raise RuntimeError(
-                f"{self._name}.state_dict: a step was broken off in its middle, and what it left is not to be "
-                "saved; load the last whole checkpoint into the model and the optimizer"
+                f"{self._name}.state_dict: a step was broken off in its middle, and what it left is not to "
+                "be saved; load the last whole checkpoint into the model and the optimizer"
             )
         number: dict[int, int] = {}
         groups = []

@@ -8,12 +8,15 @@ is put off until the end; in `users_code` inside it, where nothing is half done,
 from __future__ import annotations
 
 import contextlib
+import importlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import _signal  # what the module signal wraps: it makes enums of its results, which takes ten times the time
+# What the module signal wraps: it makes enums of its results, which takes ten times the time.
+_signal: Any = importlib.import_module("_signal")
+_HERE = (__file__, contextlib.__file__)
 
 # What programs have handlers for; the others stop or end a process at once, or report its errors.
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGBREAK")
@@ -21,7 +24,7 @@ NUMBERS = tuple(int(getattr(signal, name)) for name in NAMES if hasattr(signal, 
 
 
 class _Waiting:
-    """The handlers that are put off, and the signals that have come meanwhile. Only the main thread has it."""
+    """The handlers that are put off, and the signals that have come meanwhile: of the main thread alone."""
 
     def __init__(self) -> None:
         self.depth = 0  # of blocks of `signals_wait` in each other
@@ -39,9 +42,9 @@ class _Waiting:
                 self.handlers[number] = handler
                 _signal.signal(number, self.on_signal)
 
-    def end(self, depth: int) -> None:
-        """Back to a depth. What is half done when a handler raises here, is done the next time."""
-        self.depth = depth
+    def end(self, depth: int, open_at: int) -> None:
+        """Back to what was."""
+        self.depth, self.open_at = depth, open_at
         if not depth:
             for number, handler in self.handlers.items():
                 if _signal.getsignal(number) == self.on_signal:  # or another one has been installed since
@@ -54,11 +57,12 @@ class _Waiting:
         hangs can be left, and is torn.
         """
         self.came.append((number, frame))
-        if self.depth == self.open_at or [n for n, _ in self.came].count(number) > 2:
+        entering = frame is not None and frame.f_code.co_filename in _HERE  # a block, or leaving one
+        if (self.depth == self.open_at and not entering) or [n for n, _ in self.came].count(number) > 2:
             self.deliver()
 
     def deliver(self) -> None:
-        """Runs the handlers of what has come. What one of them raises stands for all that came of its signal."""
+        """Runs the handlers of what has come. What one raises stands for all that came of its signal."""
         while self.came:
             number, frame = self.came.pop(0)
             try:
@@ -81,12 +85,12 @@ def signals_wait() -> Iterator[None]:
     if not _in_main_thread():  # where Python runs no handlers
         yield
         return
-    depth = _waiting.depth
+    before = _waiting.depth, _waiting.open_at
     try:
         _waiting.begin()
         yield
     finally:
-        _waiting.end(depth)
+        _waiting.end(*before)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,6 @@ class Run(RunState):
         super().__init__(model, optimizer, settings)
         self._files, self._bar = Files(self), Progress(False, None, 0)
         self._signalled, self._last_line = False, ""
-        self._n_changes, self._half_done = 0, False  # the optimiser's count at `position`; see is_whole
 
     @property
     def row(self) -> dict[str, Any] | None:
@@ -54,20 +53,12 @@ class Run(RunState):
         """Ends the training after the step, or the epoch's end, at hand."""
         self.history.stopped = self.history.stopped or reason
 
-    # ------------------------------------------------------------ what may be saved
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether weights, optimiser, counts and `position` are of one moment: then they may be saved."""
-        broken_off = self._half_done or getattr(self.optimizer, "torn", False)
-        return not broken_off and self._n_changes == getattr(self.optimizer, "n_changes", 0)
+    # ------------------------------------------------------------ epochs
 
     def _note_position(self) -> None:
         """Everything is of this moment."""
         self.position = snapshot(self)
-        self._n_changes, self._half_done = getattr(self.optimizer, "n_changes", 0), False
-
-    # ------------------------------------------------------------ epochs
+        self.n_changes, self.half_done = getattr(self.optimizer, "n_changes", 0), False
 
     def train(self) -> History:
         """The whole of it."""
@@ -78,7 +69,7 @@ class Run(RunState):
         if self.step:
             self._bar.line(f"resumed after step {self.step}, {self.epoch} epochs", always=True)
         self.model.train()
-        self._n_changes = getattr(self.optimizer, "n_changes", 0)
+        self.n_changes = getattr(self.optimizer, "n_changes", 0)
         try:
             with self._interrupts_deferred():
                 if self.position is None:
@@ -165,7 +156,7 @@ class Run(RunState):
         row.update(self._validated())
         row["lr"] = float(self.optimizer.param_groups[0]["lr"])
         row["seconds"] = round(self.seconds, 3)
-        self._half_done = True
+        self.half_done = True
         is_best = self._note_best(row, complete)
         if rows and rows[-1]["epoch"] == row["epoch"]:  # of the part of it that was done before
             rows.pop()
@@ -179,7 +170,7 @@ class Run(RunState):
         self._call("on_epoch")
         if complete:
             self._note_position()
-        self._half_done = False
+        self.half_done = False
         self._stop_if_done()
         sentence = self._sentence(row, is_best)
         if self.history.stopped is not None:
@@ -212,7 +203,7 @@ class Run(RunState):
         def closure() -> Tensor:
             self.optimizer.zero_grad()
             # a step that has begun to change something is not broken off
-            unchanged = getattr(self.optimizer, "n_changes", None) == self._n_changes
+            unchanged = getattr(self.optimizer, "n_changes", None) == self.n_changes
             with users_code() if unchanged else contextlib.nullcontext():
                 value, weight = _weighted(settings.loss(self.model, batch), "loss")
             if not isinstance(value, Tensor) or value.numel() != 1:
@@ -228,9 +219,9 @@ class Run(RunState):
                 clip_grad_norm_([p for group in groups for p in group["params"]], settings.clip)
             return value
 
-        self._half_done = not hasattr(self.optimizer, "n_changes")  # one that does not say what it changes
+        self.half_done = not hasattr(self.optimizer, "n_changes")  # one that does not say what it changes
         self.optimizer.step(closure)
-        self._half_done = True
+        self.half_done = True
         self.step, self.batch = self.step + 1, self.batch + 1
         self.mean.add(*taken[0])
         if settings.scheduler is not None and settings.scheduler_every == "step":
