@@ -22,7 +22,7 @@ from ..backend import Array, ArrayModule, array_module, dtypes
 from ..backend.capture import Stale, capturing
 from ..deprecation import warn_once
 from ..engine import enable_grad, mark_changed
-from ..engine.errors import came, kind
+from ..engine.errors import came, kind, reading_state
 from ..fuse.lower.update import InPlace, is_number
 from ..ops import where
 from ..tensor import Tensor
@@ -477,6 +477,12 @@ class Optimizer:
                 f'{name}: expected a dict with "state" and "param_groups", as state_dict() gives'
                 f"{_hint(state_dict)}"
             )
+        with reading_state(name):
+            self.param_groups, self.state = self._read_state(name, state_dict)
+        self.torn = False
+
+    def _read_state(self, name: str, state_dict: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Groups and state that were saved, for the parameters here."""
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
             raise ValueError(
@@ -490,6 +496,9 @@ class Optimizer:
                 raise ValueError(
                     f"{name}: group {i} lacks {missing[0]!r}; is it the state of another optimiser?"
                 )
+            wrong = [k for k, v in theirs.items() if k in mine and k != "params" and not is_alike(mine[k], v)]
+            if wrong:
+                raise ValueError(f"{name}: {wrong[0]} of group {i} is {kind(theirs[wrong[0]])}")
             if len(mine["params"]) != len(theirs["params"]):
                 raise ValueError(
                     f"{name}: group {i} has {len(mine['params'])} parameters here, {len(theirs['params'])} "
@@ -518,7 +527,7 @@ class Optimizer:
                         f"{name}: parameter {key} has state {what!r}; is it the state of another optimiser?"
                     )
                 state[p][what] = self.loaded_entry(name, int(key), p, what, value)
-        self.param_groups, self.state, self.torn = groups, state, False
+        return groups, state
 
     def loaded_entry(self, name: str, number: int, p: Tensor, what: str, value: Any) -> Any:
         """One entry of a parameter's saved state, as it is kept."""
@@ -532,6 +541,16 @@ class Optimizer:
                 f"{p.shape}"
             )
         return Tensor(value, working_type(p.array), p.device)
+
+
+def is_alike(mine: Any, theirs: Any) -> bool:
+    """Whether a saved value may stand where there is one here: a number for a number, a list for a list."""
+    if mine is None or theirs is None:
+        return True
+    for kinds in (str, (bool, int, float), Mapping, (list, tuple)):
+        if isinstance(mine, kinds):
+            return isinstance(theirs, kinds) or (kinds == (bool, int, float) and hasattr(theirs, "__float__"))
+    return True
 
 
 def _whole(step: Callable[..., Any]) -> Callable[..., Any]:
