@@ -51,11 +51,15 @@ def get_rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Puts the package's generator back to a state that `get_rng_state` gave. Raises ValueError for what is
-    none.
+    """Puts the package's generator back to a state that `get_rng_state` gave: the generator itself, so that
+    who has it goes on from there. Raises ValueError for what is none.
     """
     global _generator
-    _generator = np.random.Generator(bits_of(state))
+    bits, own = bits_of(state), _own()
+    if type(bits) is type(own.bit_generator):
+        own.bit_generator.state = bits.state
+    else:
+        _generator = np.random.Generator(bits)
 
 
 def bits_of(state: Any) -> Any:

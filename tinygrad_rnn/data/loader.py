@@ -144,6 +144,17 @@ class DataLoader:
     def _fetched(self, chosen: Any) -> Any:
         return self.dataset[chosen] if self.batch_size is None else [self.dataset[i] for i in chosen]
 
+    @property
+    def keeps_its_place(self) -> bool:
+        """Whether `load_state_dict` goes on in the same order: that of the samplers here, which draw it from
+        one seed. Whoever else's order has to be drawn again.
+        """
+        if self.sampler is None and self.batch_sampler is None:
+            return False
+        parts = (self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.sampler)
+        ours = (SequentialSampler, BatchSampler)
+        return all(part is None or isinstance(part, SeededSampler) or type(part) in ours for part in parts)
+
     def _seeded(self) -> SeededSampler | None:
         for sampler in (self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.sampler):
             if isinstance(sampler, SeededSampler):

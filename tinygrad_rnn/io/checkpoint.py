@@ -33,7 +33,7 @@ def save(path: Any, model: Any = None, optimizer: Any = None, **extras: Any) -> 
     `save(state_dict, path)` writes one thing, which `load` gives back as it was.
     Raises TypeError for what is not plain, naming where it stands. The write is atomic.
     """
-    if isinstance(model, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)):
+    if isinstance(model, (str, bytes, os.PathLike)) and not isinstance(path, (str, bytes, os.PathLike)):
         path, content = model, {"only": _state(path)}
     else:
         file_name(path, "save(path, model, ...)")

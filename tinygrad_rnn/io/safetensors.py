@@ -34,7 +34,7 @@ def save_safetensors(path: Any, weights: Any, metadata: Mapping[str, str] | None
 
     `save_safetensors(weights, path)`, the order of the format's own library, is understood, too.
     """
-    if isinstance(weights, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)):
+    if isinstance(weights, (str, bytes, os.PathLike)) and not isinstance(path, (str, bytes, os.PathLike)):
         path, weights = weights, path
     file_name(path, "save_safetensors(path, weights)")
     state = weights.state_dict() if hasattr(weights, "state_dict") else weights

@@ -14,6 +14,11 @@ from .mean import Mean
 from .state import RunState
 
 
+def keeps_its_place(batches: Any) -> bool:
+    """Whether batches go on after `load_state_dict`; else the first ones of an epoch are drawn again."""
+    return hasattr(batches, "load_state_dict") and getattr(batches, "keeps_its_place", True)
+
+
 def state_of(thing: Any) -> Any:
     """Its state dict, or None where it has none."""
     return thing.state_dict() if hasattr(thing, "state_dict") else None
@@ -44,9 +49,11 @@ class Files:
         self._due = {"checkpoint": 0.0, "log": 0.0}
         self.is_written = False  # whether the checkpoint is that of the latest `write`
 
-    def write(self, always: bool = False) -> None:
-        """Writes what it is time for; with `always`, both."""
+    def write(self, always: bool = False, only: str | None = None) -> None:
+        """Writes what it is time for; with `always`, both; or the `only` one of them."""
         for what, path in (("checkpoint", self.settings.checkpoint), ("log", self.settings.log)):
+            if only is not None and what != only:
+                continue
             begin = time.perf_counter()
             if path is None or not (always or begin >= self._due[what]):
                 continue
@@ -66,7 +73,7 @@ class Files:
             except OSError as error:
                 reason = getattr(error.__cause__ or error, "strerror", None) or error
                 warnings.warn(
-                    f"fit: the {what} {os.fspath(path)!r} could not be written ({reason}); "
+                    f"fit: the {what} {os.fsdecode(path)!r} could not be written ({reason}); "
                     "the older file is as it was, and training goes on",
                     RuntimeWarning,
                     stacklevel=2,
@@ -168,7 +175,8 @@ def _take(run: RunState, saved: dict[str, Any], progress: dict[str, Any]) -> Non
         (settings.loss, position["loss"]),
         *zip(settings.callbacks, progress["callbacks"], strict=False),
     ):
-        if state is not None and hasattr(thing, "load_state_dict"):
+        drawn_again = thing is settings.batches and not keeps_its_place(thing)
+        if state is not None and hasattr(thing, "load_state_dict") and not drawn_again:
             thing.load_state_dict(state)
     if settings.monitor is not None and progress["best_step"] >= 0:
         run.best_weights = saved["model"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..nn.utils import clip_grad_norm_
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..optim.signals import signals_wait, users_code
 from ..tensor import Tensor
-from .files import Files, random_state, set_random_state, snapshot
+from .files import Files, keeps_its_place, random_state, set_random_state, snapshot
 from .history import History
 from .mean import Mean
 from .progress import Progress
@@ -63,11 +64,19 @@ class Run(RunState):
     def train(self) -> History:
         """The whole of it."""
         settings, was_training = self.settings, self.model.training
-        length = len(settings.batches) if hasattr(settings.batches, "__len__") else 0
-        n_steps = settings.epochs * length if settings.epochs and length else None
+        n_steps = settings.epochs * self.n_batches if settings.epochs and self.n_batches else None
         self._bar = Progress(settings.progress, n_steps, self.step)
         if self.step:
             self._bar.line(f"resumed after step {self.step}, {self.epoch} epochs", always=True)
+        if self.unsaved and settings.checkpoint is not None:
+            warnings.warn(
+                f"fit: {', '.join(self.unsaved)} cannot be resumed exactly: what it draws is not in the "
+                "checkpoint; use tinygrad_rnn.default_rng(), or a numpy.random.Generator",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        if self.history.rows:  # of a run that may have died before it wrote its log
+            self._files.write(always=True, only="log")
         self.model.train()
         self.n_changes = getattr(self.optimizer, "n_changes", 0)
         try:
@@ -135,7 +144,7 @@ class Run(RunState):
         skip = 0
         if at is None or not self.batch:
             at, self.epoch_start = None, random_state(self)
-        elif not hasattr(source, "load_state_dict"):
+        elif not keeps_its_place(source):
             skip = self.batch  # drawn again from the same random numbers, and left out
             set_random_state(self, self.epoch_start)
         with users_code():

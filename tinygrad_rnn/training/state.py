@@ -10,6 +10,7 @@ from ..nn import Module
 from ..tensor import Tensor
 from .history import History
 from .mean import Mean
+from .randomness import generators_of
 from .settings import Settings
 
 
@@ -32,8 +33,15 @@ class RunState:
         self.resumed_at: Any = None  # that of the run that this one goes on with, until it has begun
         self.seconds_before, self._begin = 0.0, time.perf_counter()
         # Generators of layers' own (`Dropout(rng=...)`); one that two layers share is here twice: no harm.
-        held = [value for module in model.modules() for value in vars(module).values()]
-        self.generators = [value for value in held if hasattr(value, "bit_generator")]
+        self.generators, self.unsaved = generators_of(model, settings.batches)
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches an epoch has; 0 where nobody knows."""
+        try:
+            return len(self.settings.batches)
+        except TypeError:  # it has no length, or that of its samples is not known
+            return 0
 
     @property
     def is_whole(self) -> bool:
