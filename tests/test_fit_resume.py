@@ -248,3 +248,30 @@ def test_modules_nested_500_deep(tmp_path):
     net.load_state_dict(tg.load(tmp_path / "deep.npz")["model"])
     tg.io.save_safetensors(tmp_path / "deep.safetensors", net)
     assert set(tg.io.load_safetensors(tmp_path / "deep.safetensors")) == set(before)
+
+
+def test_patience_and_minutes_go_on(tmp_path):
+    """Epochs without a better one, and the time, are counted over all resumed runs."""
+    path, measured = tmp_path / "run.npz", {1: 1.0}
+    settings = {"checkpoint": path, "patience": 4, "resume": True}
+
+    def go(epochs, **more):
+        begun, count = start(), []
+
+        def validate(model):
+            count.append(1)
+            return measured.get(len(count) if epochs == 3 else 9, 2.0)
+
+        return fit(*begun, epochs=epochs, validate=validate, **settings, **more)
+
+    assert go(3).stopped == "epochs"  # two that are worse
+    history = go(20)
+    assert history.stopped == "patience"
+    assert history["epoch"][-1] == 5
+    fit(*start(), epochs=1, checkpoint=path)
+    saved = tg.load(path)
+    saved["fit"]["seconds"] = 3600.0
+    tg.save(path, saved.pop("model"), saved.pop("optimizer"), **saved)
+    history = fit(*start(), minutes=59, checkpoint=path, resume=True)
+    assert history.stopped == "minutes"
+    assert history["step"] == [PER_EPOCH]
