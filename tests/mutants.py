@@ -2,7 +2,7 @@
 
     python -m tests.mutants                 # all that have no result yet; a minute for ten or so
     python -m tests.mutants optim ctc       # those of files whose names have these words
-    python -m tests.mutants --whole         # the bare test command, too, for those that survive their own tests
+    python -m tests.mutants --whole         # the bare test command, too, for those that survive theirs
 
 Each mutant is a line of the package with something else in it, in a copy of the repository. The tests that
 belong to its file run until one of them fails. Results are in mutants.json beside the copy's folder
@@ -80,8 +80,9 @@ MUTANTS = [
     ("nn/amp", "good + 1 >= self.growth_interval", "good + 1 > self.growth_interval"),
     ("nn/amp", "scale * self.backoff_factor, grown", "scale, grown"),
     ("nn/amp", "(good + 1) % self.growth_interval", "good + 1"),
-    ("nn/wrappers", "if not self.training or not self.p:\n            return cell\n        clone = copy.copy(cell)\n"
-     "        for name", "if not self.p:\n            return cell\n        clone = copy.copy(cell)\n        for name"),
+    ("nn/wrappers", "vars(clone)[name] = F.dropout(getattr(cell, name), self.p, True",
+     "vars(clone)[name] = F.dropout(getattr(cell, name), self.p, False"),
+    ("nn/wrappers", "F.dropout(ones, self.p, True", "F.dropout(ones[:1] * ones, self.p, False"),
     ("nn/cell", "self.dropout_mask[: h.shape[0]]", "self.dropout_mask[-h.shape[0] :]"),
     ("nn/cells", "gru_reset(xr, ur, known)", "gru_reset(xr, ur, h)"),
     ("nn/cells", "u: Tensor = self.dropped(h) @", "u: Tensor = h @"),
@@ -139,9 +140,10 @@ def outcome(copy: Path, mutant: tuple[str, str, str], whole: bool) -> str:
         for how, chosen in (("killed", tests), *([("killed by the whole", [])] if whole else [])):
             command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *chosen]
             environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
+            seconds = 300 if chosen else 3600
             try:
                 done = subprocess.run(
-                    command, cwd=copy, env=environment, capture_output=True, timeout=3600 if not chosen else 300,
+                    command, cwd=copy, env=environment, capture_output=True, timeout=seconds,
                     stdin=subprocess.DEVNULL, check=False,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
