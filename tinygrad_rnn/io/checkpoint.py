@@ -176,7 +176,7 @@ def _decoded(value: Any, array: Callable[[Any], Any], depth: int = 0) -> Any:
         raise Damaged("its structure is none that save writes")
     ((kind, inside),) = value.items()
     if kind == "tensor":
-        return Tensor._of(backend.current().asarray(array(inside)))
+        return Tensor._of(backend.current().from_numpy(array(inside)))
     if kind == "array":
         return array(inside)
     if kind == "float" and inside in ("inf", "-inf", "nan"):

@@ -99,7 +99,7 @@ def load_safetensors(path: Any) -> dict[str, Tensor]:
                 raise ValueError(f"load_safetensors: {name} has become shorter while it was read")
             if entry.dtype == "BF16":  # the upper half of a float32
                 array = (array.astype("<u4") << 16).view("<f4")
-            found[entry.name] = Tensor._of(backend.current().asarray(array))
+            found[entry.name] = Tensor._of(backend.current().from_numpy(array))
     return {entry.name: found[entry.name] for entry in entries}
 
 
