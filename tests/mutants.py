@@ -59,7 +59,7 @@ MUTANTS = [
     ("optim/rmsprop", "spread = v - mean * mean", "spread = v"),
     ("optim/rmsprop", "(sqrt(spread) + eps)", "sqrt(spread + eps)"),
     ("optim/rmsprop", "step = rest[-1] * momentum + step", "step = rest[-1] + step"),
-    ("optim/adagrad", "lr_decay", "eps"),
+    ("optim/adagrad", "(t - 1) * float", "t * float"),
     ("optim/lbfgs", "3 * (a.loss - b.loss)", "2 * (a.loss - b.loss)"),
     ("optim/lbfgs", "b.slope - a.slope + 2 * d2", "b.slope - a.slope + d2"),
     ("optim/lbfgs", 'state["H_diag"] = curvature / _dot(y, y)', 'state["H_diag"] = 1.0'),
