@@ -200,6 +200,22 @@ def test_a_line_search_ends_where_wolfes_conditions_hold():
         assert abs(slope(after) @ d) <= 0.9 * abs(slope(before) @ d)
 
 
+def test_a_length_that_is_good_enough_is_taken_at_once():
+    """A little beyond the minimum: two fifths of the decrease that the slope promises, where 1e-4 is asked."""
+    p = tg.tensor([4.0], dtype="float64", requires_grad=True)
+
+    def closure():
+        p.grad = None
+        loss = (p * p).sum() / 2
+        loss.backward()
+        return loss
+
+    optimizer = optim.LBFGS([p], lr=4.8, max_iter=1, max_eval=9, line_search_fn="strong_wolfe")
+    optimizer.step(closure)
+    assert p.item() == pytest.approx(4 - 1.2 * 4)
+    assert optimizer.state[p]["func_evals"] == 2
+
+
 # ---------------------------------------------------------------- schedules
 
 
