@@ -201,7 +201,7 @@ def test_a_line_search_ends_where_wolfes_conditions_hold():
 
 
 def test_a_length_that_is_good_enough_is_taken_at_once():
-    """A little beyond the minimum: two fifths of the decrease that the slope promises, where 1e-4 is asked."""
+    """A little beyond the minimum: two fifths of the decrease that the slope promises; 1e-4 is asked."""
     p = tg.tensor([4.0], dtype="float64", requires_grad=True)
 
     def closure():
