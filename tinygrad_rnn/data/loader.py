@@ -182,7 +182,9 @@ class DataLoader:
             )
         batch, seed, rng = (state_dict[name] for name in ("batch", "seed", "rng"))
         if type(batch) is not int or batch < 0 or not (seed is None or (type(seed) is int and seed >= 0)):
-            raise ValueError(f"DataLoader.load_state_dict: the state is damaged: batch {batch}, seed {seed}")
+            raise ValueError(
+                "DataLoader.load_state_dict: the state is damaged: batch or seed is no such number"
+            )
         bits = None if rng is None else bits_of(rng)
         seeded = self._seeded()
         if seeded is None and state_dict["seed"] is not None:
