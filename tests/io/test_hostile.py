@@ -61,7 +61,19 @@ def twice():
     return data.replace(b"array1", b"array0")
 
 
+def with_a_gap():
+    """A byte between two members that belongs to none, everything else being right."""
+    data = archive(array0=numbers())
+    second, end = data.rindex(b"PK\3\4"), data.rindex(b"PK\5\6")
+    entry = data.rindex(b"PK\1\2")
+    found = bytearray(data)
+    struct.pack_into("<I", found, entry + 42, second + 1)
+    struct.pack_into("<I", found, end + 16, data.index(b"PK\1\2") + 1)
+    return bytes(found[:second] + b"x" + found[second:])
+
+
 HOSTILE = {
+    "a gap": (with_a_gap(), "'array0.npy' does not follow the one before it"),
     "no elements": (archive(array0=numbers("'|V0'", "(1000000, 1000000)", b"")), "not described"),
     "16 GiB": (archive(array0=numbers(shape="(4294967296,)", content=b"")), "0 bytes for .* of 17179869184"),
     "nothing": (archive(array0=numbers(shape="(0, 9223372036854775807, 9)", content=b"")), "of shape"),
