@@ -294,7 +294,7 @@ def main():
             if step % len(batches) == 0 or step == total or stop:
                 break
         read_losses()
-        if stop:
+        if stop and step % len(batches) and step < total:
             break
         measured = held_out_bits(model, unseen, rows=max(1, min(16, len(unseen) // 100)))
         history["held_out"].append([step, measured])
@@ -306,7 +306,7 @@ def main():
             always=True,
         )
     progress.close()
-    if stop:
+    if stop and step < total:
         save()
         print(f"stopped and saved at step {step}; --resume goes on")
         return 130

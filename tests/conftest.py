@@ -5,6 +5,7 @@ run, in which order.
 import getpass
 import os
 import random
+import signal
 import tempfile
 
 import pytest
@@ -100,11 +101,16 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture(autouse=True)
 def _same_start(request):
-    """Every test begins with the same random numbers, in float32, on the backend under test."""
+    """Every test begins with the same random numbers, in float32, on the backend under test; and with
+    Python's handler of Ctrl-C, which a script's background job does not have, nor hand on.
+    """
     tg.manual_seed(0)
     tg.set_default_dtype("float32")
     tg.use(request.config.getoption("--backend"))
     tg.native(request.config.getoption("--native"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -181,3 +182,49 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     done = run("--quick", "--out", tmp_path / "file", check=2)
     assert "cannot be written" in done.stderr
     assert os.listdir(tmp_path) == ["file"]
+
+
+INTERRUPTED_AT = """
+    import os, runpy, signal, sys
+
+    import tinygrad_rnn as tg
+    from tinygrad_rnn.training.progress import Progress
+
+    at, Progress.done = int(sys.argv[1]), 0
+    del sys.argv[:2]
+    step = Progress.step
+
+    def interrupted(self, loss):
+        Progress.done += 1
+        if Progress.done == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        step(self, loss)
+
+    Progress.step = interrupted
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_ctrl_c_at_the_last_step_of_an_epoch_and_of_all(tmp_path, text):
+    """What is held out is measured; and what is complete promises no resume."""
+    text.write_text(text.read_text()[:3000])
+    settings = ("--text", text, *SMALL[:-1], 2)
+    run(*settings, "--out", tmp_path / "whole")
+    (path,) = (tmp_path / "whole").glob("*.npz")
+    whole = tg.load(path)
+    total = whole["total"]
+    for at, status in ((total // 2, 130), (total // 2 - 1, 130), (total, 0)):
+        out = tmp_path / str(at)
+        command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED_AT), at, SCRIPT, *settings, "--out", out]
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, timeout=120, check=False,
+            cwd=SCRIPT.parent, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+        saved = tg.load(out / path.name)
+        assert saved["step"] == at
+        assert len(saved["history"]["held_out"]) == at * 2 // total
+        if status:
+            assert f"stopped and saved at step {at}; --resume goes on" in done.stdout
+            run("--text", text, "--resume", "--out", out)
+        assert tg.load(out / path.name)["history"] == whole["history"]

@@ -51,11 +51,31 @@ def get_rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Puts the package's generator back to a state that `get_rng_state` gave."""
+    """Puts the package's generator back to a state that `get_rng_state` gave: the generator itself, so that
+    who has it goes on from there. Raises ValueError for what is none.
+    """
     global _generator
-    bits = getattr(np.random, state["bit_generator"])()
-    bits.state = state
-    _generator = np.random.Generator(bits)
+    bits, own = bits_of(state), _own()
+    if type(bits) is type(own.bit_generator):
+        own.bit_generator.state = bits.state
+    else:
+        _generator = np.random.Generator(bits)
+
+
+def bits_of(state: Any) -> Any:
+    """The bits that a generator draws from, at a state of theirs that was saved. Raises ValueError for what
+    is none.
+    """
+    name = state.get("bit_generator") if isinstance(state, dict) else None
+    kind = getattr(np.random, name, None) if isinstance(name, str) else None
+    if not isinstance(kind, type) or not issubclass(kind, np.random.BitGenerator):
+        raise ValueError("the state of a generator of random numbers is damaged")
+    bits = kind()
+    try:
+        bits.state = state
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as reason:
+        raise ValueError("the state of a generator of random numbers is damaged") from reason
+    return bits
 
 
 class Draws:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from .. import ops
-from ..backend import MODULES
+from ..backend import MODULES, bits_of
 from ..creation import as_tensor, tensor
 from ..engine.errors import kind
 from ..tensor import Tensor
@@ -144,6 +144,17 @@ class DataLoader:
     def _fetched(self, chosen: Any) -> Any:
         return self.dataset[chosen] if self.batch_size is None else [self.dataset[i] for i in chosen]
 
+    @property
+    def keeps_its_place(self) -> bool:
+        """Whether `load_state_dict` goes on in the same order: that of the samplers here, which draw it from
+        one seed. Whoever else's order has to be drawn again.
+        """
+        if self.sampler is None and self.batch_sampler is None:
+            return False
+        parts = (self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.sampler)
+        ours = (SequentialSampler, BatchSampler)
+        return all(part is None or isinstance(part, SeededSampler) or type(part) in ours for part in parts)
+
     def _seeded(self) -> SeededSampler | None:
         for sampler in (self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.sampler):
             if isinstance(sampler, SeededSampler):
@@ -161,26 +172,37 @@ class DataLoader:
         return {"batch": self._n_done, "seed": seeded.seed if seeded is not None else None, "rng": rng}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Makes the next pass the rest of the one whose state is given."""
-        if not {"batch", "seed", "rng"} <= set(state_dict):
+        """Makes the next pass the rest of the one whose state is given.
+
+        Raises ValueError, and changes nothing, for what is no such state or is of another loader.
+        """
+        if not isinstance(state_dict, Mapping) or not {"batch", "seed", "rng"} <= set(state_dict):
             raise ValueError(
                 'DataLoader.load_state_dict: expected "batch", "seed" and "rng", as state_dict() gives'
             )
+        batch, seed, rng = (state_dict[name] for name in ("batch", "seed", "rng"))
+        if type(batch) is not int or batch < 0 or not (seed is None or (type(seed) is int and seed >= 0)):
+            raise ValueError(
+                "DataLoader.load_state_dict: the state is damaged: batch or seed is no such number"
+            )
+        bits = None if rng is None else bits_of(rng)
         seeded = self._seeded()
         if seeded is None and state_dict["seed"] is not None:
             raise ValueError(
                 "DataLoader.load_state_dict: the state is of a loader that shuffles, this one does not"
             )
         if seeded is not None:
-            seeded.next_seed = seeded.seed = state_dict["seed"]
-            if state_dict["rng"] is not None:
+            if bits is not None:
                 if seeded.rng is None:
                     raise ValueError(
                         "DataLoader.load_state_dict: the state is of a loader with an rng of its own; give "
                         "this one an rng"
                     )
-                seeded.rng.bit_generator.state = state_dict["rng"]
-        self._n_done = self._n_to_skip = int(state_dict["batch"])
+                if type(bits) is not type(seeded.rng.bit_generator):
+                    raise ValueError("DataLoader.load_state_dict: the state is of an rng of another kind")
+                seeded.rng.bit_generator.state = bits.state
+            seeded.next_seed = seeded.seed = seed
+        self._n_done = self._n_to_skip = batch
 
 
 def default_convert(sample: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..backend import current, host_array, to_numpy
 from ..engine import Value
+from ..engine.errors import reading_state
 from ..tensor import Tensor
 
 SPECIALS = ("pad", "unk", "bos", "eos")
@@ -158,8 +159,9 @@ class Vocab:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Any:
-        """The vocabulary that `state_dict` described."""
-        return cls(state["tokens"], state["specials"])
+        """The vocabulary that `state_dict` described. Raises ValueError for what is no such description."""
+        with reading_state(f"{cls.__name__}.from_state"):
+            return cls(state["tokens"], state["specials"])
 
 
 class CharVocab(Vocab):

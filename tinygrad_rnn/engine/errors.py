@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..backend.naming import kind
@@ -48,6 +49,22 @@ def callers_level() -> int:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1
     return level
+
+
+@contextlib.contextmanager
+def reading_state(name: str) -> Iterator[None]:
+    """What goes wrong with a saved state that is not as it was saved is a ValueError. `name` is who reads."""
+    try:
+        yield
+    except ValueError as reason:
+        if "\n" not in str(reason):
+            raise
+        raise ValueError(str(reason).partition("\n")[0] + " ...") from reason  # a value is a whole array
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as reason:
+        first = str(reason).partition("\n")[0]
+        raise ValueError(
+            f"{name}: the state is damaged, or of something else ({type(reason).__name__}: {first})"
+        ) from reason
 
 
 def describe(value: Any) -> str:

@@ -28,23 +28,33 @@ def replacing(path: Any, name: str = "save") -> Iterator[BinaryIO]:
     """A file to write into that takes the place of `path` when the block ends well.
 
     It is written beside it, flushed to the disk and renamed. Whatever goes wrong before that, a full disk or
-    Ctrl-C, leaves the old file as it was and removes the new one. A link stays, and what it leads to is
-    replaced; a device or a pipe is written into.
+    Ctrl-C, leaves the old file as it was and removes the new one; what a killed process has left of it, the
+    next one that writes to `path` removes. A link stays, and what it leads to is replaced.
 
     Raises OSError of the usual kinds (FileNotFoundError where there is no such folder) with a sentence that
-    names `path`; `name` is who writes.
+    names `path`, ValueError for a device or a pipe; `name` is who writes.
     """
     path = file_name(path, name)
+    with _sentences(path, name), _beside(_target(path, name)) as file:
+        yield file
+
+
+def check_writable(path: str, name: str) -> None:
+    """Raises now what `replacing` would raise later: for a folder, a device, no permission, a full disk."""
     with _sentences(path, name):
-        target = os.path.realpath(path)
-        if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
-            if os.path.isdir(target):
-                raise IsADirectoryError(errno.EISDIR, "")
-            with _through_memory(target) as file:
-                yield file
-            return
-        with _beside(target) as file:
-            yield file
+        handle, temporary = _opened_beside(_target(path, name))
+        os.close(handle)
+        os.unlink(temporary)
+
+
+def _target(path: str, name: str) -> str:
+    """What a path leads to: an ordinary file, or nothing yet."""
+    target = os.path.realpath(path)
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, "")
+    if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
+        raise ValueError(f"{name}: {path!r} is a device or a pipe; give the name of a file")
+    return target
 
 
 def file_name(path: Any, name: str) -> str:
@@ -87,23 +97,56 @@ def _mode(path: str) -> int:
     return 0o666 & ~mask
 
 
-@contextlib.contextmanager
-def _through_memory(path: str) -> Iterator[BinaryIO]:
-    """What is no ordinary file cannot be gone back in, nor be replaced."""
-    import io
+def _opened_beside(path: str) -> tuple[int, str]:
+    """A new file in the folder of another, open, and its name. It says whose it is: one that is there already
+    is of a process that was killed.
+    """
+    import hashlib
+    import tempfile  # here, because it takes time
 
-    held = io.BytesIO()
-    yield held
-    with open(path, "wb") as file:
-        file.write(held.getbuffer())
+    folder, last = os.path.split(path)
+    digest = hashlib.sha256(os.fsencode(f"{_machine()}/{last}")).hexdigest()[:16]
+    start = f".writing.{digest}."
+    if path not in _tidied:
+        _tidied.add(path)
+        _tidy(folder, start)
+    return tempfile.mkstemp(dir=folder, prefix=f"{start}{os.getpid()}.", suffix=".part")
+
+
+_tidied: set[str] = set()  # what this process has written to before
+
+
+def _machine() -> str:
+    """The machine's name: the numbers of processes are its own."""
+    return os.uname().nodename if hasattr(os, "uname") else ""
+
+
+def _tidy(folder: str, start: str) -> None:
+    """Removes the unfinished files of processes that are no more."""
+    if os.name != "posix":  # elsewhere asking for a process by its number may end it
+        return
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            number = name[len(start) :].partition(".")[0]
+            unfinished = name.startswith(start) and name.endswith(".part") and number.isdecimal()
+            if unfinished and not _is_running(int(number)):
+                os.unlink(os.path.join(folder, name))
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 @contextlib.contextmanager
 def _beside(path: str) -> Iterator[BinaryIO]:
-    import tempfile  # here, because it takes time
-
     folder = os.path.dirname(path)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".writing.", suffix=".part")
+    handle, temporary = _opened_beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

@@ -17,10 +17,12 @@ from .. import backend
 from ..engine.errors import kind
 from ..nn import Module
 from ..tensor import Tensor
+from .archive import Archive, Damaged
 from .atomic import file_name, replacing
-from .formats import reading, recognised
+from .formats import names_in, parsed, reading, recognised
 
 FORMAT, VERSION = "tinygrad_rnn checkpoint", 1
+DEEPEST = 100  # how many lists and dictionaries may lie in each other
 
 
 def save(path: Any, model: Any = None, optimizer: Any = None, **extras: Any) -> None:
@@ -31,7 +33,7 @@ def save(path: Any, model: Any = None, optimizer: Any = None, **extras: Any) -> 
     `save(state_dict, path)` writes one thing, which `load` gives back as it was.
     Raises TypeError for what is not plain, naming where it stands. The write is atomic.
     """
-    if isinstance(model, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)):
+    if isinstance(model, (str, bytes, os.PathLike)) and not isinstance(path, (str, bytes, os.PathLike)):
         path, content = model, {"only": _state(path)}
     else:
         file_name(path, "save(path, model, ...)")
@@ -48,47 +50,59 @@ def load(path: Any) -> Any:
     the extras.
 
     Arrays come as tensors in the library in use. Raises FileNotFoundError, or ValueError for a file that is
-    cut short, is no checkpoint, or was written by a newer version.
+    cut short or damaged, is no checkpoint, was written by a newer version, or holds anything that `save` does
+    not write: such a file is refused before memory is taken for it.
     """
-    header, arrays = _read(path)
+    with reading(path, "load") as file:
+        start = file.read(4)
+        if not start:
+            raise ValueError(f"load: {_name(path)} is no checkpoint of tinygrad_rnn (it is empty)")
+        try:
+            if start[:2] != b"PK":
+                raise Damaged("it is no archive")
+            archive = Archive(file)
+            return _content(path, archive)
+        except Damaged as reason:
+            if start[:2] != b"PK" or _is_foreign(path):
+                raise ValueError(_foreign(path)) from reason
+            raise ValueError(
+                f"load: {_name(path)} is cut short or damaged, {reason}; use an older checkpoint"
+            ) from reason
+
+
+def _content(path: Any, archive: Archive) -> Any:
+    """What was saved, of an archive's words and arrays."""
+    if "structure" not in archive.members:
+        raise Damaged("it has no structure")
+    words = archive.array("structure")
+    if words.dtype != np.uint8 or words.ndim != 1:
+        raise Damaged("its structure is no text")
+    header = parsed(words.tobytes(), "its structure")
+    if (
+        not isinstance(header, dict)
+        or header.get("format") != FORMAT
+        or type(header.get("version")) is not int
+    ):
+        raise ValueError(f"load: {_name(path)} is no checkpoint of tinygrad_rnn")
     if header["version"] > VERSION:
         raise ValueError(
             f"load: {_name(path)} has version {header['version']}, this package reads "
             f"up to {VERSION}; upgrade it"
         )
-    content = _decoded(header["content"], lambda name: arrays[name])
+    names = set(archive.members) - {"structure"}
+
+    def array(name: Any) -> Any:
+        if not isinstance(name, str) or name not in names:
+            raise Damaged("its structure names an array that it does not have, or has given already")
+        names.remove(name)
+        return archive.array(name)
+
+    content = _decoded(header.get("content"), array)
+    if names:
+        raise Damaged(f"its structure does not name {min(names)}")
+    if not isinstance(content, dict):
+        raise Damaged("its structure is no dictionary")
     return content.get("only", content)
-
-
-def _read(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The header and the arrays. Everything is read before anything is used."""
-    import zipfile  # here, because it takes time
-
-    foreign = f"load: {_name(path)} is no checkpoint of tinygrad_rnn"
-    try:
-        with reading(path, "load") as file:
-            start = file.read(4)
-            if start[:2] != b"PK":
-                raise ValueError(f"{foreign} (it is empty)" if not start else _foreign(path))
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                if "structure" not in archive.files:
-                    raise ValueError(_foreign(path))
-                arrays = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, EOFError, KeyError, zipfile.LargeZipFile) as reason:
-        raise ValueError(f"load: {_name(path)} is cut short or damaged; use an older checkpoint") from reason
-    except ValueError as reason:
-        if str(reason).startswith("load:"):
-            raise
-        raise ValueError(f"{foreign}, or it is damaged") from reason
-    try:
-        header = json.loads(arrays.pop("structure").tobytes().decode())
-        known = header["format"] == FORMAT and isinstance(header["version"], int)
-    except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise ValueError(foreign)
-    return header, arrays
 
 
 def _name(path: Any) -> str:
@@ -101,12 +115,20 @@ def _foreign(path: Any) -> str:
     return f"load: {_name(path)} is no checkpoint of tinygrad_rnn{f' but {found}' if found else ''}"
 
 
+def _is_foreign(path: Any) -> bool:
+    """Whether an archive is somebody else's: it has names, and not that of our structure."""
+    names = names_in(path)
+    return bool(names) and "structure.npy" not in names
+
+
 def _state(thing: Any) -> Any:
     return thing.state_dict() if isinstance(thing, Module) or hasattr(thing, "state_dict") else thing
 
 
-def encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
+def encoded(value: Any, where: str, arrays: dict[str, Any], depth: int = 0) -> Any:
     """A value as JSON. What JSON has no form for is a dictionary with one key that says what it is."""
+    if depth > DEEPEST:
+        raise ValueError(f"save: {where[:40]}... is nested more than {DEEPEST} deep, or holds itself")
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, np.generic):
@@ -121,10 +143,10 @@ def encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
         if host.dtype.kind not in "fiub":
             raise TypeError(f"save: {where or 'the value'} is an array of {host.dtype}, which is not plain")
         name = f"array{len(arrays)}"
-        arrays[name] = host
+        arrays[name] = host.astype(host.dtype.newbyteorder("<"), copy=False)
         return {"tensor" if tensor else "array": name}
     if isinstance(value, (list, tuple)):
-        items = [encoded(v, f"{where}[{i}]", arrays) for i, v in enumerate(value)]
+        items = [encoded(v, f"{where}[{i}]", arrays, depth + 1) for i, v in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, Mapping):
         items = []
@@ -133,7 +155,7 @@ def encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
                 raise TypeError(
                     f"save: {where or 'the value'} has the key {key!r}; keys are strings or integers"
                 )
-            items.append([key, encoded(v, f"{where}[{key!r}]" if where else str(key), arrays)])
+            items.append([key, encoded(v, f"{where}[{key!r}]" if where else str(key), arrays, depth + 1)])
         return {"dict": items}
     remedy = "; tinygrad_rnn.tensor(...) makes a tensor of it" if hasattr(value, "__array__") else ""
     raise TypeError(
@@ -142,18 +164,32 @@ def encoded(value: Any, where: str, arrays: dict[str, Any]) -> Any:
     )
 
 
-def _decoded(value: Any, array: Callable[[str], Any]) -> Any:
+def _decoded(value: Any, array: Callable[[Any], Any], depth: int = 0) -> Any:
+    """The value that `encoded` wrote so. `array` gives the array of a name. Raises Damaged."""
+    if depth > DEEPEST:
+        raise Damaged(f"its structure is nested more than {DEEPEST} deep")
     if isinstance(value, list):
-        return [_decoded(v, array) for v in value]
+        return [_decoded(v, array, depth + 1) for v in value]
     if not isinstance(value, dict):
         return value
+    if len(value) != 1:
+        raise Damaged("its structure is none that save writes")
     ((kind, inside),) = value.items()
     if kind == "tensor":
-        return Tensor(array(inside), device=backend.current())
+        return Tensor._of(backend.current().from_numpy(array(inside)))
     if kind == "array":
         return array(inside)
-    if kind == "float":
+    if kind == "float" and inside in ("inf", "-inf", "nan"):
         return float(inside)
-    if kind == "tuple":
-        return tuple(_decoded(v, array) for v in inside)
-    return {key: _decoded(v, array) for key, v in inside}
+    if kind == "tuple" and isinstance(inside, list):
+        return tuple([_decoded(v, array, depth + 1) for v in inside])
+    if kind != "dict" or not isinstance(inside, list):
+        raise Damaged("its structure is none that save writes")
+    found: dict[Any, Any] = {}
+    for pair in inside:
+        if not isinstance(pair, list) or len(pair) != 2 or type(pair[0]) not in (str, int):
+            raise Damaged("its structure is none that save writes")
+        if pair[0] in found:
+            raise Damaged(f"its structure has the key {pair[0]!r} twice")
+        found[pair[0]] = _decoded(pair[1], array, depth + 1)
+    return found

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import stat
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, BinaryIO
 
+from .archive import Damaged, directory
 from .atomic import file_name
 
+_MOST_NAMES = 10_000  # of an archive that are looked at
 _TORCH = (
     "a file of PyTorch; "
     "tinygrad_rnn.io.load_torch(module, torch.load({path}, weights_only=True)) reads its state dict"
@@ -42,7 +47,9 @@ def reading(path: Any, name: str) -> Iterator[BinaryIO]:
     """An open file. Raises the usual kinds of OSError with one sentence; `name` is who reads."""
     path = file_name(path, name)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError(f"{name}: {path!r} is no file but a device or a pipe")
             yield file
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: there is no file {path!r}") from None
@@ -50,6 +57,33 @@ def reading(path: Any, name: str) -> Iterator[BinaryIO]:
         raise ValueError(f"{name}: {path!r} is a folder; give the name of a file in it") from None
     except OSError as error:
         raise type(error)(f"{name}: {path!r} cannot be read: {error.strerror or error}") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens what may be a pipe that nobody writes to."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def parsed(text: bytes, what: str) -> Any:
+    """JSON as it is written here. Raises Damaged for anything else: names that come twice, NaN, what is
+    nested so deep that no reader follows.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise Damaged(f"{what} has a name twice")
+        return found
+
+    def no_number(word: str) -> Any:
+        raise Damaged(f"{what} has {word} for a number")
+
+    try:
+        return json.loads(text.decode(), object_pairs_hook=once, parse_constant=no_number)
+    except RecursionError:
+        raise Damaged(f"{what} is nested too deep") from None
+    except ValueError:
+        raise Damaged(f"{what} cannot be read") from None
 
 
 def recognised(path: Any) -> str | None:
@@ -76,13 +110,17 @@ def _by_contents(path: Any, start: bytes) -> str | None:
     return next((text for begin, text in _BY_START if start.startswith(begin)), None)
 
 
+def names_in(path: Any) -> list[str]:
+    """The names in a zip file, as far as they can be read."""
+    names: list[str] = []
+    with contextlib.suppress(Damaged), open(path, "rb") as file:
+        names.extend(entry.name for entry in islice(directory(file)[0], _MOST_NAMES))
+    return names
+
+
 def _archive(path: Any) -> str | None:
     """What a zip file is, by the names in it."""
-    import zipfile  # here, because it takes time
-
-    names: list[str] = []
-    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    names = names_in(path)
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return _TORCH
     if any(name.endswith("model.weights.h5") for name in names):

@@ -10,15 +10,16 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import backend
 from ..engine.errors import came, kind
 from ..tensor import Tensor
+from .archive import Damaged
 from .atomic import file_name, replacing
-from .formats import reading, recognised
+from .formats import parsed, reading, recognised
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -33,7 +34,7 @@ def save_safetensors(path: Any, weights: Any, metadata: Mapping[str, str] | None
 
     `save_safetensors(weights, path)`, the order of the format's own library, is understood, too.
     """
-    if isinstance(weights, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)):
+    if isinstance(weights, (str, bytes, os.PathLike)) and not isinstance(path, (str, bytes, os.PathLike)):
         path, weights = weights, path
     file_name(path, "save_safetensors(path, weights)")
     state = weights.state_dict() if hasattr(weights, "state_dict") else weights
@@ -68,39 +69,87 @@ def save_safetensors(path: Any, weights: Any, metadata: Mapping[str, str] | None
 def load_safetensors(path: Any) -> dict[str, Tensor]:
     """The tensors of a file by name, in the library in use. bfloat16 becomes float32.
 
-    Raises ValueError for a file that is cut short or is no safetensors file.
+    Raises ValueError for a file that is cut short or damaged or no safetensors file, before memory is taken
+    for what it does not hold.
     """
     with reading(path, "load_safetensors") as file:
-        data = file.read()
-    name = os.fspath(path)
-    damaged = f"load_safetensors: {name!r} is cut short or no safetensors file"
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > HEADER_LIMIT or 8 + size > len(data):
-        other = recognised(path)
-        is_other = other is not None and not other.startswith("a safetensors file")
-        raise ValueError(
-            f"load_safetensors: {name!r} is no safetensors file but {other}" if is_other else damaged
-        )
-    try:
-        header = json.loads(data[8 : 8 + size].decode())
-        header.pop("__metadata__", None)
-        entries = [(key, e["dtype"], tuple(e["shape"]), *e["data_offsets"]) for key, e in header.items()]
-    except (ValueError, KeyError, TypeError, AttributeError) as reason:
-        raise ValueError(damaged) from reason
-    body, found, at = memoryview(data)[8 + size :], {}, 0
-    for key, dtype, shape, start, end in sorted(entries, key=lambda e: e[3]):
-        if dtype not in DTYPES and dtype != "BF16":
-            raise ValueError(f"load_safetensors: {key} is {dtype}, which this package does not have")
-        itemsize = 2 if dtype == "BF16" else np.dtype(DTYPES[dtype]).itemsize
-        if start != at or end > len(body) or end - start != math.prod(shape) * itemsize:
-            raise ValueError(damaged)
-        at = end
-        array = np.empty(0, "<u2" if dtype == "BF16" else DTYPES[dtype])
-        if end > start:
-            array = np.frombuffer(body[start:end], array.dtype)
-        if dtype == "BF16":  # the upper half of a float32
-            array = (array.astype("<u4") << 16).view("<f4")
-        found[key] = Tensor(array.reshape(shape), device=backend.current())
-    if at != len(body):
-        raise ValueError(damaged)
-    return {key: found[key] for key in header}
+        name, length = repr(file_name(path, "load_safetensors")), os.fstat(file.fileno()).st_size
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            if length < 8 or size > HEADER_LIMIT or 8 + size > length:
+                raise Damaged("its header is not there")
+            entries = _entries(parsed(file.read(size), "its header"), length - 8 - size)
+        except Damaged as reason:
+            other = recognised(path)
+            if other is not None and not other.startswith("a safetensors file"):
+                raise ValueError(f"load_safetensors: {name} is no safetensors file but {other}") from reason
+            raise ValueError(
+                f"load_safetensors: {name}: {reason}; it is cut short or no safetensors file"
+            ) from reason
+        unknown = next((e for e in entries if e.dtype not in DTYPES and e.dtype != "BF16"), None)
+        if unknown is not None:
+            raise ValueError(
+                f"load_safetensors: in {name} {unknown.name} is {unknown.dtype}, which this package does not "
+                "have"
+            )
+        found = {}
+        for entry in sorted(entries, key=lambda e: e.start):
+            array = np.empty(entry.shape, "<u2" if entry.dtype == "BF16" else DTYPES[entry.dtype])
+            if array.size and file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
+                raise ValueError(f"load_safetensors: {name} has become shorter while it was read")
+            if entry.dtype == "BF16":  # the upper half of a float32
+                array = (array.astype("<u4") << 16).view("<f4")
+            found[entry.name] = Tensor._of(backend.current().from_numpy(array))
+    return {entry.name: found[entry.name] for entry in entries}
+
+
+class _Entry(NamedTuple):
+    """What the header says of a tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def _entries(header: Any, length: int) -> list[_Entry]:
+    """The header's entries, which fill the bytes after it without gap or overlap. Raises Damaged."""
+    if not isinstance(header, dict):
+        raise Damaged("its header is no dictionary")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise Damaged("its metadata are no strings")
+    entries = [_entry(name, said) for name, said in header.items()]
+    at = 0
+    for entry in sorted(entries, key=lambda e: e.start):
+        if entry.start != at:
+            between = "a gap before" if entry.start > at else "an overlap at"
+            raise Damaged(f"there is {between} {entry.name}")
+        at = entry.end
+    if at != length:
+        raise Damaged(f"its tensors take {at} bytes, and there are {length}")
+    return entries
+
+
+def _entry(name: str, said: Any) -> _Entry:
+    if not isinstance(said, dict) or set(said) != {"dtype", "shape", "data_offsets"}:
+        raise Damaged(f"{name} is not described by dtype, shape and data_offsets")
+    dtype, shape, offsets = said["dtype"], said["shape"], said["data_offsets"]
+    lists = isinstance(shape, list) and isinstance(offsets, list) and isinstance(dtype, str)
+    numbers: list[Any] = [*shape, *offsets] if lists else []
+    if not lists or len(offsets) != 2 or len(shape) > 64 or not all(type(n) is int for n in numbers):
+        raise Damaged(f"{name} is not described by whole numbers")
+    if not all(0 <= n < 2**63 for n in numbers):
+        raise Damaged(f"{name} has a number that is negative or too large")
+    start, end = offsets
+    code = "<u2" if dtype == "BF16" else DTYPES.get(dtype)
+    if code is not None:
+        size = math.prod(shape) * np.dtype(code).itemsize
+        if end - start != size:
+            raise Damaged(f"{name} has {end - start} bytes for a tensor of {size}")
+        if not size and math.prod(n for n in shape if n) * 8 >= 2**63:
+            raise Damaged(f"{name} is of shape {tuple(shape)}")
+    if end < start:
+        raise Damaged(f"{name} ends before it begins")
+    return _Entry(name, dtype, tuple(shape), start, end)

@@ -20,11 +20,14 @@ On NumPy all of it runs too, slower than float32: it is there to be tried and te
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from ..backend import Array, array_module, to_numpy
 from ..backend.capture import capturing
 from ..engine import mark_changed
+from ..engine.errors import reading_state
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 
@@ -214,12 +217,17 @@ class GradScaler:
         """Goes on where `state_dict` was taken. Raises ValueError where a number is missing."""
         if not self.enabled:
             return
+        if not isinstance(state_dict, Mapping):
+            raise TypeError("GradScaler.load_state_dict: expected a dict, as state_dict() gives")
         missing = sorted(set(self.state_dict()) - set(state_dict))
         if missing:
             raise ValueError(f"GradScaler.load_state_dict: {missing[0]!r} is missing")
-        self.growth_factor = float(state_dict["growth_factor"])
-        self.backoff_factor = float(state_dict["backoff_factor"])
-        self.growth_interval = int(state_dict["growth_interval"])
-        self._start = float(state_dict["scale"]), float(state_dict["_growth_tracker"])
+        names = ("growth_factor", "backoff_factor", "growth_interval", "scale", "_growth_tracker")
+        with reading_state("GradScaler.load_state_dict"):
+            growth, backoff, interval, scale, good = (float(state_dict[name]) for name in names)
+        if not (scale > 0 and growth > 1 and 0 < backoff < 1 and 1 <= interval < inf and good >= 0):
+            raise ValueError("GradScaler.load_state_dict: the state is damaged: its numbers are out of range")
+        self.growth_factor, self.backoff_factor = growth, backoff
+        self.growth_interval, self._start = int(interval), (scale, good)
         if self._scale is not None:
             self._scale[...], self._good[...] = self._start

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ..backend import dtypes
 from ..backend.capture import turning
 from ..deprecation import warn_once
-from ..engine.errors import kind
+from ..engine.errors import kind, reading_state
 from ..tensor import Tensor, place_and_type
 
 M = TypeVar("M", bound="Module")
@@ -263,6 +263,15 @@ class Module:
             raise ValueError(
                 f"{owner}.load_state_dict: {' and '.join(wrong)}; strict=False loads the names that fit"
             )
+        with reading_state(f"{owner}.load_state_dict"):
+            found = self._loaded(owner, mine, state_dict)
+        for name, value in found.items():
+            mine[name].data.copy_(value)
+        return LoadResult(missing, unexpected)
+
+    @staticmethod
+    def _loaded(owner: str, mine: Mapping[str, Tensor], state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The values that were saved, for the tensors here."""
         found = {}
         for name, target in mine.items():
             if name in state_dict:
@@ -278,9 +287,7 @@ class Module:
                         f"{owner}.load_state_dict: {name} is {target.dtype} here, {value.dtype} in the dict"
                     )
                 found[name] = value
-        for name, value in found.items():
-            mine[name].data.copy_(value)
-        return LoadResult(missing, unexpected)
+        return found
 
     def _with_present_names(self, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
         """The dict with parts under the names they have now. A name that is a part's as it stands, or whose

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from .optimizer import Optimizer, working_type
 
 
-class LBFGS(Optimizer):
+class LBFGS(Optimizer, marks_changes=True):
     """Limited-memory BFGS (Nocedal and Wright, "Numerical optimization", algorithms 7.4 and 3.5; numbers as
     PyTorch's).
 
@@ -108,12 +108,32 @@ class LBFGS(Optimizer):
     # ------------------------------------------------------------ a step
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Up to `max_iter` iterations. Returns the loss at the start, from the first call of it."""
+        """Up to `max_iter` iterations. Returns the loss at the start, from the first call of it.
+
+        Where the closure raises, parameters and state are put back to what they were.
+        """
         if closure is None:
             raise TypeError(
                 f"{type(self).__name__}: step needs a closure that zeroes the gradients, computes the loss, "
                 "calls backward and returns the loss"
             )
+        with self.changing(self._as_now()):
+            return self._iterate(closure)
+
+    def _as_now(self) -> Callable[[], None]:
+        """What puts parameters and state back to what they are now."""
+        values = [p.array.copy() for p in self._params]
+        state = self.state[self.param_groups[0]["params"][0]]
+        kept = {what: list(value) if isinstance(value, list) else value for what, value in state.items()}
+
+        def put_back() -> None:
+            self._put_back(values)
+            state.clear()
+            state.update(kept)
+
+        return put_back
+
+    def _iterate(self, closure: Callable[[], Any]) -> Any:
         group = self.param_groups[0]
         lr, max_iter, max_eval = float(group["lr"]), group["max_iter"], group["max_eval"]
         tolerance_grad, tolerance_change = float(group["tolerance_grad"]), float(group["tolerance_change"])

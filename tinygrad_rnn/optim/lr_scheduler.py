@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import cos, inf, pi
 from typing import Any, ClassVar
 
-from ..engine.errors import describe, kind
-from .optimizer import Optimizer
+from ..engine.errors import describe, kind, reading_state
+from .optimizer import Optimizer, is_alike
 
 
 class LRScheduler:
@@ -129,17 +129,28 @@ class LRScheduler:
 
         Raises ValueError, and changes nothing, for the state of another schedule or of other groups.
         """
-        self._check_state(state_dict)
-        self._take_state(state_dict)
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{self._name}.load_state_dict: expected a dict, as state_dict() gives, got "
+                f"{kind(state_dict)}"
+            )
+        with reading_state(f"{self._name}.load_state_dict"):
+            self._check_state(state_dict)
+            self._take_state(state_dict)
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         name = f"{self._name}.load_state_dict"
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"{name}: expected a dict, as state_dict() gives, got {kind(state_dict)}")
+        wrong = [key for key, value in self._attributes().items() if not is_alike(value, state_dict.get(key))]
+        if wrong:
+            raise ValueError(f"{name}: {wrong[0]} is {kind(state_dict[wrong[0]])}")
         missing = [attribute for attribute in self._attributes() if attribute not in state_dict]
         if missing:
             raise ValueError(f"{name}: {missing[0]!r} is missing; is it the state of another schedule?")
         n, groups = len(self.optimizer.param_groups), _groups(state_dict)
+        if any(not isinstance(group, Mapping) for group in groups):
+            raise ValueError(f"{name}: its groups are no dictionaries")
         if len(groups) != n:
             raise ValueError(
                 f"{name}: the optimiser has {n} parameter groups, the dict is of one with {len(groups)}"

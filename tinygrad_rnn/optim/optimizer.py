@@ -10,6 +10,7 @@ once; for a GPU one kernel, which changes many parameters at a time.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections import defaultdict
@@ -21,10 +22,11 @@ from ..backend import Array, ArrayModule, array_module, dtypes
 from ..backend.capture import Stale, capturing
 from ..deprecation import warn_once
 from ..engine import enable_grad, mark_changed
-from ..engine.errors import came, kind
+from ..engine.errors import came, kind, reading_state
 from ..fuse.lower.update import InPlace, is_number
 from ..ops import where
 from ..tensor import Tensor
+from .signals import signals_wait
 
 # Elements of a piece: of float32, four arrays and two for scratch are 768 KiB, within a second-level cache.
 _BLOCK = 1 << 15
@@ -61,6 +63,11 @@ class Optimizer:
                 return p - tg.sign(average) * lr, average
 
     Or it overrides `step`, and changes `p.data` for the `p` in `self.param_groups`.
+
+    A step happens whole or not at all: signals (Ctrl-C) wait for the end of what it changes, and where the
+    closure raises nothing has changed. Whatever else breaks it off leaves `torn` true: the parameters are
+    neither those before the step nor those after it, `state_dict` raises RuntimeError, so that nothing writes
+    them to a file, and `load_state_dict` begins anew.
     """
 
     option_ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}  # option: from, up to but without
@@ -68,11 +75,15 @@ class Optimizer:
         None  # what a state that is loaded may hold; None: anything
     )
     master_weights = False  # whether float16 parameters have a float32 copy, which is what is updated
+    torn = False  # whether a step was broken off in its middle
+    n_changes = 0  # how many steps have begun to change something
     scaling: tuple[Array, Array] | None = None  # of nn.amp.GradScaler: 1 / scale, and 1 where a step is void
 
-    def __init_subclass__(cls, **settings: Any) -> None:
+    def __init_subclass__(cls, marks_changes: bool = False, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         _join_former_names(cls)
+        if "step" in vars(cls) and not marks_changes:  # nobody knows when it changes what
+            cls.step = _whole(cls.step)  # type: ignore[method-assign]
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.defaults = dict(defaults)
@@ -212,9 +223,28 @@ class Optimizer:
         current = capturing.get()
         if current is not None:
             current.check(functools.partial(self._check_parameters, self._learning()))
-        for i, group in enumerate(self.param_groups):
-            self._step_group(i, group, [p for p in group["params"] if p.grad is not None])
+            current.on_failure(functools.partial(setattr, self, "torn", self.torn))
+        with self.changing():
+            for i, group in enumerate(self.param_groups):
+                self._step_group(i, group, [p for p in group["params"] if p.grad is not None])
         return loss
+
+    @contextlib.contextmanager
+    def changing(self, put_back: Callable[[], None] | None = None) -> Iterator[None]:
+        """The time in which parameters and state change. What breaks it off leaves `torn` true, unless
+        `put_back` makes them what they were.
+        """
+        with signals_wait():
+            before = self.torn, self.n_changes
+            self.torn, self.n_changes = True, self.n_changes + 1
+            try:
+                yield
+            except BaseException:
+                if put_back is not None:
+                    put_back()
+                    self.torn, self.n_changes = before
+                raise
+            self.torn = before[0]
 
     def _learning(self) -> list[list[bool]]:
         """Which parameters learn, group by group."""
@@ -413,8 +443,14 @@ class Optimizer:
         """{"state": {number of a parameter: its state}, "param_groups": [options and parameters' numbers]}.
 
         Numbers, strings, None, lists, dicts and tensors only. The tensors are the optimiser's own: copy what
-        should not go on changing. Parameters are numbered in the order in which they were given.
+        should not go on changing. Parameters are numbered in the order in which they were given. Raises
+        RuntimeError where a step was broken off in its middle.
         """
+        if self.torn:
+            raise RuntimeError(
+                f"{self._name}.state_dict: a step was broken off in its middle, and what it left is not to "
+                "be saved; load the last whole checkpoint into the model and the optimizer"
+            )
         number: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
@@ -441,6 +477,12 @@ class Optimizer:
                 f'{name}: expected a dict with "state" and "param_groups", as state_dict() gives'
                 f"{_hint(state_dict)}"
             )
+        with reading_state(name):
+            self.param_groups, self.state = self._read_state(name, state_dict)
+        self.torn = False
+
+    def _read_state(self, name: str, state_dict: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Groups and state that were saved, for the parameters here."""
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
             raise ValueError(
@@ -454,6 +496,9 @@ class Optimizer:
                 raise ValueError(
                     f"{name}: group {i} lacks {missing[0]!r}; is it the state of another optimiser?"
                 )
+            wrong = [k for k, v in theirs.items() if k in mine and k != "params" and not is_alike(mine[k], v)]
+            if wrong:
+                raise ValueError(f"{name}: {wrong[0]} of group {i} is {kind(theirs[wrong[0]])}")
             if len(mine["params"]) != len(theirs["params"]):
                 raise ValueError(
                     f"{name}: group {i} has {len(mine['params'])} parameters here, {len(theirs['params'])} "
@@ -482,7 +527,7 @@ class Optimizer:
                         f"{name}: parameter {key} has state {what!r}; is it the state of another optimiser?"
                     )
                 state[p][what] = self.loaded_entry(name, int(key), p, what, value)
-        self.param_groups, self.state = groups, state
+        return groups, state
 
     def loaded_entry(self, name: str, number: int, p: Tensor, what: str, value: Any) -> Any:
         """One entry of a parameter's saved state, as it is kept."""
@@ -496,6 +541,27 @@ class Optimizer:
                 f"{p.shape}"
             )
         return Tensor(value, working_type(p.array), p.device)
+
+
+def is_alike(mine: Any, theirs: Any) -> bool:
+    """Whether a saved value may stand where there is one here: a number for a number, a list for a list."""
+    if mine is None or theirs is None:
+        return True
+    for kinds in (str, (bool, int, float), Mapping, (list, tuple)):
+        if isinstance(mine, kinds):
+            return isinstance(theirs, kinds) or (kinds == (bool, int, float) and hasattr(theirs, "__float__"))
+    return True
+
+
+def _whole(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step that a class defines itself, from its beginning to its end."""
+
+    @functools.wraps(step)
+    def whole(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        with self.changing():
+            return step(self, *args, **kwargs)
+
+    return whole
 
 
 _FORMER_NAMES = {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..engine.errors import describe
+from ..io.atomic import check_writable, file_name
 from ..io.checkpoint import encoded
 from ..nn import Module
 from ..optim.lr_scheduler import ReduceLROnPlateau
@@ -68,8 +69,9 @@ def fit(
         most a twentieth of the time), at the end, and at Ctrl-C.
     resume: goes on from `checkpoint` where it exists. The run goes on bit for bit as it would have without
         the interruption: weights, optimiser, scheduler, random numbers (the package's generator, those of the
-        model's layers), the position in the data (a DataLoader's own; otherwise the first batches of the
-        epoch are drawn again and left out), and whatever `loss` and callbacks give with a `state_dict()`.
+        model's layers, of a DataLoader's sampler and dataset), the position in the data (a DataLoader's with
+        samplers of this package; otherwise the first batches of the epoch are drawn again and left out), and
+        whatever `loss` and callbacks give with a `state_dict()`.
     log: a file for the rows, .csv or .jsonl.
     clip: the largest norm of the gradient (`clip_grad_norm_`).
     scheduler: stepped after each epoch, or after each step with `scheduler_every="step"`.
@@ -150,7 +152,9 @@ def _check(
     if log is not None:
         is_jsonl(log)
     for name, path in (("checkpoint", checkpoint), ("log", log)):
-        if path is not None and not os.path.isdir(os.path.dirname(os.fspath(path)) or "."):
-            raise FileNotFoundError(
-                f"fit: the folder of {name} {os.fspath(path)!r} does not exist; make it first"
-            )
+        if path is None:
+            continue
+        path = file_name(path, f"fit: {name}")
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            raise FileNotFoundError(f"fit: the folder of {name} {path!r} does not exist; make it first")
+        check_writable(path, f"fit: {name}")

@@ -79,7 +79,7 @@ class History:
 
 def is_jsonl(path: Any) -> bool:
     """Whether a file's name says JSON lines. Raises ValueError where it says neither these nor CSV."""
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if not name.endswith((".csv", ".jsonl")):
         raise ValueError(f"fit: log is {name!r}, expected a file name that ends in .csv or .jsonl")
     return name.endswith(".jsonl")

@@ -53,8 +53,8 @@ class Mean:
         return self.weight != 0 or any(weight for _, weight in self._waiting)
 
     def read(self) -> list[float]:
-        """Reads what waits, and returns it."""
-        waiting, self._waiting = self._waiting, []
+        """Reads what waits, and returns it. Broken off in its middle it has read nothing."""
+        waiting, total, weight_of_all = self._waiting, self.total, self.weight
         if not waiting:
             return []
         if all(isinstance(value, Tensor) for value, _ in waiting):
@@ -62,9 +62,10 @@ class Mean:
         else:
             values = [float(value) for value, _ in waiting]
         for value, (_, weight) in zip(values, waiting, strict=True):
-            self.total += value * weight
-            self.weight += weight
-        self.last, self._read_at = values[-1], time.monotonic()
+            total += value * weight
+            weight_of_all += weight
+        self._read_at = time.monotonic()
+        self.total, self.weight, self.last, self._waiting = total, weight_of_all, values[-1], []
         return values
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,9 @@ from ..engine.errors import describe
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
 from ..optim.lr_scheduler import ReduceLROnPlateau
+from ..optim.signals import signals_wait, users_code
 from ..tensor import Tensor
-from .files import Files, random_state, set_random_state, snapshot
+from .files import Files, keeps_its_place, random_state, set_random_state, snapshot
 from .history import History
 from .mean import Mean
 from .progress import Progress
@@ -54,17 +56,33 @@ class Run(RunState):
 
     # ------------------------------------------------------------ epochs
 
+    def _note_position(self) -> None:
+        """Everything is of this moment."""
+        self.position = snapshot(self)
+        self.n_changes, self.half_done = getattr(self.optimizer, "n_changes", 0), False
+
     def train(self) -> History:
         """The whole of it."""
         settings, was_training = self.settings, self.model.training
-        length = len(settings.batches) if hasattr(settings.batches, "__len__") else 0
-        n_steps = settings.epochs * length if settings.epochs and length else None
+        n_steps = settings.epochs * self.n_batches if settings.epochs and self.n_batches else None
         self._bar = Progress(settings.progress, n_steps, self.step)
         if self.step:
             self._bar.line(f"resumed after step {self.step}, {self.epoch} epochs", always=True)
+        if self.unsaved and settings.checkpoint is not None:
+            warnings.warn(
+                f"fit: {', '.join(self.unsaved)} cannot be resumed exactly: what it draws is not in the "
+                "checkpoint; use tinygrad_rnn.default_rng(), or a numpy.random.Generator",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        if self.history.rows:  # of a run that may have died before it wrote its log
+            self._files.write(always=True, only="log")
         self.model.train()
+        self.n_changes = getattr(self.optimizer, "n_changes", 0)
         try:
             with self._interrupts_deferred():
+                if self.position is None:
+                    self._note_position()
                 self._call("on_start")
                 self._stop_if_done()
                 ahead = self.history.stopped is None
@@ -81,7 +99,7 @@ class Run(RunState):
             raise
         finally:
             if self.history.interrupted:
-                where = settings.checkpoint and os.fspath(settings.checkpoint)
+                where = os.fsdecode(settings.checkpoint) if self._files.is_written else ""
                 kept = f"; {where} is written, and resume=True goes on from it" if where else ""
                 self._bar.line(f"interrupted after step {self.step}{kept}", always=True)
             self._bar.close()
@@ -94,7 +112,7 @@ class Run(RunState):
         try:
             iterator = self._iterator()
             while True:
-                self.position = snapshot(self)
+                self._note_position()
                 if self.seconds >= self.settings.seconds:
                     self.stop("minutes")
                 if self.history.stopped == "interrupted":
@@ -102,7 +120,8 @@ class Run(RunState):
                 if self.history.stopped is not None and self.batch:
                     break
                 try:
-                    batch = next(iterator)
+                    with users_code():
+                        batch = next(iterator)
                 except StopIteration:
                     break
                 self._take_step(batch)
@@ -114,7 +133,7 @@ class Run(RunState):
                 )
                 raise ValueError(f"fit: batches gave nothing in epoch {self.epoch + 1}; {hint}")
             self._end_epoch(complete=self.history.stopped is None)
-        except KeyboardInterrupt:  # raised by the user's code: `position` is before that step
+        except KeyboardInterrupt:  # as a rule of the user's code: `position` is before that step
             if self._signalled:
                 raise
             self.stop("interrupted")
@@ -125,12 +144,13 @@ class Run(RunState):
         skip = 0
         if at is None or not self.batch:
             at, self.epoch_start = None, random_state(self)
-        elif not hasattr(source, "load_state_dict"):
+        elif not keeps_its_place(source):
             skip = self.batch  # drawn again from the same random numbers, and left out
             set_random_state(self, self.epoch_start)
-        iterator = iter(source(self.epoch) if is_function(source) else source)
-        for _ in range(skip):
-            next(iterator, None)
+        with users_code():
+            iterator = iter(source(self.epoch) if is_function(source) else source)
+            for _ in range(skip):
+                next(iterator, None)
         if at is not None:
             set_random_state(self, at["random"])
         return iterator
@@ -145,6 +165,7 @@ class Run(RunState):
         row.update(self._validated())
         row["lr"] = float(self.optimizer.param_groups[0]["lr"])
         row["seconds"] = round(self.seconds, 3)
+        self.half_done = True
         is_best = self._note_best(row, complete)
         if rows and rows[-1]["epoch"] == row["epoch"]:  # of the part of it that was done before
             rows.pop()
@@ -157,7 +178,8 @@ class Run(RunState):
             self.epoch, self.batch, self.mean = self.epoch + 1, 0, Mean()
         self._call("on_epoch")
         if complete:
-            self.position = snapshot(self)
+            self._note_position()
+        self.half_done = False
         self._stop_if_done()
         sentence = self._sentence(row, is_best)
         if self.history.stopped is not None:
@@ -189,7 +211,10 @@ class Run(RunState):
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            value, weight = _weighted(settings.loss(self.model, batch), "loss")
+            # a step that has begun to change something is not broken off
+            unchanged = getattr(self.optimizer, "n_changes", None) == self.n_changes
+            with users_code() if unchanged else contextlib.nullcontext():
+                value, weight = _weighted(settings.loss(self.model, batch), "loss")
             if not isinstance(value, Tensor) or value.numel() != 1:
                 raise TypeError(
                     f"fit: loss must return a scalar tensor, got {describe(value)}; take its mean"
@@ -203,7 +228,9 @@ class Run(RunState):
                 clip_grad_norm_([p for group in groups for p in group["params"]], settings.clip)
             return value
 
+        self.half_done = not hasattr(self.optimizer, "n_changes")  # one that does not say what it changes
         self.optimizer.step(closure)
+        self.half_done = True
         self.step, self.batch = self.step + 1, self.batch + 1
         self.mean.add(*taken[0])
         if settings.scheduler is not None and settings.scheduler_every == "step":
@@ -226,7 +253,7 @@ class Run(RunState):
             return {}
         self.model.eval()
         try:
-            with no_grad():
+            with no_grad(), users_code():
                 if is_function(settings.validate):
                     found = settings.validate(self.model)
                     found = found if isinstance(found, Mapping) else {"valid_loss": found}
@@ -277,24 +304,29 @@ class Run(RunState):
 
     @contextlib.contextmanager
     def _interrupts_deferred(self) -> Iterator[None]:
-        """The first Ctrl-C lets the step at hand end. Where others handle it, it is theirs."""
+        """Signals wait while anything is half done, whoever handles them. The first Ctrl-C lets the step at
+        hand end, the second one stops at once; where others handle it, it is theirs.
+        """
         import signal
         import threading
 
         usual = signal.default_int_handler
         in_main = threading.current_thread() is threading.main_thread()
         if not in_main or signal.getsignal(signal.SIGINT) is not usual:
-            yield
+            with signals_wait():
+                yield
             return
 
-        def on_interrupt(*_: Any) -> None:
+        def on_interrupt(number: int, frame: Any) -> None:
+            if self._signalled:
+                usual(number, frame)
             self._signalled = True
             self.stop("interrupted")
-            signal.signal(signal.SIGINT, usual)
 
         signal.signal(signal.SIGINT, on_interrupt)
         try:
-            yield
+            with signals_wait():
+                yield
         finally:
             signal.signal(signal.SIGINT, usual)
 
@@ -305,7 +337,8 @@ class Run(RunState):
                 method = callback
             if method is not None:
                 try:
-                    method(self)
+                    with users_code():
+                        method(self)
                 except KeyboardInterrupt:  # between two steps: everything is whole
                     if self._signalled:
                         raise

@@ -10,6 +10,7 @@ from ..nn import Module
 from ..tensor import Tensor
 from .history import History
 from .mean import Mean
+from .randomness import generators_of
 from .settings import Settings
 
 
@@ -28,11 +29,25 @@ class RunState:
         self.best_step = -1
         self.epoch_start: Any = None  # random numbers before the first batch was drawn
         self.position: Any = None  # what a resumed run begins with, beside weights and optimiser
+        self.n_changes, self.half_done = 0, False  # of the optimiser at `position`; whether books are kept
         self.resumed_at: Any = None  # that of the run that this one goes on with, until it has begun
         self.seconds_before, self._begin = 0.0, time.perf_counter()
         # Generators of layers' own (`Dropout(rng=...)`); one that two layers share is here twice: no harm.
-        held = [value for module in model.modules() for value in vars(module).values()]
-        self.generators = [value for value in held if hasattr(value, "bit_generator")]
+        self.generators, self.unsaved = generators_of(model, settings.batches)
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches an epoch has; 0 where nobody knows."""
+        try:
+            return len(self.settings.batches)
+        except TypeError:  # it has no length, or that of its samples is not known
+            return 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether weights, optimiser, counts and `position` are of one moment: then they may be saved."""
+        broken_off = self.half_done or getattr(self.optimizer, "torn", False)
+        return not broken_off and self.n_changes == getattr(self.optimizer, "n_changes", 0)
 
     @property
     def seconds(self) -> float:
