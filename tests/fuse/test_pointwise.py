@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.engine import REGISTRY, primitive
-from tinygrad_rnn.fuse import pointwise as module
+from tinygrad_rnn.fuse import plan as plan_module
 from tinygrad_rnn.fuse.ir import N, Type
 from tinygrad_rnn.fuse.passes import gates
 from tinygrad_rnn.fuse.plan import Plan
@@ -331,7 +331,7 @@ def test_the_batch_size_may_be_read(n):
 
 def test_plans_are_made_once(monkeypatch):
     made = []
-    monkeypatch.setattr(module, "Plan", lambda *a: made.append(a) or Plan(*a))
+    monkeypatch.setattr(plan_module, "Plan", lambda *a: made.append(a) or Plan(*a))
     fused = pointwise(lambda a, b: tanh(a) * b)
     for n in (1, 4, 9, 4):
         x, y = tg.randn(n, 3, requires_grad=True), tg.randn(n, 3)

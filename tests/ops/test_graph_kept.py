@@ -93,6 +93,7 @@ OTHERS = {
     "takes a function over time (fuse/test_scan.py)": "scan",
     "is a switch, or makes something else than a tensor": """
         current_backend default_dtype default_rng fit get_default_dtype get_rng_state set_rng_state
+        native set_num_threads
         is_grad_enabled load save manual_seed pointwise primitive set_default_dtype backward
         retain_grad register_hook requires_grad_ check_probability __reduce_ex__ result
 """,

@@ -28,12 +28,11 @@ from ..backend import MODULES
 from ..engine import Node, Output, Value, mode
 from ..engine.arguments import Call
 from ..engine.errors import out_of_memory
-from .elements import NotElementwise, OpByOp, elements_block, fits
-from .ir import Block, N, Type
-from .plan import Plan, explained
-from .trace import Untraceable
 
+# What reads a function and plans it is imported when that is done: importing the package is quick without.
 if TYPE_CHECKING:
+    from .ir import Block, Type
+    from .plan import Plan
     from .validity import Basis
 
 _FLOAT = np.dtype("float32")
@@ -120,7 +119,8 @@ class Pointwise:
 
     def _start_anew(self) -> None:
         """Forgets the traces: what the function names outside of it has changed, or can change unseen."""
-        from .validity import Basis  # at the first call: importing the package is quick without
+        from .trace import Untraceable
+        from .validity import Basis
 
         try:
             basis = Basis(None, [self.function])
@@ -154,6 +154,10 @@ class Pointwise:
         self, mask: int, dtype: Any, language: str, shapes: Any, whole: Any, one_size: bool
     ) -> Plan | None:
         """The plan for every batch size, or where the function has none for that, for these shapes."""
+        from .elements import NotElementwise, OpByOp
+        from .ir import N
+        from .trace import Untraceable
+
         if len(self._plans) > 256:
             self._plans = {}
         reason: Exception | None = None
@@ -179,6 +183,10 @@ class Pointwise:
         ) from reason
 
     def _made(self, mask: int, dtype: Any, language: str, shapes: Any, whole: Any) -> Plan:
+        from .elements import OpByOp, fits
+        from .ir import Type
+        from .plan import Plan
+
         block = flat = self.read([Type(s, dtype) for s in shapes])
         if not fits(block, whole):
             raise OpByOp
@@ -196,6 +204,7 @@ class Pointwise:
 
     def read(self, types: Sequence[Type], pieces: dict[int, int] | None = None) -> Block:
         """The block of the function for arguments of these types."""
+        from .elements import NotElementwise, elements_block
 
         def function(*args: Any) -> list[Any]:
             returned = self.function(*args)
@@ -213,6 +222,9 @@ class Pointwise:
     @functools.cached_property
     def pieces(self) -> list[int]:
         """Into how many pieces each argument is taken apart."""
+        from .ir import N, Type
+        from .trace import Untraceable
+
         found: dict[int, int] = {}
         for _ in self.arguments:  # each time one more is known to be taken apart
             types = [Type((N, WIDTH * found.get(i, 1)), _FLOAT) for i in range(len(self.arguments))]
@@ -225,6 +237,9 @@ class Pointwise:
 
     def example(self, language: str = "python", dtype: Any = None) -> Plan:
         """The plan for arguments of 32 columns for each chunk, which all need a gradient."""
+        from .ir import N, Type
+        from .plan import Plan
+
         types = [Type((N, 32 * n), dtype or _FLOAT) for n in self.pieces]
         block = self.read(types)
         return Plan(self.name, block, block, [True] * len(types), language)
@@ -233,6 +248,8 @@ class Pointwise:
         """What was made of the function: "program", its operations and those of its reverse; "cuda", the
         kernels for a GPU, for float32 arguments that lie in rows of larger arrays.
         """
+        from .plan import explained
+
         if what == "python":
             raise ValueError("explain: no Python text is made any more; 'program' shows the operations")
         if what not in ("program", "cuda"):
