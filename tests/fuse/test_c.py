@@ -315,6 +315,26 @@ def test_numpy_does_the_work_after_one_warning(environment, why):
         assert done.stderr.count("native: nothing is compiled, NumPy does the work") == 1
 
 
+def test_without_a_compiler_numpys_products_keep_their_threads():
+    code = """
+        import numpy as np
+        import tinygrad_rnn as tg
+        from tinygrad_rnn import nn
+        from tinygrad_rnn.backend import compiling
+        try:
+            library, before = compiling._openblas()
+        except Exception:
+            raise SystemExit  # NumPy has another library
+        x = tg.randn(700, 700)
+        assert np.allclose((x @ x).numpy(), x.numpy() @ x.numpy(), atol=1e-2)
+        nn.LSTM(4, 8)(tg.randn(5, 2, 4))
+        assert library.scipy_openblas_get_num_threads64_() == before == 2
+    """
+    folder = os.environ["TINYGRAD_RNN_CACHE"] + "_2"
+    done = run_python(code, CC="false", OPENBLAS_NUM_THREADS="2", TINYGRAD_RNN_CACHE=folder)
+    assert done.stderr.count("native: nothing is compiled") == 1
+
+
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path):
     tmp_path.chmod(0o777)
     done = run_python(SAME, TINYGRAD_RNN_CACHE=str(tmp_path))

@@ -122,13 +122,29 @@ def pool() -> Any:
 
 
 @functools.cache
+def _openblas() -> tuple[Any, int]:
+    """NumPy's own OpenBLAS, and how many threads it had at first. Raises where NumPy has another library."""
+    found = [*(Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64_*")]
+    library = ctypes.CDLL(str(found[0]))
+    return library, library.scipy_openblas_get_num_threads64_()
+
+
+def give_back_threads() -> None:
+    """NumPy's products use as many threads as at first."""
+    try:
+        library, at_first = _openblas()
+        library.scipy_openblas_set_num_threads64_(at_first)
+    except (IndexError, OSError, AttributeError):
+        pass
+
+
+@functools.cache
 def blas() -> Any:
     """NumPy's own OpenBLAS, told to use one thread: its workers would keep a core busy for a tenth of a
     second after each product. None where NumPy has another library.
     """
-    found = [*(Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64_*")]
     try:
-        library = ctypes.CDLL(str(found[0]))
+        library, _ = _openblas()
         library.scipy_openblas_set_num_threads64_(1)
         functions = {8: library.scipy_cblas_dgemm64_, 4: library.scipy_cblas_sgemm64_}
         return {size: ctypes.cast(f, ctypes.c_void_p) for size, f in functions.items()}

@@ -58,10 +58,17 @@ class Native:
             compiling.pool()
             return compiling.load(source)
         except OSError as reason:
-            if self._why is None:
-                self._why = str(reason)
-                warnings.warn(f"native: nothing is compiled, NumPy does the work: {reason}", stacklevel=2)
+            self._give_up(reason)
             raise
+
+    def _give_up(self, reason: OSError) -> None:
+        """Says once that nothing can be compiled; NumPy's products have all their threads again."""
+        from . import compiling
+
+        compiling.give_back_threads()
+        if self._why is None:
+            self._why = str(reason)
+            warnings.warn(f"native: nothing is compiled, NumPy does the work: {reason}", stacklevel=3)
 
     @functools.cached_property
     def run_loop(self) -> Any:
@@ -78,13 +85,16 @@ class Native:
             return False
         from . import compiling
 
-        if compiling.blas() is None or compiling.lies(a) is None or compiling.lies(b) is None:
+        if compiling.lies(a) is None or compiling.lies(b) is None:
             return False
         parts = max(1, min(16, a.size * b.shape[1] // ENOUGH))
         try:
+            compiling.pool()  # first: where nothing compiles, NumPy keeps its threads
+            if compiling.blas() is None:
+                return False
             compiling.multiply(a, b, out, adds, parts, self.n_threads)
         except OSError as reason:
-            self._why = str(reason)
+            self._give_up(reason)
             return False
         return True
 

@@ -153,7 +153,7 @@ class CLoop:
         for view in place.views:
             if type(view) is tuple:
                 shape, strides, offset = _cut(view, shape, strides, offset)
-            elif isinstance(view, Instr) and view.op.name == "reshape" and _follow(shape, strides):
+            elif isinstance(view, Instr) and view.op.view is Look.where_it_can and _follow(shape, strides):
                 shape = [*view.out.shape]
                 strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]  # type: ignore[arg-type]
                 if shape[0] is not N or N in shape[1:]:
