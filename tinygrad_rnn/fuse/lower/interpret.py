@@ -52,6 +52,17 @@ def writing(xp: Any, name: str) -> Callable[..., Any]:
     return function
 
 
+def call_all(calls: Sequence[Call], env: list[Any]) -> None:
+    """Makes the calls, one after the other."""
+    for f, a, b, out in calls:
+        if b >= 0:
+            f(env[a], env[b], env[out])
+        elif b == UNARY:
+            f(env[a], env[out])
+        else:
+            f(env)
+
+
 class Program:
     """The calls of a placed block for a batch size and an array library."""
 
@@ -273,13 +284,7 @@ class Program:
             zip(*map(moving, self.sources), strict=False) if count else itertools.repeat((), n_steps)
         ):
             env[:count] = arrays
-            for f, a, b, out in calls:
-                if b >= 0:
-                    f(env[a], env[b], env[out])
-                elif b == UNARY:
-                    f(env[a], env[out])
-                else:
-                    f(env)
+            call_all(calls, env)
 
 
 class BlockProgram(Program):
@@ -308,10 +313,4 @@ class BlockProgram(Program):
             env[k] = viewed(scratch[place.memory][:n_steps], place.views, 1, self.n, self.xp)
         for k, place in enumerate(self.sources):
             env[k] = given(place)
-        for f, a, b, out in self.calls:
-            if b >= 0:
-                f(env[a], env[b], env[out])
-            elif b == UNARY:
-                f(env[a], env[out])
-            else:
-                f(env)
+        call_all(self.calls, env)

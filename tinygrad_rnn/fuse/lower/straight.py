@@ -11,7 +11,7 @@ from typing import Any
 from ..ir import Block, Instr, Ref
 from ..passes.factors import CONCAT
 from ..passes.place import Cut, Place, Placer, is_view
-from .interpret import UNARY, Program, at, viewed
+from .interpret import Program, at, call_all, viewed
 
 KEPT = 1 << 19  # bytes of scratch memory up to which it waits for the next call
 
@@ -147,13 +147,7 @@ class Straight(Program):
                 env[k] = index(memories[memory])
             else:
                 env[k] = memories[memory][index]
-        for f, a, b, out in self.calls:
-            if b >= 0:
-                f(env[a], env[b], env[out])
-            elif b == UNARY:
-                f(env[a], env[out])
-            else:
-                f(env)
+        call_all(self.calls, env)
         if self._waits:
             self._waiting.append(ready)
         return [None if k is None else env[k] for k in self._results]

@@ -24,7 +24,7 @@ from ..elements import NotElementwise, elements_block
 from ..ir import Block, Instr, N, Ref, Type, sub_block
 from ..passes.gates import activated_at_once
 from ..trace import Untraceable
-from .interpret import GENERAL, UNARY, writing
+from .interpret import GENERAL, UNARY, call_all, writing
 
 LIST = 16  # parameters that one kernel changes
 _BLOCK = 256  # threads in a block
@@ -93,13 +93,7 @@ class InPlace:
         env = [*arrays, *[numbers[i] for i in self.given], *calls.constants]
         if calls.n_scratch:
             env += scratch(calls.n_scratch)
-        for f, a, b, out in calls.calls:
-            if b >= 0:
-                f(env[a], env[b], env[out])
-            elif b == UNARY:
-                f(env[a], env[out])
-            else:
-                f(env)
+        call_all(calls.calls, env)
 
     # ------------------------------------------------------------ for a GPU
 
