@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests import extras
-from tinygrad_rnn.fuse import loop, scan
+from tinygrad_rnn.fuse import scan, stretch
 from tinygrad_rnn.testing import cpu_kernels, strict
 
 
@@ -118,11 +118,11 @@ def fallbacks(monkeypatch):
     """The loops over time of this test that ran op by op though nobody asked for it."""
     found = []
 
-    def watched(*args, one_by_one=loop.one_by_one):
+    def watched(*args, one_by_one=stretch.one_by_one):
         if tg.engine.mode.current().fused:
             found.append(args)
         return one_by_one(*args)
 
-    for module in (loop, scan):
+    for module in (stretch, scan):
         monkeypatch.setattr(module, "one_by_one", watched)
     return found

@@ -18,7 +18,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.backend import compiling, find
 from tinygrad_rnn.backend import native as module
 from tinygrad_rnn.backend.native import Native, native
-from tinygrad_rnn.fuse import loop
+from tinygrad_rnn.fuse import stretch
 from tinygrad_rnn.fuse.lower import c
 from tinygrad_rnn.fuse.lower.c import FLOATS, RUNTIME
 
@@ -30,14 +30,14 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _compiled():
-    loop._plans.clear()
+    stretch._plans.clear()
     with native(True):
         yield
 
 
 def compiled():
     """The loops that were compiled since."""
-    return [plan for plan in loop._plans.values() if plan is not None and plan.native is not None]
+    return [plan for plan in stretch._plans.values() if plan is not None and plan.native is not None]
 
 
 # ---------------------------------------------------------------- functions

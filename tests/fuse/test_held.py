@@ -15,7 +15,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.fuse import loop, validity
+from tinygrad_rnn.fuse import stretch, validity
 from tinygrad_rnn.fuse.scan import scan
 
 pytestmark = pytest.mark.host
@@ -267,7 +267,7 @@ def test_threads_may_call_one_layer_at_once():
         return np.concatenate([output.numpy().ravel(), g.numpy().ravel()])
 
     right, wrong = [run(x) for x in xs], []
-    for known in (validity._known, loop._plans, loop._hoisted, mixed._ready, mixed._plans):
+    for known in (validity._known, stretch._plans, stretch._parts, mixed._ready, mixed._plans):
         known.clear()
 
     def work(k):

@@ -60,7 +60,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
         return np.empty(shape, dtype)
     memory = np.empty(size + LINE, np.uint8)
     skip = -memory.__array_interface__["data"][0] % LINE
-    return memory[skip : skip + size].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory, skip)
 
 
 def _taken(size: int) -> np.ndarray[Any, Any]:

@@ -11,170 +11,17 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..backend import array_module
-from ..backend.native import native
-from ..engine import Deferred, Node, Output, Value, mode
-from ..ops.convert import transfer
-from ..ops.shape import concat, split, stack
-from .ir import Block, N, Ref, Type, each_part
-from .lower.c import NotLowerable
+from ..engine import Node, Output, Value, mode
+from ..ops.shape import stack
+from .at_once import total
+from .ir import Ref
 from .lower.interpret import viewed
-from .passes.hoist import Hoisted, hoisted
 from .passes.place import Memory, Place
-from .passes.simplify import simplified
 from .steps import StepPlan
-from .trace import Traced, Untraceable, trace
-
-_NONE = object()
-_hoisted: OrderedDict[Any, tuple[Block, Hoisted]] = OrderedDict()
-_plans: OrderedDict[Any, StepPlan | None] = OrderedDict()
-
-
-def cached(known: OrderedDict[Any, Any], key: Any, make: Callable[[], Any], most: int = 256) -> Any:
-    """The value of a key, made if it is not known; the oldest go."""
-    found = known.get(key, _NONE)
-    if found is _NONE:
-        found = known[key] = make()
-        while len(known) > most:
-            known.popitem(last=False)
-    return found
-
-
-def read(
-    step: Callable[..., Any],
-    xs: Sequence[Any],
-    states: Sequence[Any],
-    n_rows: int | None = None,
-    also: Sequence[int] = (),
-) -> Traced:
-    """The trace of step(*xs, *states) -> [*outputs, *new states], of rows of a batch, such as `also` of these
-    numbers of rows. With `n_rows` there is no batch: the inputs have so many rows in a step, the states as
-    many as they have.
-    """
-    types = [Type((N if n_rows is None else n_rows, *x.shape[1:]), x.dtype) for x in xs]
-    types += [Type((N if n_rows is None else s.shape[0], *s.shape[1:]), s.dtype) for s in states]
-    traced = trace(step, types, also=also)
-    new = traced.block.results[len(traced.block.results) - len(states) :]
-    if any(r is None or r.type != t for r, t in zip(new, types[len(xs) :], strict=True)):
-        raise Untraceable("the state has another shape or type after a step than before")
-    return traced._replace(block=simplified(traced.block))
-
-
-class Steps:
-    """A traced step, to be run over stretches of time in which all steps have the same number of rows."""
-
-    def __init__(self, traced: Traced, xs: Sequence[Any], n_states: int) -> None:
-        """xs: the inputs of all steps of all stretches, below each other. What does not wait for the state is
-        done here, for all of them.
-        """
-        block = traced.block
-        self.block, self.parts = cached(
-            _hoisted, (block.key, n_states), lambda: (block, hoisted(block, len(xs)))
-        )
-        self.n_outputs, xp = len(block.results) - n_states, array_module(xs[0].array)
-        self.constants = constants = [_beside(c, xp) for c in traced.constants]
-        fixed, inputs = self.parts.fixed, self.parts.inputs
-        held = [*constants, *fixed.run([], constants, 0, xp)]
-        self.held = dict(zip([*self.block.constants, *fixed.results], held, strict=True))
-        self.inputs: list[Any] = inputs.run(xs, held, xs[0].shape[0])
-        self.why: str | None = None  # why it runs op by op, where it does
-        read = {r for i in inputs.instructions for r in i.reads()}  # and perhaps saved, for their gradients
-        self.owned = [
-            r not in read and all(is_alone(made, x) for x in xs)
-            for r, made in zip(inputs.results, self.inputs, strict=True)
-        ]
-
-    def stretch(
-        self, inputs: Sequence[Any], states: Sequence[Any], n_steps: int, reverse: bool
-    ) -> tuple[list[Any], list[Any]]:
-        """Runs over n_steps steps, from the first to the last or from the last to the first. Returns the
-        outputs, below each other in the order of the inputs, and the last states.
-        """
-        n = inputs[0].shape[0] // n_steps
-        step, sized = self.parts.step, self.parts.sized
-        values = self.held
-        if sized.results:
-            of_size = sized.run([], [*values.values()], n, array_module(inputs[0].array))
-            values = {**values, **dict(zip(sized.results, of_size, strict=True))}
-        constants = [values[r] for r in step.constants]
-        grad = mode.current().grad
-        arguments = [*inputs, *states, *constants]
-        needs = tuple([grad and getattr(v, "vertex", None) is not None for v in arguments])
-        xp = array_module(inputs[0].array)
-        n_inputs = len(inputs)
-        try:
-            plan = _plan(step, n_inputs, self.n_outputs, needs, xp)
-        except Untraceable as reason:  # of a rule
-            self.why = str(reason)
-            n_out = self.n_outputs
-
-            def run(xs: list[Any], states: list[Any]) -> tuple[list[Any], list[Any]]:
-                found = step.run([*xs, *states], constants, n)
-                return found[:n_out], found[n_out:]
-
-            return one_by_one(run, inputs, [*states], n_steps, reverse)
-        return Loop(plan, constants).run(inputs, states, n_steps, reverse, self.owned)
-
-
-def _plan(step: Block, n_inputs: int, n_outputs: int, needs: tuple[bool, ...], xp: Any) -> StepPlan:
-    """The plan of a step, in C where it can be and is to be."""
-
-    def make(language: str) -> StepPlan:
-        return StepPlan(step, n_inputs, n_outputs, needs, language)
-
-    key = (step.key, n_inputs, n_outputs, needs)
-    if xp.device_type == "cpu" and native.works:
-        plan: StepPlan | None = cached(_plans, (*key, "c"), lambda: _compiled(make))
-        if plan is not None:
-            return plan
-    found: StepPlan = cached(_plans, (*key, xp.language), lambda: make(xp.language))
-    return found
-
-
-def _compiled(make: Callable[[str], StepPlan]) -> StepPlan | None:
-    """A plan in C; None where its steps are to be interpreted."""
-    try:
-        return make("c")
-    except (NotLowerable, OSError):
-        return None
-
-
-def _beside(x: Any, xp: Any) -> Any:
-    """A constant on the device of the inputs: a number on the host comes over, as for any op."""
-    array = getattr(x, "array", x)
-    source = array_module(array)
-    return x if source is xp or array.ndim else transfer(x, source=source, target=xp)
-
-
-def is_alone(made: Value, x: Value) -> bool:
-    """Whether nobody but the loop reads what was made of x: its node has not saved it, and it is no view."""
-    array, node = made.array, getattr(made.vertex, "node", None)
-    if made is x or array_module(array).owner(array) is array_module(x.array).owner(x.array):
-        return False
-    saved: list[Any] = []
-    each_part(list(getattr(node, "saved", None) or ()), saved.append)
-    return not any(v is array for v in saved)
-
-
-def one_by_one(
-    step: Callable[[list[Any], list[Any]], tuple[list[Any], list[Any]]],
-    xs: Sequence[Any],
-    states: list[Any],
-    n_steps: int,
-    reverse: bool,
-) -> tuple[list[Any], list[Any]]:
-    """Some steps of equal size, op by op."""
-    rows = xs[0].shape[0] // n_steps
-    steps = [*zip(*(split(x, [rows] * n_steps) for x in xs), strict=True)]
-    found: list[list[Any]] = []
-    for x in reversed(steps) if reverse else steps:
-        outputs, states = step([*x], states)
-        found.append(outputs)
-    return [concat(own) for own in zip(*(found[::-1] if reverse else found), strict=True)], states
 
 
 class Loop:
@@ -204,20 +51,15 @@ class Loop:
         writable = {
             m for m, own in zip(plan.inputs, owned, strict=True) if own and arrays[m].flags.c_contiguous
         }
-        for memory in plan.steps:
-            over = plan.over_inputs.get(memory)
-            if over in writable:
-                arrays[memory] = arrays[over].reshape(n_steps, *memory.type.at(n))
-            else:
-                arrays[memory] = xp.lend((n_steps, *memory.type.at(n)), memory.type.dtype)
-        for memory, state in zip(plan.carries, states, strict=True):
-            length = n_steps + 1 if memory.stored else 2
-            arrays[memory] = carry = xp.lend((length, *memory.type.at(n)), memory.type.dtype)
+        of_steps, of_carries = plan.shapes(n, n_steps)
+        for memory, over, shape, dtype in of_steps:
+            arrays[memory] = arrays[over].reshape(shape) if over in writable else xp.lend(shape, dtype)
+        for (memory, shape, dtype), state in zip(of_carries, states, strict=True):
+            arrays[memory] = carry = xp.lend(shape, dtype)
             carry[-1 if reverse and memory.stored else 0] = state.array
         if plan.native is not None and n:
-            moving = _by_side(arrays, reverse)
             held = dict(zip(plan.placed_block.constants, values, strict=True))
-            plan.native.run(moving, held, n, *_times(n_steps, reverse), n_steps)
+            plan.native.run(arrays, held, n, *_times(n_steps, reverse), n_steps)
         else:
             program = plan.program(n, xp)
             env = program.start(values, n_steps)
@@ -283,28 +125,27 @@ class Loop:
         n_outputs = len(plan.outputs)
         back = plan.backward(tuple([g is not None for g in gs[:n_outputs]]))
         given: dict[Memory, Any] = {}  # arrays of all steps
-        for param, r in back.saved.items():
-            given[back.memory(param)] = given[back.memory_in_factors(param)] = self._rows(r, arrays)
-        for param, g in zip(back.of_outputs, [g for g in gs[:n_outputs] if g is not None], strict=True):
-            given[back.memory(param)] = self._by_step(g)
+        for memory, in_factors, place in back.reads:
+            given[memory] = given[in_factors] = _at_all_steps(place, arrays, self.reverse, n, xp)
+        for memory, g in zip(back.seeds, [g for g in gs[:n_outputs] if g is not None], strict=True):
+            given[memory] = self._by_step(g)
         if back.over is not None and self.alone and mode.current().frees:
             memory, saved = back.over
             given[memory] = arrays[saved].reshape(n_steps, *memory.type.at(n))
-        for memory in back.steps:
+        of_steps, of_rings = back.shapes(n, n_steps)
+        for memory, shape, dtype in of_steps:
             if memory not in given:
-                given[memory] = xp.lend((n_steps, *memory.type.at(n)), memory.type.dtype)
+                given[memory] = xp.lend(shape, dtype)
         of_last = [g for g, active in zip(gs[n_outputs:], plan.active, strict=False) if active]
         rings = []
-        for r, g in itertools.zip_longest(back.carried, of_last):
-            memory = back.memory(r)
-            given[memory] = ring = xp.lend((2, *memory.type.at(n)), memory.type.dtype)
+        for (memory, shape, dtype), g in itertools.zip_longest(of_rings, of_last):
+            given[memory] = ring = xp.lend(shape, dtype)
             ring[0] = 0 if g is None else g
             rings.append(ring)
         held = [constants[v] if type(v) is Ref else getattr(v, "array", v) for v in back.constants]
         if back.native is not None and n:
-            moving = _by_side(given, False)
             values = dict(zip(back.block.constants, held, strict=True))
-            back.native.run(moving, values, n, *_times(n_steps, not self.reverse), n_steps)
+            back.native.run(given, values, n, *_times(n_steps, not self.reverse), n_steps)
         else:
             self._blocks(back, given, held)
         last = [ring[n_steps % 2] for ring in rings]
@@ -339,7 +180,8 @@ class Loop:
     def _field(self, back: Any, r: Ref, given: dict[Memory, Any]) -> Any:
         """A result of the reverse at all steps, in the order of time."""
         place = back.place(r)
-        return viewed(given[place.memory], place.views, 1, self.n, self.xp)
+        array = given[place.memory]
+        return viewed(array, place.views, 1, self.n, self.xp) if place.views else array
 
     def _by_step(self, g: Any) -> Any:
         """The rows of all steps, step by step."""
@@ -428,20 +270,6 @@ def _joined(steps: list[Any]) -> Any:
     return None if like is None else _below(stack([like * 0 if g is None else g for g in steps]))
 
 
-def total(parts: list[Any]) -> Any:
-    """The sum of parts of a gradient; a single deferred one stays so."""
-    if len(parts) == 1:
-        return parts[0]
-    by_kind: dict[Any, list[Any]] = {}
-    for part in parts:
-        by_kind.setdefault(type(part) if isinstance(part, Deferred) else None, []).append(part)
-    totals = [
-        kind.total(own) if kind else functools.reduce(lambda a, b: a + b, own)
-        for kind, own in by_kind.items()
-    ]
-    return functools.reduce(lambda a, b: a + b, totals)
-
-
 # ---------------------------------------------------------------- what moves with the steps
 
 
@@ -450,26 +278,12 @@ def _at_all_steps(place: Place, arrays: dict[Memory, Any], reverse: bool, n: int
     array = arrays[place.memory]
     if place.memory.kind == "carry":
         array = array[1:] if (place.side == "after") != reverse else array[:-1]
-    return viewed(array, place.views, 1, n, xp)
+    return viewed(array, place.views, 1, n, xp) if place.views else array
 
 
 def _times(n_steps: int, reverse: bool) -> tuple[int, int]:
     """The first step's time, and what the next one's is more."""
     return (n_steps - 1, -1) if reverse else (0, 1)
-
-
-def _by_side(arrays: dict[Memory, Any], reverse: bool) -> dict[Any, Any]:
-    """The arrays of memories for lower/c.py: of a carry before and after each step."""
-    found: dict[Any, Any] = {}
-    for memory, array in arrays.items():
-        if memory.kind != "carry":
-            found[memory, ""] = array
-        elif not memory.stored:
-            found[memory, "before"] = found[memory, "after"] = array
-        else:
-            after, before = (array[:-1], array[1:]) if reverse else (array[1:], array[:-1])
-            found[memory, "before"], found[memory, "after"] = before, after
-    return found
 
 
 def _moving(arrays: dict[Memory, Any], reverse: bool, n: int, xp: Any, place: Place) -> Iterable[Any]:

@@ -15,8 +15,8 @@ from typing import Any
 from ..engine import Value, mode
 from ..ops.shape import concat, split
 from .effects import watched
-from .loop import Steps, one_by_one, read
 from .packing import Packing
+from .stretch import Steps, one_by_one, read
 from .trace import Traced, Untraceable
 from .validity import remembered
 
@@ -83,7 +83,7 @@ class Scanned:
                         px = self.project(xs)  # type: ignore[misc]
                     given = xs if px is None else px
                     traced = self.traced(given, states, with_project)
-                    steps = Steps(traced, given, len(states))
+                    steps = Steps(traced, given, states)
                 except Untraceable as reason:
                     self.why = str(reason)
                     continue

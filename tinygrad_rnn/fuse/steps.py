@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..ops import elementwise as e
@@ -26,6 +26,19 @@ from .reverse import Reverse, reverse
 
 NUMBERS_IN_BLOCK = 1 << 16  # that the factors of a block of steps may have: they should stay in the cache
 MOST = 64  # batch sizes for which programs are kept
+
+
+_NONE = object()
+
+
+def cached(known: OrderedDict[Any, Any], key: Any, make: Callable[[], Any], most: int = 256) -> Any:
+    """The value of a key, made if it is not known; the oldest go."""
+    found = known.get(key, _NONE)
+    if found is _NONE:
+        found = known[key] = make()
+        while len(known) > most:
+            known.popitem(last=False)
+    return found
 
 
 def differentiable(block: Block, wanted: Iterable[Ref]) -> set[Ref]:
@@ -89,6 +102,7 @@ class StepPlan:
         self._reverses: dict[Any, Reverse] = {}
         self._backwards: dict[Any, BackwardPlan] = {}
         self._programs: OrderedDict[Any, Program] = OrderedDict()
+        self._shapes: OrderedDict[Any, tuple[list[Any], list[Any]]] = OrderedDict()
         self.saved: list[Ref] = []
         if self.differentiable:
             self.saved = recomputed(block, self._reversed((True,) * n_outputs, ())).saved
@@ -134,6 +148,13 @@ class StepPlan:
                     found[m] = x
                     break
         return found
+
+    def shapes(self, n: int, n_steps: int) -> tuple[list[Any], list[Any]]:
+        """Memory of all steps, with the input whose memory it may be; and of carries: with shape and type."""
+        return cached(self._shapes, (n, n_steps), lambda: (
+            [(m, self.over_inputs.get(m), (n_steps, *m.type.at(n)), m.type.dtype) for m in self.steps],
+            [(m, (n_steps + 1 if m.stored else 2, *m.type.at(n)), m.type.dtype) for m in self.carries],
+        ), MOST)  # fmt: skip
 
     def place(self, r: Ref) -> Place:
         """Where a value that is wanted at all steps lies."""
@@ -215,6 +236,12 @@ class BackwardPlan:
         self._carry(split.block, seeds, rev)
         self._place(split)
         self.over = self._over_saved()
+        self.reads = [
+            (self.memory(p), self.memory_in_factors(p), plan.place(r)) for p, r in self.saved.items()
+        ]
+        self.seeds = [self.memory(p) for p in self.of_outputs]
+        self.rings = [self.memory(r) for r in self.carried]
+        self._shapes: OrderedDict[Any, tuple[list[Any], list[Any]]] = OrderedDict()
         self._programs: OrderedDict[Any, tuple[BlockProgram, Program]] = OrderedDict()
 
     def _carry(self, step: Block, seeds: Sequence[Ref], rev: Reverse) -> None:
@@ -274,6 +301,13 @@ class BackwardPlan:
                 if fits and last < span(self.placement, memory)[0] and fields.isdisjoint(own):
                     return memory, saved
         return None
+
+    def shapes(self, n: int, n_steps: int) -> tuple[list[Any], list[Any]]:
+        """Memory of all steps, and of what is carried, with shape and type."""
+        return cached(self._shapes, (n, n_steps), lambda: (
+            [(m, (n_steps, *m.type.at(n)), m.type.dtype) for m in self.steps],
+            [(m, (2, *m.type.at(n)), m.type.dtype) for m in self.rings],
+        ), MOST)  # fmt: skip
 
     def place(self, r: Ref) -> Place:
         return self.placer.stored_copies.get(r) or self.placement.places[r]

@@ -23,6 +23,7 @@ from ...engine import REGISTRY, Look
 from ..ir import Block, Instr, N, Ref
 from ..passes.groups import Group
 from ..passes.place import Cut, Memory, Place, Placement
+from .calls import Calls
 from .functions import HELPERS
 
 RUNTIME = Path(__file__).with_name("runtime.h")
@@ -67,6 +68,7 @@ class CLoop:
         self.read: set[Ref] = set()  # element by element
         self.work = 0  # multiplications in a row of a step
         self.uniform = {o: i for i in placement.uniform for o in i.outs}
+        self._uniform = Calls(Block([], block.constants, placement.uniform, [*self.uniform]))
         phases = [*self._copies(-1)]
         position = {id(i): k for k, i in enumerate(block.instructions)}
         for instr in placement.instructions:
@@ -103,8 +105,12 @@ class CLoop:
         time = "0"
         if type(key) is tuple and type(key[0]) is Memory:
             memory, side = key
-            if memory.kind == "carry" and not memory.stored:
-                time = "turn" if side == "before" else "1 - turn"
+            if memory.kind == "carry":  # the value before the first step lies where the time begins
+                is_before = side == "before"
+                if memory.stored:
+                    time = f"t + (call->by {'<' if is_before else '>'} 0)"
+                else:
+                    time = "turn" if is_before else "1 - turn"
             elif memory.kind not in ("scratch", "fresh"):
                 time = "t"
         return (
@@ -304,12 +310,16 @@ class CLoop:
         )
         self._library = library  # which lives as long as its functions are called
         slots: list[int] = []
-        self._given: list[tuple[int, Any]] = []  # the slots that an array is brought for
+        self._memories: list[tuple[int, Memory, bool]] = []  # slots of memory that is brought; if by the user
+        self._fixed: list[tuple[int, Ref, bool]] = []  # slots of constants; if they may lie as they like
         for key, k in self.slots.items():
             kind, item, row = self._described(key)
             slots += [kind, item, row]
-            if kind in (MOVING, FIXED, MATRIX):
-                self._given.append((k, key))
+            if kind == MOVING:
+                self._memories.append((k, key[0], key[0].kind == "given"))
+            elif kind in (FIXED, MATRIX):
+                self._fixed.append((k, key, kind == MATRIX))
+        self._blank = array("q", bytes(8 * len(self.slots)))
         self._slots = array("q", slots)
         self._waiting: dict[int, list[Any]] = {}  # memory of its own for a number of rows, between two runs
 
@@ -337,25 +347,24 @@ class CLoop:
         by: int,
         n_steps: int,
     ) -> None:
-        """Runs over n_steps steps, at the times first, first + by, ... `arrays`, by memory and side: of given
-        memory, of all steps and of stored carries (time, n, ...), of other carries (2, n, ...). `values`: of
-        the constants.
+        """Runs over n_steps steps, at the times first, first + by, ... `arrays`, by memory: of all steps
+        (time, n, ...); of stored carries one more, the value before the first step, which lies in front, or
+        at the end where time runs backwards; of other carries (2, n, ...). `values`: of the constants.
         """
         if self.placement.uniform:
             values = self._with_uniform(values, n)
-        objects, held = array("q", bytes(8 * len(self.slots))), []
-        for k, key in self._given:
-            if type(key) is Ref:
-                x = values[key]
-                if x.dtype is not key.dtype or (not self._is_matrix(key) and not x.flags.c_contiguous):
-                    x = np.ascontiguousarray(x, key.dtype)
-            else:
-                x = arrays[key]
-                if not x.flags.c_contiguous and not _in_rows(x):
-                    x = np.ascontiguousarray(x)
-            if not x.flags.aligned:
-                x = x.copy()
-            held.append(x)
+        objects, held = self._blank[:], []
+        for k, memory, is_given in self._memories:
+            x = arrays[memory]
+            if is_given and not (x.flags.c_contiguous and x.flags.aligned):
+                x = np.ascontiguousarray(x) if not _in_rows(x) else x if x.flags.aligned else x.copy()
+                held.append(x)
+            objects[k] = id(x)
+        for k, r, anyhow in self._fixed:
+            x = values[r]
+            if x.dtype is not r.dtype or not (anyhow or x.flags.c_contiguous) or not x.flags.aligned:
+                x = np.array(x, r.dtype, order="C")
+                held.append(x)
             objects[k] = id(x)
         if len(self._waiting) > 8:  # other numbers of rows
             self._waiting.clear()
@@ -385,8 +394,7 @@ class CLoop:
 
     def _with_uniform(self, values: Mapping[Ref, Any], n: int) -> Mapping[Ref, Any]:
         """The constants, and what is the same at every step."""
-        part = Block([], [*values], self.placement.uniform, [*self.uniform])
-        made = part.run([], [*values.values()], n, find("numpy"))
+        made = self._uniform([values[r] for r in self.block.constants], n, find("numpy"))
         return {**values, **dict(zip(self.uniform, made, strict=True))}
 
 

@@ -22,9 +22,9 @@ class Hoisted(NamedTuple):
     step: Block
 
 
-def hoisted(block: Block, n_inputs: int) -> Hoisted:
+def hoisted(block: Block, n_inputs: int, of_inputs: bool = True) -> Hoisted:
     """Takes apart a block whose first parameters are what a step is given of the inputs, and the others
-    states.
+    states. Without `of_inputs`, what is computed of the inputs stays in the step.
     """
     xs, states = block.params[:n_inputs], block.params[n_inputs:]
     moving = block.depending_on(block.params)
@@ -34,7 +34,7 @@ def hoisted(block: Block, n_inputs: int) -> Hoisted:
         if moving.isdisjoint(instr.outs):
             if mentions_rows(instr) or not by_size.isdisjoint(instr.reads()):
                 by_size.update(instr.outs)
-        elif waiting.isdisjoint(instr.outs) and works_on_rows(instr, by_rows, moving, by_size):
+        elif of_inputs and waiting.isdisjoint(instr.outs) and works_on_rows(instr, by_rows, moving, by_size):
             by_rows.update(instr.outs)
     inside = [i for i in block.instructions if not moving.isdisjoint(i.outs)]
     # A view is made where it is read, so that its gradient need not be put together outside.
