@@ -116,7 +116,9 @@ def pool() -> Any:
     library = load(POOL.read_text())
     library.run_loop.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long,
                                  *[ctypes.c_void_p] * 3, *[ctypes.c_long] * 6]  # fmt: skip
-    library.run_loop.restype = library.multiply.restype = None
+    library.run_elements.argtypes = [ctypes.c_void_p, *[ctypes.c_long] * 3, *[ctypes.c_void_p] * 2,
+                                     ctypes.c_long]  # fmt: skip
+    library.multiply.restype = None
     blas()  # which is to leave the cores alone
     return library
 

@@ -77,6 +77,13 @@ class Native:
 
         return compiling.pool().run_loop
 
+    @functools.cached_property
+    def run_elements(self) -> Any:
+        """As in pool.c."""
+        from . import compiling
+
+        return compiling.pool().run_elements
+
     def multiply(self, a: Any, b: Any, out: Any, adds: bool = False) -> bool:
         """out = a @ b of two large matrices, or with `adds` out += a @ b, by all threads; `out` lies in rows.
         False where it is not the way, and nothing was done.

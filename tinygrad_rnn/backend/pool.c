@@ -114,12 +114,14 @@ typedef struct {
   long kind, item, row; /* bytes of an element; elements of a row, of PACKED in all */
 } Slot;
 
-/* Runs n_steps of a loop, after `done` others. `objects`: an array for each slot that brings one. `own`: memory for the others,
-   for each as much as its rows need, rounded up to lines of the cache. */
-void run_loop(const int64_t* objects, long head, const Slot* slots, long count, char* own,
+/* Runs n_steps of a loop, after `done` others. `objects`: an array for each slot that brings one. `own`: memory
+   for the others, for each as much as its rows need, rounded up to lines of the cache. Not 0 where there was no
+   memory, and nothing was done. */
+int run_loop(const int64_t* objects, long head, const Slot* slots, long count, char* own,
               void (*prepare)(const Call*), Rows rows, long n, long first, long by, long n_steps, long done,
               long n_threads) {
   void** memory = malloc(count * (sizeof(void*) + 2 * sizeof(long)));
+  if (!memory) return 1;
   long *step = (long*)(memory + count), *row = step + count;
   for (long k = 0; k < count; k++) {
     const Slot slot = slots[k];
@@ -137,6 +139,38 @@ void run_loop(const int64_t* objects, long head, const Slot* slots, long count, 
   prepare(&call);
   share(&call, rows, n_threads);
   free(memory);
+  return 0;
+}
+
+/* ---------------------------------------------------------------- many arrays, element by element
+
+   `n_lists` lists of `length` arrays, those of a list of one size, whose elements follow each other. The work is
+   shared out in chunks of CHUNK elements. A Call has the data of the arrays, list by list, and behind them the
+   numbers; as `step` the sizes, as `row` each list's first chunk, as n the chunks, as n_steps the lists. */
+
+#define CHUNK 8192 /* as in lower/c_update.py */
+
+int run_elements(const int64_t* objects, long head, long n_lists, long length, void* numbers, Rows rows,
+                 long n_threads) {
+  const long count = n_lists * length;
+  void** memory = malloc((count + 1) * sizeof(void*) + 2 * n_lists * sizeof(long));
+  if (!memory) return 1;
+  long *size = (long*)(memory + count + 1), *first = size + n_lists, chunks = 0;
+  for (long k = 0; k < count; k++) {
+    const Array* array = (const Array*)(intptr_t)(objects[k] + head);
+    memory[k] = array->data;
+    if (k % length) continue;
+    long* own = size + k / length;
+    *own = 1;
+    for (int axis = 0; axis < array->n_axes; axis++) *own *= array->sizes[axis];
+    first[k / length] = chunks;
+    chunks += (*own + CHUNK - 1) / CHUNK;
+  }
+  memory[count] = numbers;
+  const Call call = {memory, size, first, chunks, 0, 1, n_lists, 0};
+  share(&call, rows, n_threads);
+  free(memory);
+  return 0;
 }
 
 /* ---------------------------------------------------------------- products of matrices

@@ -20,16 +20,18 @@ from typing import Any, ClassVar
 
 from ..backend import Array, ArrayModule, array_module, dtypes
 from ..backend.capture import Stale, capturing
+from ..backend.native import native
 from ..deprecation import warn_once
 from ..engine import enable_grad, mark_changed
 from ..engine.errors import came, kind, reading_state
-from ..fuse.lower.update import InPlace, is_number
+from ..fuse.lower.update import InPlace, is_number, lie_plainly
 from ..ops import where
 from ..tensor import Tensor
 from .signals import signals_wait
 
 # Elements of a piece: of float32, four arrays and two for scratch are 768 KiB, within a second-level cache.
 _BLOCK = 1 << 15
+_WORTH_COMPILING = 1 << 12  # elements of a group from which on its update is
 
 
 class Optimizer:
@@ -282,6 +284,7 @@ class Optimizer:
         names = self.buffer_names(group)
         together: dict[Any, list[tuple[Tensor, list[Array]]]] = {}
         update, of_numbers = None, None
+        compiles = native.works and sum(p.numel() for p in params) >= _WORTH_COMPILING
         for p in params:
             xp, state = self._module(p), self.state[p]
             if xp.capturing is not None:
@@ -297,7 +300,8 @@ class Optimizer:
             if xp.capturing is not None:
                 xp.capturing.keep([*arrays, *(self.scaling or ())])
                 xp.capturing.check(functools.partial(self._check_arrays, i, p, arrays[:1] + arrays[2:]))
-            if xp.language == "cuda":
+            plain = compiles and xp.device_type == "cpu" and self.scaling is None and xp.capturing is None
+            if xp.language == "cuda" or (plain and lie_plainly(arrays)):
                 together.setdefault((xp, numbers, *[a.dtype for a in arrays]), []).append((p, arrays))
             elif self.scaling is not None or xp.capturing is not None:
                 again = functools.partial(self._numbers_again, i, [p])
@@ -309,6 +313,9 @@ class Optimizer:
             mark_changed(array)
         for (xp, numbers, *_), members in together.items():
             lists = [arrays for _, arrays in members]
+            if xp.language != "cuda":
+                self._run_together(xp, numbers, lists, len(names))
+                continue
             if self._keeps_master(lists[0][0]):  # it is what is updated, and the parameter its copy
                 lists = [[master, g, *buffers, p] for p, g, *buffers, master in lists]
             again = functools.partial(self._numbers_again, i, [p for p, _ in members])
@@ -379,6 +386,18 @@ class Optimizer:
         numbers = [x.astype(kind) if hasattr(x, "dtype") else x for x in (*numbers, *scaling)]
         run = self._equation(numbers, n_buffers, 2 + n_buffers).run
         self._run_in_pieces(xp, run, numbers, arrays, kind)
+
+    def _run_together(
+        self, xp: ArrayModule, numbers: Sequence[Any], lists: Sequence[Sequence[Array]], n_buffers: int
+    ) -> None:
+        """Changes many parameters by one call of compiled code, or where nothing compiles one by one."""
+        equation = self._equation(numbers, n_buffers, 2 + n_buffers)
+        compiled = equation.compiled(lists[0][0].dtype)
+        if compiled is not None:
+            compiled.run(lists, numbers)
+            return
+        for arrays in lists:
+            self._run_in_pieces(xp, equation.run, numbers, arrays, arrays[0].dtype)
 
     def _run_in_pieces(
         self, xp: ArrayModule, run: Any, numbers: Sequence[Any], arrays: Sequence[Array], kind: Any

@@ -83,14 +83,9 @@ class CLoop:
 
     def _source(self, phases: Sequence[str]) -> str:
         body = "\n".join(phases)
-        helpers = [
-            f"static inline {text}"
-            for name, text in HELPERS.items()
-            if f"{name}(" in body and name != "infinite"
-        ]
         start = [self._begin(key, k) for key, k in self.slots.items()]
         return "\n".join([
-            FLOATS[self.dtype.name] + RUNTIME.read_text(), *helpers, "", "/* the loop */",
+            *preamble(self.dtype, body), "/* the loop */",
             "void prepare(const Call* call) {", "  (void)call;", *self.packs, "}", "",
             "void rows(const Call* call, long r0, long r1) {",
             "  const long n = call->n;", "  (void)n;",
@@ -179,7 +174,7 @@ class CLoop:
     def _operand(self, x: Any, inner: tuple[Any, ...]) -> str:
         """An argument of an elementwise instruction whose rows have the shape `inner`."""
         if type(x) is not Ref:
-            return _literal(x)
+            return literal(x)
         f, width = self._field(x), math.prod(inner)
         self.read.add(x)
         own = x.shape[1:] if f.by_row or (x.ndim > len(inner) and x.shape[0] == 1) else x.shape
@@ -219,7 +214,7 @@ class CLoop:
 
         def name(x: Any) -> str:
             if type(x) is not Ref:
-                return _literal(x)
+                return literal(x)
             if x not in names:
                 names[x] = f"v{len(names)}"
                 lines.append(f"const {_kind(x)} {names[x]} = {self._operand(given.get(x, x), inner)};")
@@ -227,11 +222,8 @@ class CLoop:
 
         for i in instructions:
             args = [name(a) for a in i.args]
-            settings = {
-                k: v if type(v) is str else _literal(v) for k, v in i.settings.items() if k != "dtype"
-            }
             names[i.out] = f"v{len(names)}"
-            lines.append(f"const {_kind(i.out)} {names[i.out]} = {str(i.op.c).format(*args, **settings)};")
+            lines.append(statement(i, args, names[i.out]))
         for r, out in wanted.items():
             to = self._field(out)
             if to.width != width:
@@ -376,11 +368,13 @@ class CLoop:
         each = max(1, LONG // max(1, n * self.work))
         for done in range(0, n_steps, each):
             count = min(each, n_steps - done)
-            native.run_loop(
+            failed = native.run_loop(
                 objects.buffer_info()[0], HEAD, self._slots.buffer_info()[0], len(self.slots), own[1],
                 *self._functions, n, first + by * done, by, count, done,
                 native.threads_for(n, count * n * self.work),
             )  # fmt: skip
+            if failed:
+                raise MemoryError
         waiting.append(own)
 
     def _own(self, n: int) -> tuple[Any, int]:
@@ -396,6 +390,22 @@ class CLoop:
         """The constants, and what is the same at every step."""
         made = self._uniform([values[r] for r in self.block.constants], n, find("numpy"))
         return {**values, **dict(zip(self.uniform, made, strict=True))}
+
+
+def preamble(dtype: Any, body: str) -> list[str]:
+    """What stands before a text in C that computes in a type: runtime.h, and what it calls of HELPERS."""
+    helpers = [
+        f"static inline {text}" for name, text in HELPERS.items() if f"{name}(" in body and name != "infinite"
+    ]
+    return [FLOATS[dtype.name] + RUNTIME.read_text(), *helpers, ""]
+
+
+def statement(instr: Instr, args: Sequence[str], name: str) -> str:
+    """The line of C that computes an elementwise instruction of these operands."""
+    text = str(instr.op.c)
+    named = {k: v for k, v in instr.settings.items() if k != "dtype" and f"{{{k}}}" in text}
+    settings = {k: v if type(v) is str else literal(v) for k, v in named.items()}
+    return f"const {_kind(instr.out)} {name} = {text.format(*args, **settings)};"
 
 
 def _in_rows(array: Any) -> bool:
@@ -449,7 +459,7 @@ def _kind(r: Ref) -> str:
     return "int" if r.dtype.kind == "b" else "T"
 
 
-def _literal(x: Any) -> str:
+def literal(x: Any) -> str:
     """A number as it stands in C."""
     if x is N:
         return "T(n)"
