@@ -2,9 +2,9 @@
 
 import tracemalloc
 
+from tests.support import strict
 from tinygrad_rnn import backend
 from tinygrad_rnn.backend import memory
-from tinygrad_rnn.testing import strict
 
 
 def peak_bytes(run):

@@ -35,9 +35,7 @@ UPWARDS = {
 # modules whose signatures name them. Within the engine imports for types alone, which are none at run time,
 # do not count.
 ENGINE = "engine."
-PRIVATE = {  # module: the names of others that it reaches for
-    "testing.rows.index": {"index._stop_gradient_at"},  # its row tests the op that nobody calls by name
-}
+PRIVATE: dict[str, set[str]] = {}  # module: the names of others that it reaches for
 
 
 @cache

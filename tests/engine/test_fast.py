@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tests.engine.test_state_machine import Graphs
 from tests.ops.test_rows import as_type, kept, tensors, tracked, upstream
+from tests.support.rows import ROWS
 from tinygrad_rnn import engine
 from tinygrad_rnn.engine import core, fast, mode
 from tinygrad_rnn.nn import Parameter
-from tinygrad_rnn.testing.rows import ROWS
 
 
 def both_ways(name, case, dtype, retain):
