@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ..backend import Array, ArrayModule, array_module
 from ..engine import enable_grad, mark_changed
 from ..tensor import Tensor
-from .optimizer import Optimizer, working_type
+from .optimizer import Optimizer
+from .update_rule import working_type
 
 
 class LBFGS(Optimizer, marks_changes=True):
