@@ -159,9 +159,8 @@ class CosineAnnealingLR(LRScheduler):
         t, t_max, low = self.last_epoch, self.T_max, self.eta_min
         if (t - 1 - t_max) % (2 * t_max) == 0:  # from the minimum, where the quotient below would be 0 / 0
             rise = (1 - cos(pi / t_max)) / 2
-            return [
-                lr + (base - low) * rise for lr, base in zip(self.present_lrs(), self.base_lrs, strict=True)
-            ]
+            lrs = zip(self.present_lrs(), self.base_lrs, strict=True)
+            return [lr + (base - low) * rise for lr, base in lrs]
         factor = (1 + cos(pi * t / t_max)) / (1 + cos(pi * (t - 1) / t_max))
         return [factor * (lr - low) + low for lr in self.present_lrs()]
 

@@ -1,4 +1,4 @@
-"""A learning rate that falls where a metric has stopped to become better."""
+"""A learning rate that falls where a metric has stopped getting better."""
 
 from __future__ import annotations
 
