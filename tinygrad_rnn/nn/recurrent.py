@@ -14,8 +14,8 @@ from ..ops import concat, split, stack
 from ..tensor import Tensor
 from . import functional as F
 from .cell import Cell
-from .containers import ParameterList
-from .module import Module, ModuleList, Parameter
+from .containers import ModuleList, ParameterList
+from .module import Module, Parameter
 from .scan import explained, flattened, scan, unflattened
 from .state import State, map_state, match_state
 from .utils.rnn import PackedSequence, read_lengths
