@@ -13,7 +13,7 @@ def peak_bytes(run):
     """
     name = backend.current().name
     if name == "numpy":
-        memory._waiting.clear()  # what has been left there would not be counted
+        memory.waiting.clear()  # what has been left there would not be counted
         tracemalloc.start()
         try:
             run()

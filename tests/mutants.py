@@ -110,7 +110,7 @@ MUTANTS = [
     ("io/safetensors", "0 <= n < 2**63", "n < 2**63"),
     ("io/formats", "if len(found) != len(pairs):", "if False:"),
     ("io/formats", "if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):", "if False:"),
-    ("io/atomic", "unfinished and not _is_running(int(number))", "unfinished"),
+    ("io/atomic", "unfinished and not is_running(int(number))", "unfinished"),
     ("io/atomic", "os.chmod(temporary, _mode(path))", "os.chmod(temporary, 0o644)"),
     ("io/atomic", "target = os.path.realpath(path)", "target = os.path.abspath(path)"),
     ("io/atomic", "os.fsync(file.fileno())", "pass"),

@@ -104,7 +104,7 @@ def test_the_optimizer():
 @pytest.mark.parametrize("base", [optim.SGD, optim.Adam, optim.RMSprop, optim.Adagrad, optim.AdamW])
 def test_an_optimizer_written_for_version_0_1(base, monkeypatch):
     """It overrides underscore names and calls its base by them; and takes the same steps as one of today."""
-    monkeypatch.setattr(deprecation, "_mentioned", set())
+    monkeypatch.setattr(deprecation, "mentioned", set())
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
 
@@ -147,7 +147,7 @@ def test_an_optimizer_written_for_version_0_1(base, monkeypatch):
 
 def test_a_schedule_written_for_version_0_1(monkeypatch):
     """It hides an attribute, and restarts, by underscore names; its base has them, too."""
-    monkeypatch.setattr(deprecation, "_mentioned", set())
+    monkeypatch.setattr(deprecation, "mentioned", set())
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
 
@@ -244,7 +244,7 @@ def test_signatures_of_cells(make, more):
 
 @pytest.mark.parametrize(("before", "now"), [("Memory", "AttentionMemory"), ("Found", "SearchResult")])
 def test_former_names_in_nn(before, now, monkeypatch):
-    monkeypatch.setattr(deprecation, "_mentioned", set())
+    monkeypatch.setattr(deprecation, "mentioned", set())
     with pytest.warns(DeprecationWarning, match=f"nn.{before} is called nn.{now} now") as told:
         assert getattr(nn, before) is getattr(nn, now)
     assert told[0].filename == __file__

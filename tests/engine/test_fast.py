@@ -19,7 +19,7 @@ def both_ways(name, case, dtype, retain):
     """Results, what nodes saved, and gradients of a row, by fast.py and by core.py."""
     found = []
     for plain, backward in ((True, fast.backward), (False, core.backward)):
-        token = mode._mode.set(mode.USUAL._replace(plain=plain))
+        token = mode.enter(mode.USUAL._replace(plain=plain))
         try:
             leaves = tensors([as_type(a.copy(), dtype) for a in case.arrays])
             results = tracked(ROWS[name].op(*leaves, **case.settings))
@@ -48,7 +48,7 @@ class GraphsTheLongWay(Graphs):
 
     def __init__(self):
         super().__init__()
-        self.token = mode._mode.set(mode.USUAL._replace(plain=False))
+        self.token = mode.enter(mode.USUAL._replace(plain=False))
         self.before, engine.backward = engine.backward, core.backward
 
     def teardown(self):

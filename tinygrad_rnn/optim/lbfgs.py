@@ -162,7 +162,7 @@ class LBFGS(Optimizer, marks_changes=True):
                         loss, g = float(_called(closure)), self._gradient(xp)
                         n_evals += 1
                 else:
-                    start = _Point(0.0, loss, g, slope)
+                    start = Point(0.0, loss, g, slope)
                     found, n = self._line_search(
                         closure, xp, t, d, start, tolerance_change, max_eval - n_evals
                     )
@@ -211,17 +211,17 @@ class LBFGS(Optimizer, marks_changes=True):
         xp: ArrayModule,
         t: float,
         d: Array,
-        start: _Point,
+        start: Point,
         tolerance: float,
         max_evals: int,
-    ) -> tuple[_Point, int]:
+    ) -> tuple[Point, int]:
         here = [p.array.copy() for p in self._params]
 
-        def evaluate(t: float) -> _Point:
+        def evaluate(t: float) -> Point:
             self._move(t, d)
             loss, g = float(_called(closure)), self._gradient(xp)
             self._put_back(here)
-            return _Point(t, loss, g, _dot(g, d))
+            return Point(t, loss, g, _dot(g, d))
 
         return _strong_wolfe(evaluate, t, start, _largest(d), tolerance, max_evals)
 
@@ -253,7 +253,7 @@ def _largest(a: Array) -> float:
     return abs(a).max().item()
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
     """The loss at a distance t along a direction."""
 
     t: float
@@ -262,7 +262,7 @@ class _Point(NamedTuple):
     slope: float  # the loss's derivative by t
 
 
-def _minimum_of_cubic(a: _Point, b: _Point, bounds: tuple[float, float] | None = None) -> float:
+def minimum_of_cubic(a: Point, b: Point, bounds: tuple[float, float] | None = None) -> float:
     """Where the cubic through two points, with their slopes, is least within bounds; Nocedal and Wright
     (3.59).
     """
@@ -278,15 +278,15 @@ def _minimum_of_cubic(a: _Point, b: _Point, bounds: tuple[float, float] | None =
 
 
 def _strong_wolfe(
-    evaluate: Callable[[float], _Point],
+    evaluate: Callable[[float], Point],
     t: float,
-    start: _Point,
+    start: Point,
     size: float,
     tolerance: float,
     max_iter: int,
     c1: float = 1e-4,
     c2: float = 0.9,
-) -> tuple[_Point, int]:
+) -> tuple[Point, int]:
     """A point that meets the strong Wolfe conditions, and how often the loss was evaluated.
 
     First two points are found with one in between, then they are brought together; Nocedal and Wright's
@@ -294,10 +294,10 @@ def _strong_wolfe(
     element.
     """
 
-    def too_high(point: _Point) -> bool:
+    def too_high(point: Point) -> bool:
         return point.loss > start.loss + c1 * point.t * start.slope
 
-    def flat(point: _Point) -> bool:
+    def flat(point: Point) -> bool:
         return abs(point.slope) <= -c2 * start.slope
 
     before, new = start, evaluate(t)
@@ -314,7 +314,7 @@ def _strong_wolfe(
         if new.slope >= 0:
             bracket = [before, new]
             break
-        t = _minimum_of_cubic(before, new, (new.t + 0.01 * (new.t - before.t), new.t * 10))
+        t = minimum_of_cubic(before, new, (new.t + 0.01 * (new.t - before.t), new.t * 10))
         before, new = new, evaluate(t)
         n += 1
 
@@ -324,7 +324,7 @@ def _strong_wolfe(
         left, right = sorted(point.t for point in bracket)
         if (right - left) * size < tolerance:
             break
-        t = _minimum_of_cubic(bracket[0], bracket[1])
+        t = minimum_of_cubic(bracket[0], bracket[1])
         margin = 0.1 * (right - left)
         if min(right - t, t - left) < margin:  # too near an end: at once where it is outside or was so before
             if stuck or t >= right or t <= left:
