@@ -13,7 +13,7 @@ import tinygrad_rnn
 ROOT = Path(tinygrad_rnn.__file__).parent
 # Each may import those before it and its own; the names are folders or files of the package.
 LAYERS = [
-    {"version", "deprecation"},
+    {"version", "deprecation", "states"},
     {"backend"},
     {"engine"},
     {"ops"},

@@ -7,14 +7,14 @@ hooks, gradients of inputs, gradients of gradients. Tests run every op and rando
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..backend import MODULES, Array
 from . import core, errors, mode, versions
 from .arguments import NUMBERS, Call, fitted
 from .core import Node, Output, Value
-from .gradients import Deferred, Gradient, Gradients, Sum, unbroadcast
+from .gradients import Deferred, Forwarded, Gradient, Gradients, Results, Sum, unbroadcast
 
 if TYPE_CHECKING:
     from .rules import Primitive
@@ -26,35 +26,20 @@ def call(spec: Primitive, general: AnyCall) -> AnyCall:
     """What an op does when it is called: `general`, or a shorter way to the same."""
     if not spec.has_rules:
         return general
-    if spec.variadic:
-        return _of_any_number(spec, general)
-    if len(spec.arguments) == 1:
+    if len(spec.arguments) == 1 and not spec.variadic:
         return _of_one(spec, general)
     if len(spec.arguments) == 2 and not spec.settings:
         return _of_two(spec, general)
     return _of_several(spec, general)
 
 
-def _extras(spec: Primitive) -> Callable[[dict[str, Any]], Sequence[Any]]:
-    """What gives the settings of a call that rules may read."""
-    names, defaults = tuple(spec.settings), spec.defaults
-    if not names or not spec.has_extras:
-        return lambda settings: ()
-    if defaults:
-        return lambda settings: [{**defaults, **settings}[name] for name in names]
-    if len(names) == 1:
-        (only,) = names
-        return lambda settings: (settings[only],)
-    return itemgetter(*names)
-
-
 def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
     """For ops of one array, with or without settings."""
-    forward, has_extras, savings, extras = spec.forward, spec.has_extras, spec.savings, _extras(spec)
+    forward, has_extras, savings, extras = spec.forward, spec.has_extras, spec.savings, spec.extras
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
     floating = spec.floating
 
-    def op(*args: Any, **settings: Any) -> Any:
+    def op(*args: Any, **settings: Any) -> Results:
         now = current()
         if len(args) != 1 or moved or not now.plain:
             return general(*args, **settings)
@@ -93,7 +78,7 @@ def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
     return op
 
 
-def _on_array(spec: Primitive, general: AnyCall, x: Any, settings: dict[str, Any]) -> Any:
+def _on_array(spec: Primitive, general: AnyCall, x: Array, settings: dict[str, Any]) -> Forwarded:
     """The call of an op of one array on what is none of a value's, as in rules."""
     kind = type(x)
     xp = MODULES.get(kind)
@@ -110,7 +95,7 @@ def _on_array(spec: Primitive, general: AnyCall, x: Any, settings: dict[str, Any
 
 def _several(
     spec: Primitive, settings: dict[str, Any], a: Value, y: tuple[Array, ...], node: Node | None
-) -> Any:
+) -> tuple[Value, ...]:
     """The several results of an op of one array, most often views of it."""
     x, new, kind, outs = a.array, Value.__new__, Value.result, []
     if node is not None:
@@ -132,7 +117,7 @@ def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
     forward, has_extras, savings, floating = spec.forward, spec.has_extras, spec.savings, spec.floating
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
 
-    def op(*args: Any, **settings: Any) -> Any:
+    def op(*args: Any, **settings: Any) -> Results:
         now = current()
         if len(args) != 2 or settings or moved or not now.plain:
             return general(*args, **settings)
@@ -172,66 +157,12 @@ def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
     return op
 
 
-def _of_any_number(spec: Primitive, general: AnyCall) -> AnyCall:
-    """For ops of any number of arrays of one type, with one rule for all."""
-    forward, longer, extras = spec.forward, _of_several(spec, general), _extras(spec)
-    current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
-    has_extras, floating, saving = spec.has_extras, spec.floating, spec.find_saving(1)  # the same for all
-
-    def op(*args: Any, **settings: Any) -> Any:
-        now = current()
-        if moved or not now.plain or not args:
-            return longer(*args, **settings)
-        xs: Sequence[Any] = args
-        parents: Sequence[Any] = ()
-        wrapped = isinstance(args[0], Value)
-        if wrapped:
-            try:
-                xs = [a.array for a in args]
-                parents = [a.vertex for a in args]
-            except AttributeError:
-                return longer(*args, **settings)
-        kind = type(xs[0])
-        xp = known(kind)
-        if xp is None or (floating and xs[0].dtype.kind != "f"):
-            return longer(*args, **settings)
-        dtype = xs[0].dtype
-        for x in xs:
-            if type(x) is not kind or x.dtype is not dtype:
-                return longer(*args, **settings)
-        try:
-            y = forward(xp, *xs, **settings)
-        except Exception:
-            return general(*args, **settings)  # which says what is wrong
-        if type(y) is not kind or y.dtype is not dtype or y.base is not None or y is xs[0]:
-            mask = sum([1 << i for i, p in enumerate(parents) if p is not None])
-            read = Call(args, settings, xp, xs, parents, mask, dtype, wrapped)
-            return core.result(spec, read, fitted(read, y), now)
-        if not wrapped:
-            return y
-        out = new(Value.result)
-        out.array = y
-        out.vertex = None
-        if now.grad and any(parents):
-            saved = saving
-            if type(saving) is not tuple:
-                shapes = tuple([x.shape for x in xs]) if has_extras else ()
-                values = (
-                    (None, y, tuple(xs), *extras(settings), shapes) if has_extras else (None, y, tuple(xs))
-                )
-                saved = saving(values)  # type: ignore[operator]
-            out.vertex = Node(spec, parents, saved, y.shape, dtype)  # type: ignore[arg-type]
-        return out
-
-    return op
-
-
 def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
     """For ops of any number of arrays of one library."""
     forward, n_expected = spec.forward, None if spec.variadic else len(spec.arguments)
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
 
-    def op(*args: Any, **settings: Any) -> Any:
+    def op(*args: Any, **settings: Any) -> Results:
         now = current()
         if moved or not now.plain or (n_expected is not None and len(args) != n_expected):
             return general(*args, **settings)
@@ -263,8 +194,8 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
             y = forward(xp, *arrays, **settings)
         except Exception:
             return general(*args, **settings)  # which says what is wrong
-        read = Call(args, settings, xp, arrays, parents, mask, dtype, wrapped)
         if type(y) is not kind or y.dtype is not dtype:
+            read = Call(args, settings, xp, arrays, parents, mask, dtype, wrapped)
             return core.result(spec, read, fitted(read, y), now)
         if not wrapped:
             return y
@@ -272,7 +203,7 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
         out.array = y
         out.vertex = None
         if mask and now.grad:
-            out.vertex = Node(spec, parents, spec.saved(read, y), y.shape, y.dtype)
+            out.vertex = Node(spec, parents, spec.saved(arrays, settings, mask, y), y.shape, dtype)
         if arrays and (y.base is not None or y is arrays[0]):
             versions.note_view(spec, args[0], settings, out)
         return out
@@ -283,7 +214,7 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
 def backward(
     outputs: Sequence[Value], seeds: Sequence[Gradient], *, inputs: Sequence[Value] | None = None,
     retain_graph: bool = False, create_graph: bool = False, since: int = 0,
-) -> list[Any]:  # fmt: skip
+) -> list[Gradient | None]:  # fmt: skip
     """core.backward, by `_usual` where that will do."""
     try:
         order = None

@@ -13,9 +13,12 @@ from ..deprecation import warn_once
 if TYPE_CHECKING:
     from .arguments import Call
     from .core import Node
+    from .gradients import Results
+    from .rules import Primitive
 
 F = TypeVar("F", bound=Callable[..., Any])
-Observer = Callable[[Any, "Call", Any, "Node | None"], None]
+Observer = Callable[["Primitive", "Call", "Results", "Node | None"], None]
+Reads = Callable[[Sequence[object]], None]
 
 
 class Mode(NamedTuple):
@@ -25,7 +28,7 @@ class Mode(NamedTuple):
     debug: bool = False  # every result is checked for NaN and infinity
     fused: bool = True  # pointwise functions run as one node, and so do loops
     observers: tuple[Observer, ...] = ()  # told of every op that is given values: (op, call, out, node)
-    reads: Callable[..., None] | None = None  # is told of what every op is given, also where that is arrays
+    reads: Reads | None = None  # is told of what every op is given, also where that is arrays
     tracer: Any = None  # calls of ops are not run, but given to its `emit(op, args, settings)`
     functional: bool = False  # a step is being recorded: in-place changes make new arrays
     frees: bool = False  # a backward is under way that frees each node before its rules run
@@ -40,9 +43,9 @@ enter = _mode.set  # until `stop` is given what it returned
 stop = _mode.reset
 
 
-def _changed(**fields: Any) -> Mode:
+def _changed(**fields: object) -> Mode:
     """The mode with other fields."""
-    changed = current()._replace(**fields)
+    changed = current()._replace(**fields)  # type: ignore[arg-type]
     watched = bool(changed.observers) or changed.tracer is not None or changed.reads is not None
     plain = not (watched or changed.debug)
     if changed.plain is not plain:
@@ -50,7 +53,7 @@ def _changed(**fields: Any) -> Mode:
     return changed if watched else _known.setdefault(changed, changed)
 
 
-def observe(observer: Observer, **fields: Any) -> Token[Mode]:
+def observe(observer: Observer, **fields: object) -> Token[Mode]:
     """From here on the observer is told of every op; `stop` ends it."""
     return enter(_changed(observers=(*current().observers, observer), **fields))
 
@@ -61,7 +64,7 @@ def trace(tracer: Any) -> Token[Mode]:
 
 
 @contextlib.contextmanager
-def reading(reads: Callable[[Sequence[Any]], None]) -> Iterator[None]:
+def reading(reads: Reads) -> Iterator[None]:
     """In this block `reads(arrays)` is called with what every op is given: its arrays, and numbers."""
     token = enter(_changed(reads=reads))
     try:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from ..engine.errors import kind
+from ..backend.naming import kind
 
 _REASONS = {
     errno.EACCES: "there is no permission to write in its folder",

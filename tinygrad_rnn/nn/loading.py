@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, NamedTuple
 
-from ..engine.errors import kind
+from ..backend.naming import kind
 from ..tensor import Tensor
 
 _OF_PYTORCH_ALONE = re.compile(r"(^|\.)((weight|bias)_(ih|hh|hr)_l\d+(_reverse)?|bias_ih)$")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..backend import dtypes
 from ..backend.capture import turning
 from ..deprecation import warn_once
-from ..engine.errors import reading_state
+from ..states import reading_state
 from ..tensor import Tensor, place_and_type
 from .loading import LoadResult, check_dict, compare_names, kind_or_none, values_for
 

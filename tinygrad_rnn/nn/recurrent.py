@@ -6,9 +6,10 @@ import warnings
 from typing import Any
 
 from ..backend import default_rng
+from ..backend.naming import came
 from ..creation import empty
 from ..deprecation import warn_once
-from ..engine.errors import callers_level, came, out_of_memory
+from ..engine.errors import callers_level, out_of_memory
 from ..fuse.packing import Packing
 from ..ops import concat, split, stack
 from ..tensor import Tensor

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..engine.errors import came, kind
+from ..backend.naming import came, kind
 from ..tensor import Tensor
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from ..backend.capture import Stale, capturing
 from ..deprecation import join_former_names
 from ..engine import enable_grad, mark_changed
-from ..engine.errors import reading_state
+from ..states import reading_state
 from ..tensor import Tensor
 from .groups import check_parameter, check_ranges, in_order
 from .saved import given_instead, read_groups

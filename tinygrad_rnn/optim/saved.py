@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from ..engine.errors import kind
+from ..backend.naming import kind
 from ..tensor import Tensor
 
 

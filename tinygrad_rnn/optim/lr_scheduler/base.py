@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ...backend.naming import describe, kind
 from ...deprecation import join_former_names
-from ...engine.errors import describe, kind, reading_state
+from ...states import reading_state
 from ..optimizer import Optimizer
 from ..saved import is_alike
 
