@@ -26,7 +26,9 @@ def call(spec: Primitive, general: AnyCall) -> AnyCall:
     """What an op does when it is called: `general`, or a shorter way to the same."""
     if not spec.has_rules:
         return general
-    if len(spec.arguments) == 1 and not spec.variadic:
+    if spec.variadic:
+        return _of_any_number(spec, general)
+    if len(spec.arguments) == 1:
         return _of_one(spec, general)
     if len(spec.arguments) == 2 and not spec.settings:
         return _of_two(spec, general)
@@ -152,6 +154,59 @@ def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
             out.vertex = Node(spec, (p, q), saving, z.shape, dtype)
         if z is x:
             versions.note_view(spec, a, settings, out)
+        return out
+
+    return op
+
+
+def _of_any_number(spec: Primitive, general: AnyCall) -> AnyCall:
+    """For ops of any number of arrays of one type, with one rule for all."""
+    forward, longer, extras = spec.forward, _of_several(spec, general), spec.extras
+    current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
+    has_extras, floating, saving = spec.has_extras, spec.floating, spec.find_saving(1)  # the same for all
+
+    def op(*args: Any, **settings: Any) -> Results:
+        now = current()
+        if moved or not now.plain or not args:
+            return longer(*args, **settings)
+        xs: Sequence[Any] = args
+        parents: Sequence[Any] = ()
+        wrapped = isinstance(args[0], Value)
+        if wrapped:
+            try:
+                xs = [a.array for a in args]
+                parents = [a.vertex for a in args]
+            except AttributeError:
+                return longer(*args, **settings)
+        kind = type(xs[0])
+        xp = known(kind)
+        if xp is None or (floating and xs[0].dtype.kind != "f"):
+            return longer(*args, **settings)
+        dtype = xs[0].dtype
+        for x in xs:
+            if type(x) is not kind or x.dtype is not dtype:
+                return longer(*args, **settings)
+        try:
+            y = forward(xp, *xs, **settings)
+        except Exception:
+            return general(*args, **settings)  # which says what is wrong
+        if type(y) is not kind or y.dtype is not dtype or y.base is not None or y is xs[0]:
+            mask = sum([1 << i for i, p in enumerate(parents) if p is not None])
+            read = Call(args, settings, xp, xs, parents, mask, dtype, wrapped)
+            return core.result(spec, read, fitted(read, y), now)
+        if not wrapped:
+            return y
+        out = new(Value.result)
+        out.array = y
+        out.vertex = None
+        if now.grad and any(parents):
+            saved = saving
+            if type(saving) is not tuple:
+                values: tuple[Any, ...] = (None, y, tuple(xs))
+                if has_extras:
+                    values = (*values, *extras(settings), tuple([x.shape for x in xs]))
+                saved = saving(values)  # type: ignore[operator]
+            out.vertex = Node(spec, parents, saved, y.shape, dtype)  # type: ignore[arg-type]
         return out
 
     return op
