@@ -41,9 +41,7 @@ class GraphError(RuntimeError):
 
 def caller() -> str:
     """`file, line N` of the innermost frame outside this package: the line of the user's that is to blame."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
+    frame = sys._getframe(callers_level() - 1)
     return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
 
 

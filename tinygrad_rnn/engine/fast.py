@@ -7,14 +7,13 @@ hooks, gradients of inputs, gradients of gradients. Tests run every op and rando
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..backend import MODULES, Array
 from . import core, errors, mode, versions
 from .arguments import NUMBERS, Call, fitted
 from .core import Node, Output, Value
-from .gradients import Deferred, Forwarded, Gradient, Gradients, Results, Sum, unbroadcast
+from .gradients import Deferred, Forwarded, Gradient, Gradients, Results, Sum, nodes_behind, unbroadcast
 
 if TYPE_CHECKING:
     from .rules import Primitive
@@ -272,37 +271,16 @@ def backward(
 ) -> list[Gradient | None]:  # fmt: skip
     """core.backward, by `_usual` where that will do."""
     try:
-        order = None
         if inputs is None and not create_graph and not versions.moved and mode.current().plain:
-            order = _nodes_behind(outputs, since)
-        if order is not None:
-            _usual(order, outputs, seeds, retain_graph)
-            return []
+            order = nodes_behind([output.vertex for output in outputs], since)
+            if all([node.watched is None for node in order]):  # noqa: C419 (a generator is slower)
+                _usual(order, outputs, seeds, retain_graph)
+                return []
         return core.backward(
             outputs, seeds, inputs=inputs, retain_graph=retain_graph, create_graph=create_graph, since=since
         )
     except MemoryError as reason:
         raise errors.out_of_memory("backward", [o.array for o in outputs], reason) from reason
-
-
-def _nodes_behind(outputs: Sequence[Value], since: int) -> list[Node] | None:
-    """The nodes from which the outputs were computed, oldest first; None where somebody watches one."""
-    stack: list[Any] = [o.vertex.node if type(o.vertex) is Output else o.vertex for o in outputs]
-    seen, nodes = set(stack), []
-    while stack:
-        node = stack.pop()
-        if type(node) is not Node or node.time < since:
-            continue
-        if node.watched is not None:
-            return None
-        nodes.append(node)
-        for parent in node.parents:
-            behind = parent.node if type(parent) is Output else parent
-            if behind not in seen:
-                seen.add(behind)
-                stack.append(behind)
-    nodes.sort(key=attrgetter("time"))
-    return nodes
 
 
 def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient], keep: bool) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import ReferenceType
 
@@ -225,25 +226,35 @@ def totalled(collected: Gradient | Sum | None, create_graph: bool) -> tuple[Grad
     return g, collected.owned
 
 
+def nodes_behind(vertices: Sequence[Vertex | None], since: int) -> list[Node]:
+    """The nodes from which something was computed, its own among them, oldest first."""
+    seen: set[Vertex | None] = {None, *vertices}
+    stack: list[Any] = [*(seen - {None})]
+    nodes: list[Node] = []
+    while stack:
+        vertex = stack.pop()
+        node = vertex.node
+        if node is None or node.time < since:
+            continue
+        if node is not vertex:  # one of several results
+            if node in seen:
+                continue
+            seen.add(node)
+        nodes.append(node)
+        for parent in node.parents:
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    nodes.sort(key=attrgetter("time"))
+    return nodes
+
+
 def _leading_to(
     wanted: Sequence[Vertex | None], roots: Sequence[Vertex | None], since: int
 ) -> set[Leaf | Node]:
     """The wanted vertices, and the nodes between them and the roots."""
-    stack = [root.node for root in roots if root is not None and root.node is not None]
-    seen = set(stack)
-    nodes = []
-    while stack:
-        node = stack.pop()
-        if node.time < since:
-            continue
-        nodes.append(node)
-        for parent in node.parents:
-            behind = None if parent is None else parent.node
-            if behind is not None and behind not in seen:
-                seen.add(behind)
-                stack.append(behind)
     useful: set[Leaf | Node] = {v.node or v for v in wanted if v is not None}  # type: ignore[misc]
-    for node in sorted(nodes, key=lambda node: node.time):
+    for node in nodes_behind(roots, since):
         if any((parent.node or parent) in useful for parent in node.parents if parent is not None):
             useful.add(node)
     return useful

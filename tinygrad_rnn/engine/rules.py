@@ -118,6 +118,7 @@ class Primitive:
         # values = [g, y, *arguments, *settings, *shapes]: where each name stands in it
         names = ["g", "y", *arguments, *self.settings, *(f"{a}_shape" for a in arguments)]
         at = {name: i for i, name in enumerate(names)}
+        self.value_names = names[1:]  # of what a node saves
         self.reads_of = [
             self._reads(rule, at) for rule in (self.rules if self.joint is None else (self.joint,))
         ]
@@ -134,9 +135,8 @@ class Primitive:
         self.savings: dict[int, Saving] = {}
 
     def __repr__(self) -> str:
-        names = ["y", *self.arguments, *self.settings, *(f"{a}_shape" for a in self.arguments)]
         read = sorted({i - 1 for reads in self.reads_of for i in reads if i})
-        saves = ", ".join(names[i] for i in read) or "nothing"
+        saves = ", ".join(self.value_names[i] for i in read) or "nothing"
         return f"{self.name}({', '.join(self.arguments)})  saves {saves}"
 
     def _reads(self, rule: Rule | None, at: dict[str, int]) -> list[int]:
