@@ -63,7 +63,7 @@ MUTANTS = [
     ("optim/lbfgs", "3 * (a.loss - b.loss)", "2 * (a.loss - b.loss)"),
     ("optim/lbfgs", "b.slope - a.slope + 2 * d2", "b.slope - a.slope + d2"),
     ("optim/lbfgs", 'state["H_diag"] = curvature / _dot(y, y)', 'state["H_diag"] = 1.0'),
-    ("optim/lbfgs", "start.loss + c1 * point.t", "start.loss + 0.5 * point.t"),
+    ("optim/lbfgs", "start.loss + self.c1 * point.t", "start.loss + 0.5 * point.t"),
     ("optim/lbfgs", "self._put_back(values)\n            state.clear()", "state.clear()"),
     ("optim/lr_scheduler/formulas", "self.last_epoch % self.step_size",
      "(self.last_epoch + 1) % self.step_size"),

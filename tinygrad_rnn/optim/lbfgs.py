@@ -277,6 +277,20 @@ def minimum_of_cubic(a: Point, b: Point, bounds: tuple[float, float] | None = No
     return min(max(b.t - (b.t - a.t) * ((b.slope + d2 - d1) / (b.slope - a.slope + 2 * d2)), low), high)
 
 
+class _WolfeConditions(NamedTuple):
+    """What a point along a direction must be, against the one where the search starts."""
+
+    start: Point
+    c1: float = 1e-4
+    c2: float = 0.9
+
+    def too_high(self, point: Point) -> bool:
+        return point.loss > self.start.loss + self.c1 * point.t * self.start.slope
+
+    def flat(self, point: Point) -> bool:
+        return abs(point.slope) <= -self.c2 * self.start.slope
+
+
 def _strong_wolfe(
     evaluate: Callable[[float], Point],
     t: float,
@@ -284,8 +298,6 @@ def _strong_wolfe(
     size: float,
     tolerance: float,
     max_iter: int,
-    c1: float = 1e-4,
-    c2: float = 0.9,
 ) -> tuple[Point, int]:
     """A point that meets the strong Wolfe conditions, and how often the loss was evaluated.
 
@@ -293,31 +305,31 @@ def _strong_wolfe(
     algorithms 3.5 and 3.6, with the safeguards of Schmidt's minFunc. `size` is the direction's largest
     element.
     """
-
-    def too_high(point: Point) -> bool:
-        return point.loss > start.loss + c1 * point.t * start.slope
-
-    def flat(point: Point) -> bool:
-        return abs(point.slope) <= -c2 * start.slope
-
+    conditions = _WolfeConditions(start)
     before, new = start, evaluate(t)
     n = 0
-    while True:
-        if n >= max_iter:
-            bracket = [start, new]
-            break
-        if too_high(new) or (n > 1 and new.loss >= before.loss):
-            bracket = [before, new]
-            break
-        if flat(new):
+    while n < max_iter and not (conditions.too_high(new) or (n > 1 and new.loss >= before.loss)):
+        if conditions.flat(new):
             return new, n + 1
         if new.slope >= 0:
-            bracket = [before, new]
             break
         t = minimum_of_cubic(before, new, (new.t + 0.01 * (new.t - before.t), new.t * 10))
         before, new = new, evaluate(t)
         n += 1
+    bracket = [before if n < max_iter else start, new]
+    return _brought_together(evaluate, bracket, conditions, size, tolerance, n, max_iter)
 
+
+def _brought_together(
+    evaluate: Callable[[float], Point],
+    bracket: list[Point],
+    conditions: _WolfeConditions,
+    size: float,
+    tolerance: float,
+    n: int,
+    max_iter: int,
+) -> tuple[Point, int]:
+    """The second half of the search, between two points; `n` evaluations were made before."""
     stuck = False
     low, high = (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
     while n < max_iter:
@@ -336,11 +348,11 @@ def _strong_wolfe(
             stuck = False
         new = evaluate(t)
         n += 1
-        if too_high(new) or new.loss >= bracket[low].loss:
+        if conditions.too_high(new) or new.loss >= bracket[low].loss:
             bracket[high] = new
             low, high = (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
             continue
-        if flat(new):
+        if conditions.flat(new):
             bracket[low] = new
             break
         if new.slope * (bracket[high].t - bracket[low].t) >= 0:

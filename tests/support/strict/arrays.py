@@ -32,6 +32,7 @@ JOINING = {"concatenate", "stack", "vstack", "hstack", "column_stack"}
 
 
 def wait(what: str, array: StrictArray | None = None) -> None:
+    """Says that the host waits for the GPU, for all of it or for an array. Raises where that is refused."""
     if here.recording is not None:
         raise CannotCapture(f"{what} makes the host wait for the GPU")
     if not conditions.waits_allowed:
@@ -169,6 +170,7 @@ def _set_item(host: Host, parts: tuple[Any, ...], value: Any) -> None:
 
 
 def add_at(host: Host, parts: tuple[Any, ...], values: Host) -> None:
+    """host[parts] += values, with what comes several times to one place added up."""
     np.add.at(host, _wrapped_index(parts, host.shape), values)
 
 
@@ -177,6 +179,7 @@ def _is_mask(part: Any) -> bool:
 
 
 def refuse_host(where: str, *values: Any) -> None:
+    """Raises TypeError where one of the values is a NumPy array or a tensor."""
     for value in values:
         if isinstance(value, np.ndarray):
             raise TypeError(f"strict: {where} is given a NumPy array")
@@ -212,6 +215,7 @@ def perform(
 
 
 def blocks(arrays: Iterable[StrictArray]) -> list[Block]:
+    """The blocks of memory in which arrays lie."""
     return [loan.block for loan in _loans(arrays)]
 
 
@@ -223,6 +227,7 @@ def _loans(arrays: Iterable[StrictArray]) -> Iterator[Loan]:
 
 
 def loan_of(x: StrictArray) -> Loan | None:
+    """The loan of the memory in which an array lies; None for one without elements."""
     return x.loan if x.base is None else x.base.loan
 
 
