@@ -12,8 +12,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests import extras
+from tests.support import cpu_kernels, strict
 from tinygrad_rnn.fuse import scan, stretch
-from tinygrad_rnn.testing import cpu_kernels, strict
 
 
 def pytest_addoption(parser):

@@ -2,9 +2,9 @@
 
 import tracemalloc
 
+from tests.support import strict
 from tinygrad_rnn import backend
 from tinygrad_rnn.backend import memory
-from tinygrad_rnn.testing import strict
 
 
 def peak_bytes(run):
@@ -13,7 +13,7 @@ def peak_bytes(run):
     """
     name = backend.current().name
     if name == "numpy":
-        memory._waiting.clear()  # what has been left there would not be counted
+        memory.waiting.clear()  # what has been left there would not be counted
         tracemalloc.start()
         try:
             run()

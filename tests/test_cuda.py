@@ -8,8 +8,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.cuda_tools import needs_compiler
+from tests.support import strict
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.testing import strict
 
 pytestmark = pytest.mark.host  # brings its own backend
 

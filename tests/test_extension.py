@@ -104,7 +104,7 @@ def test_the_optimizer():
 @pytest.mark.parametrize("base", [optim.SGD, optim.Adam, optim.RMSprop, optim.Adagrad, optim.AdamW])
 def test_an_optimizer_written_for_version_0_1(base, monkeypatch):
     """It overrides underscore names and calls its base by them; and takes the same steps as one of today."""
-    monkeypatch.setattr(deprecation, "_mentioned", set())
+    monkeypatch.setattr(deprecation, "mentioned", set())
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
 
@@ -145,6 +145,31 @@ def test_an_optimizer_written_for_version_0_1(base, monkeypatch):
             Old([first], lr=lr)
 
 
+def test_a_schedule_written_for_version_0_1(monkeypatch):
+    """It hides an attribute, and restarts, by underscore names; its base has them, too."""
+    monkeypatch.setattr(deprecation, "mentioned", set())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+
+        class Old(optim.lr_scheduler.StepLR):
+            _hidden = (*optim.lr_scheduler.StepLR._hidden, "told")
+            told = None
+
+            def _restart(self):
+                self.told = "restarted"
+                super()._restart()
+
+    assert [w.category for w in told] == [DeprecationWarning]
+    assert told[0].filename == __file__
+    optimizer = optim.SGD([nn.Parameter([1.0])], lr=0.5)
+    first, second = optim.lr_scheduler.ConstantLR(optimizer), Old(optimizer, 1)
+    schedule = optim.lr_scheduler.SequentialLR(optimizer, [first, second], [1])
+    schedule.step()
+    assert second.told == "restarted"
+    assert schedule.get_last_lr() == [0.5]
+    assert not {"told", "optimizer"} & set(second.state_dict())
+
+
 def test_what_users_override_has_no_underscore_and_a_docstring():
     """Of each class that is made to be extended: what its subclasses in the package override."""
 
@@ -153,8 +178,8 @@ def test_what_users_override_has_no_underscore_and_a_docstring():
         found = [d for c in cls.__subclasses__() for d in (c, *below(c))]
         return [d for d in found if d.__module__.startswith("tinygrad_rnn")]
 
-    former = set(optim.optimizer._FORMER_NAMES)
-    for base in (optim.Optimizer, nn.Cell, nn.Wrapper):
+    former = {*optim.optimizer.FORMER_NAMES, *optim.lr_scheduler.base.FORMER_NAMES}
+    for base in (optim.Optimizer, optim.lr_scheduler.LRScheduler, nn.Cell, nn.Wrapper):
         overridden = {n for c in below(base) for n in vars(c) if n in dir(base)} - set(dir(object)) - former
         overridden -= {"__module__", "__annotations__", "__static_attributes__", "__firstlineno__"}
         assert overridden
@@ -219,7 +244,7 @@ def test_signatures_of_cells(make, more):
 
 @pytest.mark.parametrize(("before", "now"), [("Memory", "AttentionMemory"), ("Found", "SearchResult")])
 def test_former_names_in_nn(before, now, monkeypatch):
-    monkeypatch.setattr(deprecation, "_mentioned", set())
+    monkeypatch.setattr(deprecation, "mentioned", set())
     with pytest.warns(DeprecationWarning, match=f"nn.{before} is called nn.{now} now") as told:
         assert getattr(nn, before) is getattr(nn, now)
     assert told[0].filename == __file__

@@ -217,11 +217,11 @@ def test_what_a_killed_write_has_left_goes_with_the_next_one(tmp_path, monkeypat
         command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / name)]
         assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
     assert len(list(tmp_path.iterdir())) == 2
-    monkeypatch.setattr(atomic, "_is_running", lambda number: True)
+    monkeypatch.setattr(atomic, "is_running", lambda number: True)
     tg.save(tmp_path / "run.npz", a=1)  # somebody is at work on it
     assert len(list(tmp_path.iterdir())) == 3
     monkeypatch.undo()
-    atomic._tidied.clear()
+    atomic.tidied.clear()
     tg.save(tmp_path / "run.npz", a=1)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert len(left) == 2  # that of the other path stays until that is written again

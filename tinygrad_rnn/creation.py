@@ -8,8 +8,8 @@ import numpy as np
 
 from . import backend
 from .backend import default_rng, dtypes
+from .backend.naming import came
 from .engine import Value
-from .engine.errors import came
 from .ops import as_array, ints, warn_of_constant
 from .tensor import Tensor
 

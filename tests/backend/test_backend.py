@@ -13,8 +13,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.extras import extra
+from tests.support import strict
 from tinygrad_rnn import backend
-from tinygrad_rnn.testing import strict
 
 
 @pytest.fixture(autouse=True)

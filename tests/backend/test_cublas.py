@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cuda_tools import needs_compiler
+from tests.support import cpu_kernels
 from tinygrad_rnn.backend import cublas
-from tinygrad_rnn.testing import cpu_kernels
 
 pytestmark = pytest.mark.host
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 import tinygrad_rnn as tg
 from tests.backend.test_strict import moved, moved_settings, values_and_gradients
 from tests.extras import extra
+from tests.support import strict
+from tests.support.rows import ROWS
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.testing import strict
-from tinygrad_rnn.testing.rows import ROWS
 
 cupy = extra("cupy")
 pytestmark = [pytest.mark.host, pytest.mark.extras("cupy")]

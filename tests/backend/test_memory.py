@@ -18,9 +18,9 @@ LARGE = (1 << 20,)
 
 @pytest.fixture(autouse=True)
 def _nothing_waits(monkeypatch):
-    before, memory._waiting[:] = memory._waiting[:], []
+    before, memory.waiting[:] = memory.waiting[:], []
     yield
-    memory._waiting[:] = before
+    memory.waiting[:] = before
 
 
 def address(array):
@@ -85,13 +85,13 @@ print(faults() - before)
 
 def test_small_arrays_are_ordinary():
     memory.lend((4, 4), np.float32)
-    assert memory._waiting == []
+    assert memory.waiting == []
 
 
 def test_what_waits_is_limited(monkeypatch):
     held = [memory.lend((memory.LIMIT // 8,), np.float32) for _ in range(4)]  # each half of the limit
     del held
-    assert sum(m.nbytes for m in memory._waiting) <= memory.LIMIT
+    assert sum(m.nbytes for m in memory.waiting) <= memory.LIMIT
 
 
 def test_no_two_threads_get_the_same():

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tests.cuda_tools import compile_for_gpu, needs_compiler, needs_nvrtc
+from tests.support import strict
 from tinygrad_rnn import nn
 from tinygrad_rnn.backend import CannotCapture, segments
-from tinygrad_rnn.testing import strict
 
 pytestmark = pytest.mark.host
 

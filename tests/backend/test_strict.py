@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tests.extras import extra
+from tests.support import strict
+from tests.support.rows import ROWS
 from tinygrad_rnn import Tensor, backend, engine, nn
-from tinygrad_rnn.testing import strict
-from tinygrad_rnn.testing.rows import ROWS
 
 strict.install()
 xp = strict.module

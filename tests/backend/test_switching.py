@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.support import strict
 from tinygrad_rnn import Tensor, nn, optim
 from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.nn.wrappers import Wrapper
-from tinygrad_rnn.testing import strict
 
 pytestmark = pytest.mark.host  # brings its own backends
 

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tests.engine.test_state_machine import Graphs
 from tests.ops.test_rows import as_type, kept, tensors, tracked, upstream
+from tests.support.rows import ROWS
 from tinygrad_rnn import engine
 from tinygrad_rnn.engine import core, fast, mode
 from tinygrad_rnn.nn import Parameter
-from tinygrad_rnn.testing.rows import ROWS
 
 
 def both_ways(name, case, dtype, retain):
     """Results, what nodes saved, and gradients of a row, by fast.py and by core.py."""
     found = []
     for plain, backward in ((True, fast.backward), (False, core.backward)):
-        token = mode._mode.set(mode.USUAL._replace(plain=plain))
+        token = mode.enter(mode.USUAL._replace(plain=plain))
         try:
             leaves = tensors([as_type(a.copy(), dtype) for a in case.arrays])
             results = tracked(ROWS[name].op(*leaves, **case.settings))
@@ -48,7 +48,7 @@ class GraphsTheLongWay(Graphs):
 
     def __init__(self):
         super().__init__()
-        self.token = mode._mode.set(mode.USUAL._replace(plain=False))
+        self.token = mode.enter(mode.USUAL._replace(plain=False))
         self.before, engine.backward = engine.backward, core.backward
 
     def teardown(self):

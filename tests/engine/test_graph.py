@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.testing import strict
+from tests.support import strict
 
 
 def leaf(*numbers, dtype=None):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 import tinygrad_rnn as tg
+from tests.support.naive import Tape
 from tinygrad_rnn import Tensor
 from tinygrad_rnn.fuse.pointwise import pointwise
-from tinygrad_rnn.testing.naive import Tape
 
 N = 3
 SHAPES = [(), (N,), (1, N), (N, 1), (N, N)]

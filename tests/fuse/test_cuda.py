@@ -8,11 +8,11 @@ import pytest
 import tinygrad_rnn as tg
 from tests.cuda_tools import compile_for_gpu, library_functions, needs_compiler, needs_nvrtc
 from tests.fuse.test_pointwise import FUNCTIONS
+from tests.support import strict
 from tinygrad_rnn.engine import REGISTRY
 from tinygrad_rnn.fuse.lower.cuda import Variant, layout_of
 from tinygrad_rnn.fuse.pointwise import pointwise
 from tinygrad_rnn.ops import elementwise
-from tinygrad_rnn.testing import strict
 
 pytestmark = pytest.mark.host  # brings its own backends
 LIBRARY = {name: pointwise(f.function) for name, f in library_functions().items()}

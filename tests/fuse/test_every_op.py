@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.support.rows import ROWS
 from tinygrad_rnn import Tensor
 from tinygrad_rnn.fuse.scan import scan
-from tinygrad_rnn.testing.rows import ROWS
 
 pytestmark = pytest.mark.host
 quick = settings(

@@ -5,13 +5,13 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.cuda_tools import needs_compiler
+from tests.support import strict
 from tinygrad_rnn.fuse.ir import N, Type
 from tinygrad_rnn.fuse.lower.straight import Straight
 from tinygrad_rnn.fuse.passes.groups import Group, grouped
 from tinygrad_rnn.fuse.passes.simplify import simplified
 from tinygrad_rnn.fuse.reverse import reverse
 from tinygrad_rnn.fuse.trace import trace
-from tinygrad_rnn.testing import strict
 
 pytestmark = pytest.mark.host
 FLOAT = np.dtype("float64")
@@ -67,7 +67,7 @@ def assert_same(found, expected):
     for a, b in zip(found, expected, strict=True):
         assert (a is None) == (b is None)
         if a is not None:
-            np.testing.assert_allclose(getattr(a, "_host", a), b, rtol=1e-12, atol=1e-13)
+            np.testing.assert_allclose(getattr(a, "host", a), b, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", STEPS)

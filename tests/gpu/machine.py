@@ -7,8 +7,8 @@ import gc
 import warnings
 
 import tinygrad_rnn as tg
+from tests.support import cpu_kernels, strict
 from tinygrad_rnn import backend
-from tinygrad_rnn.testing import cpu_kernels, strict
 
 
 class Gpu:
@@ -69,7 +69,7 @@ class Gpu:
 
 
 class StandIn:
-    """testing/strict.py, with the GPU's kernels where there is a C++ compiler."""
+    """support/strict, with the GPU's kernels where there is a C++ compiler."""
 
     name, n_steps = "strict", 40
 

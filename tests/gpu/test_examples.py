@@ -20,7 +20,7 @@ NAMES = [
 ]
 PROGRAM = """
 import runpy, sys
-from tinygrad_rnn.testing import strict
+from tests.support import strict
 strict.install()
 sys.path.insert(0, sys.argv[1].rsplit("/", 1)[0])
 sys.argv = sys.argv[1:]

@@ -44,7 +44,7 @@ WEIGHTS_OF = {  # today's names in the order of parameters(), and those of the f
 @pytest.fixture(autouse=True)
 def _first_mention(monkeypatch):
     """As in a new process: nothing has been warned of."""
-    monkeypatch.setattr(deprecation, "_mentioned", set())
+    monkeypatch.setattr(deprecation, "mentioned", set())
 
 
 def close(found, expected):
@@ -266,7 +266,7 @@ def test_scripts_that_ask_names_for_weight_and_bias_find_every_parameter():
 def test_return_states_still_works():
     x = tg.randn(5, 2, 3)
     for layer in (nn.LSTM(3, 4), nn.Bidirectional(nn.GRU(3, 4), merge="sum")):
-        deprecation._mentioned.clear()
+        deprecation.mentioned.clear()
         with pytest.warns(DeprecationWarning, match=r"layer.states\(x\)") as told:
             layer(x, lengths=[5, 2], return_states=True)
         assert [w.filename for w in told] == [__file__]

@@ -8,9 +8,9 @@ import pytest
 import tinygrad_rnn as tg
 from tests.cuda_tools import needs_compiler
 from tests.extras import extra
+from tests.support import strict
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.nn import amp
-from tinygrad_rnn.testing import strict
 
 
 def leaf(values, kind="float16"):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tests.cuda_tools import needs_compiler
+from tests.support import strict
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.nn.cells import Cell
-from tinygrad_rnn.testing import strict
 
 quick = settings(max_examples=30, deadline=None, database=None)
 

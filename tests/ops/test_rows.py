@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.support.rows import ROWS
 from tinygrad_rnn import Tensor, engine
 from tinygrad_rnn.engine import REGISTRY, Node, Output
 from tinygrad_rnn.testing import gradcheck
-from tinygrad_rnn.testing.rows import ROWS
 
 pytestmark = pytest.mark.host  # on other libraries: tests/backend/test_strict.py
 
@@ -88,7 +88,7 @@ def test_every_primitive_has_a_row():
         if p.forward.__module__.startswith("tinygrad_rnn.")
         and not p.forward.__module__.startswith("tinygrad_rnn.fuse.")
     }
-    assert ours - covered == set(), "register a row in tinygrad_rnn/testing/rows"
+    assert ours - covered == set(), "register a row in tests/support/rows"
     assert covered - ours == set()
 
 
@@ -107,7 +107,7 @@ def test_every_public_op_has_a_row():
     tested = {row.split()[0] for row in ROWS}
     without = {min(of) for op, of in names.items() if not tested & {*of, op.__name__}}
     constants = {n for n in without if n in REGISTRY and not REGISTRY[n].has_rules}
-    assert without - constants - NO_GRADIENT == set(), "add a row in tinygrad_rnn/testing/rows"
+    assert without - constants - NO_GRADIENT == set(), "add a row in tests/support/rows"
 
 
 @all_rows

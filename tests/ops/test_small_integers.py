@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.support.rows import ROWS
 from tinygrad_rnn import nn
 from tinygrad_rnn.fuse.scan import scan
-from tinygrad_rnn.testing.rows import ROWS
 
 F = nn.functional
 KINDS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]

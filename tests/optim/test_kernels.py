@@ -5,11 +5,11 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.cuda_tools import compile_for_gpu, needs_compiler, needs_nvrtc
+from tests.support import strict
 from tinygrad_rnn import backend, optim
 from tinygrad_rnn.fuse.lower.interpret import GENERAL
 from tinygrad_rnn.fuse.lower.update import LIST, InPlace
 from tinygrad_rnn.ops import sqrt
-from tinygrad_rnn.testing import strict
 
 pytestmark = pytest.mark.host
 

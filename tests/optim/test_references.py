@@ -170,11 +170,11 @@ def test_the_minimum_of_a_cubic():
         slope = lambda t, a=a, b=b, c=c: 3 * a * t**2 + 2 * b * t + c
         least = (-b + (b * b - 3 * a * c) ** 0.5) / (3 * a)
         low, high = least - 0.7, least + 0.4
-        points = [lbfgs._Point(t, value(t), None, slope(t)) for t in (low, high)]
-        assert lbfgs._minimum_of_cubic(*points) == pytest.approx(least)
-        assert lbfgs._minimum_of_cubic(*points[::-1]) == pytest.approx(least)
-        assert lbfgs._minimum_of_cubic(*points, bounds=(least + 0.1, high)) == least + 0.1
-        assert lbfgs._minimum_of_cubic(*points, bounds=(low, least - 0.2)) == least - 0.2
+        points = [lbfgs.Point(t, value(t), None, slope(t)) for t in (low, high)]
+        assert lbfgs.minimum_of_cubic(*points) == pytest.approx(least)
+        assert lbfgs.minimum_of_cubic(*points[::-1]) == pytest.approx(least)
+        assert lbfgs.minimum_of_cubic(*points, bounds=(least + 0.1, high)) == least + 0.1
+        assert lbfgs.minimum_of_cubic(*points, bounds=(low, least - 0.2)) == least - 0.2
 
 
 def test_a_line_search_ends_where_wolfes_conditions_hold():

@@ -271,7 +271,7 @@ def test_a_signal_between_two_blocks_leaves_none_open(handled):
     frame = next(frame for frame in frames_of_signals())
     with signals_wait():
         with users_code():
-            signals._waiting.on_signal(signal.SIGINT, frame)
+            signals.waiting.on_signal(signal.SIGINT, frame)
         assert not handled
         with pytest.raises(KeyboardInterrupt), users_code():
             pass

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.support.strategies import LAYOUTS, Domain, laid_out
 from tinygrad_rnn.engine import REGISTRY, primitive
 from tinygrad_rnn.testing import gradcheck
-from tinygrad_rnn.testing.strategies import LAYOUTS, Domain, laid_out
 
 X = np.array([[0.5, -1.25, 2.0], [0.75, 1.5, -0.5]])
 ROW = np.array([1.5, -0.5, 0.25])

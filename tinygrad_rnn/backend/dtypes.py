@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 dtype = np.dtype  # the type of the types: isinstance(x.dtype, dtype)
+DType = np.dtype[Any]  # and for signatures
 float16 = half = np.dtype(np.float16)
 float32 = np.dtype(np.float32)
 float64 = double = np.dtype(np.float64)

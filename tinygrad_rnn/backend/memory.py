@@ -16,7 +16,7 @@ LINE = 64  # bytes of a line of the cache
 TINY = 1 << 14  # below this many bytes it does not matter where they lie
 SMALL = 1 << 16  # below this many bytes there is nothing to gain
 LIMIT = 1 << 28
-_waiting: list[np.ndarray[Any, Any]] = []  # appended to and popped from, which threads may do at once
+waiting: list[np.ndarray[Any, Any]] = []  # appended to and popped from, which threads may do at once
 
 
 # The C library of Linux gives free pieces of memory from 128 KiB on, and the free end of the heap, back to
@@ -37,7 +37,7 @@ class Loan:
         place = (start + -start % LINE, False)
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": place}
 
-    def __del__(self, waiting: list[Any] = _waiting, limit: int = LIMIT) -> None:
+    def __del__(self, waiting: list[Any] = waiting, limit: int = LIMIT) -> None:
         waiting.append(self.memory)
         while sum(m.nbytes for m in [*waiting]) > limit:
             waiting.pop(0)
@@ -64,13 +64,13 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
 
 
 def _taken(size: int) -> np.ndarray[Any, Any]:
-    fitting = [(m.nbytes, k) for k, m in enumerate([*_waiting]) if size <= m.nbytes <= 2 * size]
+    fitting = [(m.nbytes, k) for k, m in enumerate([*waiting]) if size <= m.nbytes <= 2 * size]
     if fitting:
         try:
-            memory = _waiting.pop(min(fitting)[1])
+            memory = waiting.pop(min(fitting)[1])
         except IndexError:  # another thread was faster
             return np.empty(size, np.uint8)
         if memory.nbytes >= size:
             return memory
-        _waiting.append(memory)
+        waiting.append(memory)
     return np.empty(size, np.uint8)

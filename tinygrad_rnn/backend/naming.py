@@ -7,23 +7,36 @@ from collections.abc import Iterator
 from typing import Any
 
 _LIBRARIES = {
-    "numpy",
-    "cupy",
-    "torch",
-    "jax",
-    "jaxlib",
-    "tensorflow",
-    "keras",
-    "mygrad",
-    "autograd",
-    "pandas",
-}
+    "numpy", "cupy", "torch", "jax", "jaxlib", "tensorflow", "keras", "mygrad", "autograd", "pandas",
+}  # fmt: skip
 
 
 def kind(value: Any) -> str:
     """An object by its type: "a list"; with the library where its things have our names: "a torch.Tensor"."""
     library, name = type(value).__module__.partition(".")[0], type(value).__name__
     return f"a {library}.{name}" if library in _LIBRARIES else f"a {name}"
+
+
+def describe(value: Any) -> str:
+    """How an argument is called in an error: an array by its type and shape, anything else by its type."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or not hasattr(dtype, "kind"):  # another library's array has a dtype of its own kind
+        return repr(value) if isinstance(value, (int, float, bool)) else kind(value)
+    return f"{dtype} {tuple(shape)}"
+
+
+def came(value: Any, arrays: bool = False) -> str:
+    """What came where a tensor is expected (with `arrays`, or an array); and what makes a tensor of it."""
+    is_array = hasattr(getattr(value, "dtype", None), "kind")
+    if hasattr(value, "vertex") or (is_array and arrays):
+        return describe(value)
+    return (describe(value) if arrays else kind(value)) + tensor_of(value)
+
+
+def tensor_of(value: Any) -> str:
+    """How a tensor is made of what holds numbers, as the end of a sentence."""
+    is_data = isinstance(value, (int, float, list, tuple)) or hasattr(value, "__array__")
+    return "; tinygrad_rnn.tensor(...) makes a tensor of it" if is_data else ""
 
 
 def no_array(data: Any, reason: Exception | None = None) -> TypeError | ValueError:

@@ -9,7 +9,7 @@ from math import floor
 from typing import Any
 
 from ..backend import default_rng
-from ..engine.errors import came
+from ..backend.naming import came
 from ..tensor import Tensor
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import ops
 from ..backend import MODULES, bits_of
+from ..backend.naming import kind
 from ..creation import as_tensor, tensor
-from ..engine.errors import kind
 from ..tensor import Tensor
 from .dataset import IterableDataset
 from .sampler import (

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..backend import default_rng, host_array, to_numpy
+from ..backend.naming import describe
 from ..engine import Value
-from ..engine.errors import describe
 
 
 class Sampler:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..backend import current, host_array, to_numpy
 from ..engine import Value
-from ..engine.errors import reading_state
+from ..states import reading_state
 from ..tensor import Tensor
 
 SPECIALS = ("pad", "unk", "bos", "eos")

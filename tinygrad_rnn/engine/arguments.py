@@ -3,15 +3,16 @@ run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..backend import MODULES, Array, ArrayModule, array_module, host_array
-from ..backend.dtypes import result_dtype
+from ..backend.dtypes import DType, result_dtype
 from . import errors, mode, versions
 
 if TYPE_CHECKING:
     from .core import Node, Value, Vertex
+    from .gradients import Forwarded, Wrap
     from .rules import Primitive
 
 NUMBERS = frozenset((float, int, bool))
@@ -25,7 +26,8 @@ class Call:
 
     def __init__(
         self, args: Sequence[Any], settings: dict[str, Any], xp: ArrayModule, arrays: Sequence[Array],
-        parents: Sequence[Vertex | None], mask: int, dtype: Any, wrapped: bool = True,
+        parents: Sequence[Vertex | None], mask: int, dtype: DType | Literal[False] | None,
+        wrapped: bool = True,
     ) -> None:  # fmt: skip
         self.args, self.settings = args, settings  # as they were given
         self.xp, self.arrays, self.parents = xp, arrays, parents
@@ -99,7 +101,7 @@ def _beside(op: Primitive, args: Sequence[Any], values: Sequence[Value | None]) 
     ]
 
 
-def _number_or_array(name: str, position: int, a: Any, beside_values: bool) -> Any:
+def _number_or_array(name: str, position: int, a: Any, beside_values: bool) -> Array:
     """What else may be given to an op: NumPy's scalars, and subclasses of arrays.
 
     Beside a value a scalar counts as a Python number, which never changes the value's type. In a rule, where
@@ -113,7 +115,7 @@ def _number_or_array(name: str, position: int, a: Any, beside_values: bool) -> A
     raise errors.wrong_argument(name, position, a)
 
 
-def forward(op: Primitive, call: Call) -> Any:
+def forward(op: Primitive, call: Call) -> Forwarded:
     """The result of the forward, an array or a tuple of them. Raises what it raises, with the op's name."""
     arrays = call.arrays
     if op.floating and (not call.dtype or call.dtype.kind != "f"):
@@ -136,7 +138,7 @@ def _as_floats(arrays: Sequence[Array]) -> Sequence[Array]:
     return [a if kind is None else a.astype(wanted) for a, kind in zip(arrays, kinds, strict=True)]
 
 
-def fitted(call: Call, y: Any) -> Any:
+def fitted(call: Call, y: Forwarded) -> Forwarded:
     """A result as an array of the type that it should have."""
     if type(y) is not tuple:
         if type(y) is not call.xp.array_type and type(y) not in MODULES:
@@ -148,7 +150,7 @@ def fitted(call: Call, y: Any) -> Any:
     return y
 
 
-def as_values(node: Node, wrap: Callable[[Any, Vertex | None], Any]) -> list[Any]:
+def as_values(node: Node, wrap: Wrap) -> list[Any]:
     """Under create_graph: what a node saved, with values at their vertices where rules would read arrays."""
     y, *saved = node.saved or ()
     if type(y) is tuple:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import Array
 from . import arguments, errors, mode, observers, versions
-from .gradients import Gradient, Gradients, Watched
+from .gradients import Forwarded, Gradient, Gradients, Results, Watched
 from .versions import clock
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Output(errors.Told):
 Vertex = Leaf | Node | Output
 
 
-def wrap(y: Any, vertex: Vertex | None) -> Any:
+def wrap(y: Forwarded, vertex: Vertex | None) -> Results:
     """A value with this array and vertex; for a tuple, the several results of a node."""
     if type(y) is tuple:
         return tuple([wrap(a, vertex and Output(vertex, k, a)) for k, a in enumerate(y)])  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ def wrap(y: Any, vertex: Vertex | None) -> Any:
     return out
 
 
-def apply(op: Primitive, args: Sequence[Any], settings: dict[str, Any]) -> Any:
+def apply(op: Primitive, args: Sequence[object], settings: dict[str, object]) -> Results:
     """Calls an op: its forward on arrays and, where one needs a gradient, a node for the result."""
     now = mode.current()
     if now.tracer is not None:
@@ -98,12 +98,12 @@ def apply(op: Primitive, args: Sequence[Any], settings: dict[str, Any]) -> Any:
     return result(op, call, arguments.forward(op, call), now)
 
 
-def result(op: Primitive, call: arguments.Call, y: Any, now: mode.Mode) -> Any:
+def result(op: Primitive, call: arguments.Call, y: Forwarded, now: mode.Mode) -> Results:
     """What a call gives: the forward's result, as values at a new node where an argument needs a gradient."""
     node = None
     if call.mask and op.has_rules and now.grad:
         kind = (None, None, len(y)) if type(y) is tuple else (y.shape, y.dtype)
-        node = Node(op, call.parents, op.saved(call, y), *kind)
+        node = Node(op, call.parents, op.saved(call.arrays, call.settings, call.mask, y), *kind)
     out = wrap(y, node) if call.wrapped else y
     if now.debug:
         observers.debug(op, call, out, node)
@@ -117,7 +117,7 @@ def result(op: Primitive, call: arguments.Call, y: Any, now: mode.Mode) -> Any:
 def backward(
     outputs: Sequence[Value], seeds: Sequence[Gradient], *, inputs: Sequence[Value] | None = None,
     retain_graph: bool = False, create_graph: bool = False, since: int = 0,
-) -> list[Any]:  # fmt: skip
+) -> list[Gradient | None]:  # fmt: skip
     """Sends the gradients `seeds` of `outputs` back to the leaves, and adds them to their `.grad`.
 
     With `inputs` no `.grad` changes, and their gradients are returned (None where no path leads). With

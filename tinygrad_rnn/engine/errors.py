@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from ..backend.naming import kind
+from ..backend import Array, ArrayModule
+from ..backend.naming import came as came  # for ops
+from ..backend.naming import describe, kind, tensor_of
+
+if TYPE_CHECKING:
+    from .gradients import Gradient
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -37,9 +41,7 @@ class GraphError(RuntimeError):
 
 def caller() -> str:
     """`file, line N` of the innermost frame outside this package: the line of the user's that is to blame."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
+    frame = sys._getframe(callers_level() - 1)
     return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
 
 
@@ -51,45 +53,7 @@ def callers_level() -> int:
     return level
 
 
-@contextlib.contextmanager
-def reading_state(name: str) -> Iterator[None]:
-    """What goes wrong with a saved state that is not as it was saved is a ValueError. `name` is who reads."""
-    try:
-        yield
-    except ValueError as reason:
-        if "\n" not in str(reason):
-            raise
-        raise ValueError(str(reason).partition("\n")[0] + " ...") from reason  # a value is a whole array
-    except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as reason:
-        first = str(reason).partition("\n")[0]
-        raise ValueError(
-            f"{name}: the state is damaged, or of something else ({type(reason).__name__}: {first})"
-        ) from reason
-
-
-def describe(value: Any) -> str:
-    """How an argument is called in an error: an array by its type and shape, anything else by its type."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is None or not hasattr(dtype, "kind"):  # another library's array has a dtype of its own kind
-        return repr(value) if isinstance(value, (int, float, bool)) else kind(value)
-    return f"{dtype} {tuple(shape)}"
-
-
-def came(value: Any, arrays: bool = False) -> str:
-    """What came where a tensor is expected (with `arrays`, or an array); and what makes a tensor of it."""
-    is_array = hasattr(getattr(value, "dtype", None), "kind")
-    if hasattr(value, "vertex") or (is_array and arrays):
-        return describe(value)
-    return (describe(value) if arrays else kind(value)) + _remedy(value)
-
-
-def _remedy(value: Any) -> str:
-    """How a tensor is made of what holds numbers, as the end of a sentence."""
-    is_data = isinstance(value, (int, float, list, tuple)) or hasattr(value, "__array__")
-    return "; tinygrad_rnn.tensor(...) makes a tensor of it" if is_data else ""
-
-
-def failed_forward(name: str, arrays: Sequence[Any], reason: Exception) -> Exception:
+def failed_forward(name: str, arrays: Sequence[Array], reason: Exception) -> Exception:
     """The library's complaint about an op's arguments, with the op's name and the arguments in front."""
     came = " and ".join(describe(a) for a in arrays)
     if len(reason.args) == 1 and str(reason).startswith(f"{name}:"):
@@ -101,7 +65,7 @@ def failed_forward(name: str, arrays: Sequence[Any], reason: Exception) -> Excep
     return kind(f"{name}: got {came}: {text}")
 
 
-def out_of_memory(name: str, arrays: Sequence[Any], reason: MemoryError) -> MemoryError:
+def out_of_memory(name: str, arrays: Sequence[Array], reason: MemoryError) -> MemoryError:
     """The library's word that memory is full, with the op and its arguments in front, and what helps."""
     if "smaller batch" in str(reason):  # said by an op inside of this one
         return reason
@@ -113,10 +77,10 @@ def out_of_memory(name: str, arrays: Sequence[Any], reason: MemoryError) -> Memo
     )
 
 
-def wrong_argument(name: str, position: int, value: Any) -> TypeError:
+def wrong_argument(name: str, position: int, value: object) -> TypeError:
     return TypeError(
         f"{name}: argument {position + 1} is {kind(value)}, expected a tensor, an array or a number"
-        f"{_remedy(value)}"
+        f"{tensor_of(value)}"
     )
 
 
@@ -147,14 +111,14 @@ def changed(name: str, line: str | None) -> GraphError:
     )
 
 
-def wrong_gradient(name: str, g: Any, shape: tuple[int, ...]) -> ValueError:
+def wrong_gradient(name: str, g: Gradient, shape: tuple[int, ...]) -> ValueError:
     return ValueError(
         f"{name}: a rule returned a gradient of shape {tuple(g.shape)} for an argument of shape "
         f"{tuple(shape)}; expected the shape of the result, or the argument's"
     )
 
 
-def in_rule(error: Exception, name: str, line: str | None, g: Any) -> Exception:
+def in_rule(error: Exception, name: str, line: str | None, g: Gradient) -> Exception:
     """What a rule raised, with the op whose rule it is."""
     if isinstance(error, MemoryError):
         given = [x for x in (g if type(g) is tuple else (g,)) if x is not None]
@@ -164,21 +128,21 @@ def in_rule(error: Exception, name: str, line: str | None, g: Any) -> Exception:
     return error
 
 
-def wrong_hook(given: Any, g: Any) -> TypeError:
+def wrong_hook(given: object, g: Gradient) -> TypeError:
     return TypeError(
         f"register_hook: the hook returned {describe(given)}, expected None, or a tensor like the gradient: "
         f"{describe(g)}, on its device"
     )
 
 
-def wrong_gradients(name: str, gradients: Any, n: int) -> TypeError:
+def wrong_gradients(name: str, gradients: object, n: int) -> TypeError:
     came = f"{len(gradients)}" if isinstance(gradients, (list, tuple)) else describe(gradients)
     return TypeError(
         f"{name}: its rule returned {came}, expected a list of gradients, one for each of {n} arguments"
     )
 
 
-def not_finite(name: str, arrays: Sequence[Any], xp: Any) -> FloatingPointError:
+def not_finite(name: str, arrays: Sequence[Array], xp: ArrayModule) -> FloatingPointError:
     bad = [i + 1 for i, a in enumerate(arrays) if getattr(a, "dtype", None) is not None
            and a.dtype.kind == "f" and not bool(xp.isfinite(a).all())]  # fmt: skip
     came = f"; argument {bad[0]} had some already" if bad else "; its arguments were finite"

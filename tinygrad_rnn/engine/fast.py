@@ -7,14 +7,13 @@ hooks, gradients of inputs, gradients of gradients. Tests run every op and rando
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ..backend import MODULES, Array
 from . import core, errors, mode, versions
 from .arguments import NUMBERS, Call, fitted
 from .core import Node, Output, Value
-from .gradients import Deferred, Gradient, Gradients, Sum, unbroadcast
+from .gradients import Deferred, Forwarded, Gradient, Gradients, Results, Sum, nodes_behind, unbroadcast
 
 if TYPE_CHECKING:
     from .rules import Primitive
@@ -35,26 +34,13 @@ def call(spec: Primitive, general: AnyCall) -> AnyCall:
     return _of_several(spec, general)
 
 
-def _extras(spec: Primitive) -> Callable[[dict[str, Any]], Sequence[Any]]:
-    """What gives the settings of a call that rules may read."""
-    names, defaults = tuple(spec.settings), spec.defaults
-    if not names or not spec.has_extras:
-        return lambda settings: ()
-    if defaults:
-        return lambda settings: [{**defaults, **settings}[name] for name in names]
-    if len(names) == 1:
-        (only,) = names
-        return lambda settings: (settings[only],)
-    return itemgetter(*names)
-
-
 def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
     """For ops of one array, with or without settings."""
-    forward, has_extras, savings, extras = spec.forward, spec.has_extras, spec.savings, _extras(spec)
+    forward, has_extras, savings, extras = spec.forward, spec.has_extras, spec.savings, spec.extras
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
     floating = spec.floating
 
-    def op(*args: Any, **settings: Any) -> Any:
+    def op(*args: Any, **settings: Any) -> Results:
         now = current()
         if len(args) != 1 or moved or not now.plain:
             return general(*args, **settings)
@@ -93,7 +79,7 @@ def _of_one(spec: Primitive, general: AnyCall) -> AnyCall:
     return op
 
 
-def _on_array(spec: Primitive, general: AnyCall, x: Any, settings: dict[str, Any]) -> Any:
+def _on_array(spec: Primitive, general: AnyCall, x: Array, settings: dict[str, Any]) -> Forwarded:
     """The call of an op of one array on what is none of a value's, as in rules."""
     kind = type(x)
     xp = MODULES.get(kind)
@@ -110,7 +96,7 @@ def _on_array(spec: Primitive, general: AnyCall, x: Any, settings: dict[str, Any
 
 def _several(
     spec: Primitive, settings: dict[str, Any], a: Value, y: tuple[Array, ...], node: Node | None
-) -> Any:
+) -> tuple[Value, ...]:
     """The several results of an op of one array, most often views of it."""
     x, new, kind, outs = a.array, Value.__new__, Value.result, []
     if node is not None:
@@ -132,7 +118,7 @@ def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
     forward, has_extras, savings, floating = spec.forward, spec.has_extras, spec.savings, spec.floating
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
 
-    def op(*args: Any, **settings: Any) -> Any:
+    def op(*args: Any, **settings: Any) -> Results:
         now = current()
         if len(args) != 2 or settings or moved or not now.plain:
             return general(*args, **settings)
@@ -174,11 +160,11 @@ def _of_two(spec: Primitive, general: AnyCall) -> AnyCall:
 
 def _of_any_number(spec: Primitive, general: AnyCall) -> AnyCall:
     """For ops of any number of arrays of one type, with one rule for all."""
-    forward, longer, extras = spec.forward, _of_several(spec, general), _extras(spec)
+    forward, longer, extras = spec.forward, _of_several(spec, general), spec.extras
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
     has_extras, floating, saving = spec.has_extras, spec.floating, spec.find_saving(1)  # the same for all
 
-    def op(*args: Any, **settings: Any) -> Any:
+    def op(*args: Any, **settings: Any) -> Results:
         now = current()
         if moved or not now.plain or not args:
             return longer(*args, **settings)
@@ -215,10 +201,9 @@ def _of_any_number(spec: Primitive, general: AnyCall) -> AnyCall:
         if now.grad and any(parents):
             saved = saving
             if type(saving) is not tuple:
-                shapes = tuple([x.shape for x in xs]) if has_extras else ()
-                values = (
-                    (None, y, tuple(xs), *extras(settings), shapes) if has_extras else (None, y, tuple(xs))
-                )
+                values: tuple[Any, ...] = (None, y, tuple(xs))
+                if has_extras:
+                    values = (*values, *extras(settings), tuple([x.shape for x in xs]))
                 saved = saving(values)  # type: ignore[operator]
             out.vertex = Node(spec, parents, saved, y.shape, dtype)  # type: ignore[arg-type]
         return out
@@ -231,7 +216,7 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
     forward, n_expected = spec.forward, None if spec.variadic else len(spec.arguments)
     current, moved, known, new = mode.current, versions.moved, MODULES.get, Value.__new__
 
-    def op(*args: Any, **settings: Any) -> Any:
+    def op(*args: Any, **settings: Any) -> Results:
         now = current()
         if moved or not now.plain or (n_expected is not None and len(args) != n_expected):
             return general(*args, **settings)
@@ -263,8 +248,8 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
             y = forward(xp, *arrays, **settings)
         except Exception:
             return general(*args, **settings)  # which says what is wrong
-        read = Call(args, settings, xp, arrays, parents, mask, dtype, wrapped)
         if type(y) is not kind or y.dtype is not dtype:
+            read = Call(args, settings, xp, arrays, parents, mask, dtype, wrapped)
             return core.result(spec, read, fitted(read, y), now)
         if not wrapped:
             return y
@@ -272,7 +257,7 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
         out.array = y
         out.vertex = None
         if mask and now.grad:
-            out.vertex = Node(spec, parents, spec.saved(read, y), y.shape, y.dtype)
+            out.vertex = Node(spec, parents, spec.saved(arrays, settings, mask, y), y.shape, dtype)
         if arrays and (y.base is not None or y is arrays[0]):
             versions.note_view(spec, args[0], settings, out)
         return out
@@ -283,40 +268,19 @@ def _of_several(spec: Primitive, general: AnyCall) -> AnyCall:
 def backward(
     outputs: Sequence[Value], seeds: Sequence[Gradient], *, inputs: Sequence[Value] | None = None,
     retain_graph: bool = False, create_graph: bool = False, since: int = 0,
-) -> list[Any]:  # fmt: skip
+) -> list[Gradient | None]:  # fmt: skip
     """core.backward, by `_usual` where that will do."""
     try:
-        order = None
         if inputs is None and not create_graph and not versions.moved and mode.current().plain:
-            order = _nodes_behind(outputs, since)
-        if order is not None:
-            _usual(order, outputs, seeds, retain_graph)
-            return []
+            order = nodes_behind([output.vertex for output in outputs], since)
+            if all([node.watched is None for node in order]):  # noqa: C419 (a generator is slower)
+                _usual(order, outputs, seeds, retain_graph)
+                return []
         return core.backward(
             outputs, seeds, inputs=inputs, retain_graph=retain_graph, create_graph=create_graph, since=since
         )
     except MemoryError as reason:
         raise errors.out_of_memory("backward", [o.array for o in outputs], reason) from reason
-
-
-def _nodes_behind(outputs: Sequence[Value], since: int) -> list[Node] | None:
-    """The nodes from which the outputs were computed, oldest first; None where somebody watches one."""
-    stack: list[Any] = [o.vertex.node if type(o.vertex) is Output else o.vertex for o in outputs]
-    seen, nodes = set(stack), []
-    while stack:
-        node = stack.pop()
-        if type(node) is not Node or node.time < since:
-            continue
-        if node.watched is not None:
-            return None
-        nodes.append(node)
-        for parent in node.parents:
-            behind = parent.node if type(parent) is Output else parent
-            if behind not in seen:
-                seen.add(behind)
-                stack.append(behind)
-    nodes.sort(key=attrgetter("time"))
-    return nodes
 
 
 def _usual(order: list[Node], outputs: Sequence[Value], seeds: Sequence[Gradient], keep: bool) -> None:

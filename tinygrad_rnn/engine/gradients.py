@@ -12,23 +12,27 @@ Gradients of halves are added up in float32, and rounded at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import ReferenceType
 
 from ..backend import MODULES, Array, array_module, host_array
 from ..backend.capture import capturing
-from ..backend.dtypes import ADDED_IN
+from ..backend.dtypes import ADDED_IN, DType
 from . import errors
 from .versions import mark_changed
 
 if TYPE_CHECKING:
     from .core import Leaf, Node, Output, Value, Vertex
 
-Hook = Callable[[Any], Any]
-Wrap = Callable[[Array, Any], Any]
+Key: TypeAlias = "Leaf | Node | tuple[Node, int]"  # of a vertex: what its gradients are collected under
+Forwarded = Any  # what a forward gives: an array, or a tuple of several
+Results = Any  # what an op gives: a value, or an array where it was given no value; a tuple of several
 Gradient = Any  # an array, a value (under create_graph), a Deferred; a tuple for several results
+Hook = Callable[[Any], Any]  # of values: the gradient -> another in its place, or None
+Wrap = Callable[[Array, "Vertex | None"], Any]  # -> a value
 
 
 class Deferred:
@@ -54,7 +58,7 @@ class Sum:
 
     __slots__ = ("_dtype", "_terms", "array", "grows", "owned")
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: DType) -> None:
         self._dtype = dtype
         self.array: Gradient = None  # what was added so far, without the deferred terms
         self.owned = False  # whether nobody else has the array
@@ -111,13 +115,13 @@ class Gradients:
         create_graph: bool, since: int,
     ) -> None:  # fmt: skip
         self._wrap, self._wanted, self._create_graph, self._since = wrap, wanted, create_graph, since
-        self._keys: set[Hashable] = set()
+        self._keys: set[Key] = set()
         self._useful: set[Leaf | Node] | None = None
         if wanted is not None:
             self._keys = {v.key for v in wanted if v is not None}
             self._useful = _leading_to(wanted, roots, since)
-        self.sums: dict[Hashable, Any] = {}  # the first gradient that arrived, or a Sum
-        self._found: dict[Hashable, Any] = {}
+        self.sums: dict[Key, Gradient | Sum] = {}  # the first gradient that arrived, or a Sum
+        self._found: dict[Key, Gradient | Sum] = {}
         self._reached: set[Node] = set()
         self.waiting: list[tuple[int, Node]] = []  # a heap of the nodes reached, the youngest first
 
@@ -136,7 +140,7 @@ class Gradients:
             heappush(self.waiting, (-node.time, node))
         self.collect(vertex.key, g, vertex.dtype, owned)
 
-    def collect(self, key: Hashable, g: Gradient, dtype: Any, owned: bool = False) -> None:
+    def collect(self, key: Key, g: Gradient, dtype: DType, owned: bool = False) -> None:
         """Adds a gradient, which fits, to what arrived at a vertex."""
         before = self.sums.get(key)
         owned = owned and not self._create_graph and not isinstance(g, Deferred)
@@ -163,7 +167,7 @@ class Gradients:
         gs = [self._arrived((node, k), node, k)[0] for k in range(node.outputs)]
         return node, tuple(gs), False
 
-    def _arrived(self, key: Hashable, node: Node, k: int) -> tuple[Gradient, bool]:
+    def _arrived(self, key: Key, node: Node, k: int) -> tuple[Gradient, bool]:
         g, owned = totalled(self.sums.pop(key, None), self._create_graph)
         if g is None:
             return None, False
@@ -193,31 +197,28 @@ class Gradients:
                 g, changed = new if self._create_graph else new.array, True
         return g, changed
 
-    def hand_out(self) -> list[Any]:
+    def hand_out(self) -> list[Gradient | None]:
         """Adds what is left to the `.grad` of leaves; or returns what was wanted, in order."""
+        current = capturing.get()
         for key, collected in self.sums.items():
-            if self._wanted is None or key in self._keys:
-                self.give(key, collected)
+            if self._wanted is not None and key not in self._keys:
+                continue
+            g, owned = totalled(collected, self._create_graph)
+            watched = getattr(key, "watched", None)
+            if watched is not None:
+                g, changed = self._shown(watched, 0, g)
+                owned = owned and not changed
+            if self._wanted is not None:
+                self._found[key] = own(g, owned, self._create_graph, self._wrap)
+            elif getattr(key, "node", 0) is None:
+                leaf: Any = key
+                if current is not None:
+                    current.reads_gradient(leaf)
+                leaf.grad = accumulated(leaf.grad, g, owned, self._create_graph, self._wrap)
         return [None if v is None else self._found.get(v.key) for v in self._wanted or ()]
 
-    def give(self, key: Any, collected: Any) -> None:
-        """The whole gradient of a leaf, to its `.grad` or to who wanted it."""
-        g, owned = totalled(collected, self._create_graph)
-        watched = getattr(key, "watched", None)
-        if watched is not None:
-            g, changed = self._shown(watched, 0, g)
-            owned = owned and not changed
-        if self._wanted is not None:
-            self._found[key] = own(g, owned, self._create_graph, self._wrap)
-        elif getattr(key, "node", 0) is None:
-            leaf: Leaf = key
-            current = capturing.get()
-            if current is not None:
-                current.reads_gradient(leaf)
-            leaf.grad = accumulated(leaf.grad, g, owned, self._create_graph, self._wrap)
 
-
-def totalled(collected: Any, create_graph: bool) -> tuple[Gradient, bool]:
+def totalled(collected: Gradient | Sum | None, create_graph: bool) -> tuple[Gradient, bool]:
     """What arrived at a vertex as one gradient, and whether nobody else has it."""
     if type(collected) is not Sum:
         return collected, False
@@ -225,25 +226,35 @@ def totalled(collected: Any, create_graph: bool) -> tuple[Gradient, bool]:
     return g, collected.owned
 
 
+def nodes_behind(vertices: Sequence[Vertex | None], since: int) -> list[Node]:
+    """The nodes from which something was computed, its own among them, oldest first."""
+    seen: set[Vertex | None] = {None, *vertices}
+    stack: list[Any] = [*(seen - {None})]
+    nodes: list[Node] = []
+    while stack:
+        vertex = stack.pop()
+        node = vertex.node
+        if node is None or node.time < since:
+            continue
+        if node is not vertex:  # one of several results
+            if node in seen:
+                continue
+            seen.add(node)
+        nodes.append(node)
+        for parent in node.parents:
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    nodes.sort(key=attrgetter("time"))
+    return nodes
+
+
 def _leading_to(
     wanted: Sequence[Vertex | None], roots: Sequence[Vertex | None], since: int
 ) -> set[Leaf | Node]:
     """The wanted vertices, and the nodes between them and the roots."""
-    stack = [root.node for root in roots if root is not None and root.node is not None]
-    seen = set(stack)
-    nodes = []
-    while stack:
-        node = stack.pop()
-        if node.time < since:
-            continue
-        nodes.append(node)
-        for parent in node.parents:
-            behind = None if parent is None else parent.node
-            if behind is not None and behind not in seen:
-                seen.add(behind)
-                stack.append(behind)
     useful: set[Leaf | Node] = {v.node or v for v in wanted if v is not None}  # type: ignore[misc]
-    for node in sorted(nodes, key=lambda node: node.time):
+    for node in nodes_behind(roots, since):
         if any((parent.node or parent) in useful for parent in node.parents if parent is not None):
             useful.add(node)
     return useful
@@ -271,7 +282,7 @@ def own(g: Gradient, owned: bool, create_graph: bool, wrap: Wrap) -> Gradient:
     return array if owned and array is g else array.copy()
 
 
-def accumulated(before: Value | None, g: Gradient, owned: bool, create_graph: bool, wrap: Wrap) -> Any:
+def accumulated(before: Value | None, g: Gradient, owned: bool, create_graph: bool, wrap: Wrap) -> Value:
     """The new `.grad`: a value of its own memory, added to what was there."""
     if before is None:
         g = own(g, owned, create_graph, wrap)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar, Token
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from ..deprecation import warn_once
 
 if TYPE_CHECKING:
     from .arguments import Call
     from .core import Node
+    from .gradients import Results
+    from .rules import Primitive
 
 F = TypeVar("F", bound=Callable[..., Any])
-Observer = Callable[[Any, "Call", Any, "Node | None"], None]
+Observer = Callable[["Primitive", "Call", "Results", "Node | None"], None]
+Reads = Callable[[Sequence[object]], None]
 
 
 class Mode(NamedTuple):
@@ -24,7 +28,7 @@ class Mode(NamedTuple):
     debug: bool = False  # every result is checked for NaN and infinity
     fused: bool = True  # pointwise functions run as one node, and so do loops
     observers: tuple[Observer, ...] = ()  # told of every op that is given values: (op, call, out, node)
-    reads: Callable[..., None] | None = None  # is told of what every op is given, also where that is arrays
+    reads: Reads | None = None  # is told of what every op is given, also where that is arrays
     tracer: Any = None  # calls of ops are not run, but given to its `emit(op, args, settings)`
     functional: bool = False  # a step is being recorded: in-place changes make new arrays
     frees: bool = False  # a backward is under way that frees each node before its rules run
@@ -35,11 +39,13 @@ USUAL = Mode()
 _known: dict[Mode, Mode] = {USUAL: USUAL}
 _mode: ContextVar[Mode] = ContextVar("tinygrad_rnn_mode", default=USUAL)
 current = _mode.get
+enter = _mode.set  # until `stop` is given what it returned
+stop = _mode.reset
 
 
-def _changed(**fields: Any) -> Mode:
+def _changed(**fields: object) -> Mode:
     """The mode with other fields."""
-    changed = _mode.get()._replace(**fields)
+    changed = current()._replace(**fields)  # type: ignore[arg-type]
     watched = bool(changed.observers) or changed.tracer is not None or changed.reads is not None
     plain = not (watched or changed.debug)
     if changed.plain is not plain:
@@ -47,32 +53,24 @@ def _changed(**fields: Any) -> Mode:
     return changed if watched else _known.setdefault(changed, changed)
 
 
-def observe(observer: Observer, **fields: Any) -> Token[Mode]:
+def observe(observer: Observer, **fields: object) -> Token[Mode]:
     """From here on the observer is told of every op; `stop` ends it."""
-    return _mode.set(_changed(observers=(*current().observers, observer), **fields))
+    return enter(_changed(observers=(*current().observers, observer), **fields))
 
 
 def trace(tracer: Any) -> Token[Mode]:
     """From here on calls of ops are given to the tracer; `stop` ends it."""
-    return _mode.set(_changed(tracer=tracer))
+    return enter(_changed(tracer=tracer))
 
 
-def stop(token: Token[Mode]) -> None:
-    """Back to what was before."""
-    _mode.reset(token)
-
-
-class reading:
+@contextlib.contextmanager
+def reading(reads: Reads) -> Iterator[None]:
     """In this block `reads(arrays)` is called with what every op is given: its arrays, and numbers."""
-
-    def __init__(self, reads: Callable[..., None]) -> None:
-        self._reads = reads
-
-    def __enter__(self) -> None:
-        self._token = _mode.set(_changed(reads=self._reads))
-
-    def __exit__(self, *_: object) -> None:
-        _mode.reset(self._token)
+    token = enter(_changed(reads=reads))
+    try:
+        yield
+    finally:
+        stop(token)
 
 
 _BACK = {(grad, frees): _changed(grad=grad, frees=frees) for grad in (False, True) for frees in (False, True)}
@@ -85,12 +83,12 @@ class going_back:
         self._create_graph, self._frees = create_graph, frees
 
     def __enter__(self) -> None:
-        now = _mode.get()
+        now = current()
         back = _BACK.get((self._create_graph, self._frees)) if now is USUAL else None
-        self._token = _mode.set(back or _changed(grad=self._create_graph, frees=self._frees))
+        self._token = enter(back or _changed(grad=self._create_graph, frees=self._frees))
 
     def __exit__(self, *_: object) -> None:
-        _mode.reset(self._token)
+        stop(self._token)
 
 
 class _Switch:
@@ -109,13 +107,10 @@ class _Switch:
         return super().__new__(cls)
 
     def __enter__(self) -> None:
-        changed = _changed(**{self.field: self.value})
-        self._tokens.append(_mode.set(changed))
+        self._tokens.append(enter(_changed(**{self.field: self.value})))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        _mode.reset(self._tokens.pop())
+    def __exit__(self, *_: object) -> None:
+        stop(self._tokens.pop())
 
     def __call__(self, function: F) -> F:
         @functools.wraps(function)
@@ -160,37 +155,29 @@ class unfused(eager):
     """The old name of `eager`."""
 
     def __init__(self, function: Callable[..., Any] | None = None) -> None:
-        global _said
         super().__init__(function)
-        if not _said:
-            _said = True
-            warnings.warn("unfused() is called eager() now", DeprecationWarning, stacklevel=2)
-
-
-_said = False
+        warn_once("unfused", "unfused() is called eager() now")
 
 
 class set_grad_enabled:
     """`set_grad_enabled(False)`, as a statement, a `with` block or a decorator: graph building on or off."""
 
     def __init__(self, mode: bool) -> None:
-        self._before, self._wanted = _mode.get().grad, bool(mode)
-        _mode.set(_changed(grad=self._wanted))
+        self._before, self._wanted = current().grad, bool(mode)
+        enter(_changed(grad=self._wanted))
 
     def __call__(self, function: F) -> F:
-        _mode.set(_changed(grad=self._before))  # it turns out to be a decorator
+        enter(_changed(grad=self._before))  # it turns out to be a decorator
         switch: Any = enable_grad if self._wanted else no_grad
         return switch()(function)
 
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        _mode.set(_changed(grad=self._before))
+    def __exit__(self, *_: object) -> None:
+        enter(_changed(grad=self._before))
 
 
 def is_grad_enabled() -> bool:
     """Whether results remember how they were made, here and now."""
-    return _mode.get().grad
+    return current().grad

@@ -12,24 +12,27 @@ a gradient."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from enum import Enum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from ..backend import Array
 from . import core, errors, fast
 from .arguments import REGISTRY
-from .gradients import Gradient
+from .gradients import Forwarded, Gradient, Results
 
 if TYPE_CHECKING:
-    from .arguments import Call
+    pass
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Rule = Callable[..., Gradient]
 Pull = tuple[Rule | None, int | tuple[int, ...]]
 Saving = Callable[[Sequence[Any]], tuple[Any, ...]] | tuple[None, ...]
+Extras = Callable[[dict[str, Any]], Sequence[Any]]
 
 
 class Op(Protocol):
@@ -42,7 +45,7 @@ class Op(Protocol):
     @property
     def pulls(self) -> Sequence[Pull] | None: ...  # one rule for each argument; None: `gradients` is all
 
-    def gradients(self, values: list[Any], parents: Sequence[Any]) -> Sequence[Gradient | None]: ...
+    def gradients(self, values: list[Any], parents: Sequence[object]) -> Sequence[Gradient | None]: ...
 
 
 def parameter_names(function: Callable[..., Any]) -> Sequence[str]:
@@ -115,13 +118,12 @@ class Primitive:
         # values = [g, y, *arguments, *settings, *shapes]: where each name stands in it
         names = ["g", "y", *arguments, *self.settings, *(f"{a}_shape" for a in arguments)]
         at = {name: i for i, name in enumerate(names)}
+        self.value_names = names[1:]  # of what a node saves
         self.reads_of = [
             self._reads(rule, at) for rule in (self.rules if self.joint is None else (self.joint,))
         ]
         of_joint = () if self.joint is None else parameter_names(self.joint)
-        self.asks_needs, self.asks_owned, self.joint_writes = (
-            n in of_joint for n in ("needs", "owned", "out")
-        )
+        self.asks_needs, self.asks_owned = "needs" in of_joint, "owned" in of_joint
         each = zip(self.rules, self.reads_of, strict=False)
         self.pulls = (
             None if self.joint is not None else [_pull(rule, [i - 1 for i in r[1:]]) for rule, r in each]
@@ -129,13 +131,12 @@ class Primitive:
         self.has_extras = any(i >= 2 + len(arguments) for r in self.reads_of for i in r)
         self.has_rules = bool(self.rules) or self.joint is not None
         self.call: Callable[..., Any] = forward  # the op made of it, set by `primitive`
-        self.drops: dict[int, tuple[int, ...]] = {}
+        self.extras = _extras(self.settings, self.defaults)
         self.savings: dict[int, Saving] = {}
 
     def __repr__(self) -> str:
-        names = ["y", *self.arguments, *self.settings, *(f"{a}_shape" for a in self.arguments)]
         read = sorted({i - 1 for reads in self.reads_of for i in reads if i})
-        saves = ", ".join(names[i] for i in read) or "nothing"
+        saves = ", ".join(self.value_names[i] for i in read) or "nothing"
         return f"{self.name}({', '.join(self.arguments)})  saves {saves}"
 
     def _reads(self, rule: Rule | None, at: dict[str, int]) -> list[int]:
@@ -147,10 +148,10 @@ class Primitive:
         return [at[n] for n in wanted]
 
     def gradients(
-        self, values: list[Any], parents: Sequence[Any], out: Any = None, owned: bool = False
+        self, values: list[Any], parents: Sequence[object], owned: bool = False
     ) -> Sequence[Gradient | None]:
         """The gradients of the arguments, None for those that need none; values = [g, y, *arguments, ...].
-        That of the first is written to `out`, where the rule takes that. `owned`: nobody else has g.
+        `owned`: nobody else has g.
         """
         if self.joint is None:
             g, saved = values[0], values[1:]
@@ -161,8 +162,6 @@ class Primitive:
             told["needs"] = tuple([p is not None for p in parents])
         if self.asks_owned:
             told["owned"] = owned
-        if out is not None:
-            told["out"] = out
         gradients = self.joint(*[values[i] for i in self.reads_of[0]], **told)
         if not isinstance(gradients, (list, tuple)) or len(gradients) != len(parents):
             raise errors.wrong_gradients(self.name, gradients, len(parents))
@@ -175,8 +174,7 @@ class Primitive:
         for i, reads in enumerate(self.reads_of):
             if self.joint is not None or mask >> i & 1:
                 read.update(reads)
-        self.drops[mask] = tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
-        return self.drops[mask]
+        return tuple(j - 1 for j in range(1, 2 + len(self.arguments)) if j not in read)
 
     def find_saving(self, mask: int) -> Saving:
         """What makes [None, y, *arguments, ...] the values that a node saves: None where no rule reads one.
@@ -187,19 +185,30 @@ class Primitive:
         self.savings[mask] = itemgetter(*places) if any(places) else (None,) * n_values
         return self.savings[mask]
 
-    def saved(self, call: Call, y: Any) -> Sequence[Any]:
-        """Of a call's result and arguments what the rules will read."""
-        values = [None, y, tuple(call.arrays)] if self.variadic else [None, y, *call.arrays]
+    def saved(
+        self, arrays: Sequence[Array], settings: dict[str, Any], mask: int, y: Forwarded
+    ) -> Sequence[Any]:
+        """Of a call's result and arguments what the rules will read; `mask` as in `find_drops`."""
+        mask = 1 if self.variadic else mask  # one rule for all reads the same whoever needs a gradient
+        saving = self.savings.get(mask) or self.find_saving(mask)
+        if type(saving) is tuple:
+            return saving
+        values = [None, y, tuple(arrays)] if self.variadic else [None, y, *arrays]
         if self.has_extras:
-            values += self.extras(call.settings, call.arrays)
-        saving = self.savings.get(call.mask) or self.find_saving(call.mask)
-        return saving if isinstance(saving, tuple) else saving(values)
+            values += self.extras(settings)
+            shapes = tuple([getattr(a, "shape", ()) for a in arrays])
+            values += [shapes] if self.variadic else shapes
+        return saving(values)  # type: ignore[operator]
 
-    def extras(self, settings: dict[str, Any], arrays: Sequence[Any]) -> list[Any]:
-        """What else rules read: the settings, and the arguments' shapes."""
-        chosen = {**self.defaults, **settings} if self.defaults else settings
-        shapes = [getattr(a, "shape", ()) for a in arrays]
-        return [*[chosen[name] for name in self.settings], *([tuple(shapes)] if self.variadic else shapes)]
+
+def _extras(settings: dict[str, Any], defaults: dict[str, Any]) -> Extras:
+    """What gives the settings of a call, in order: for rules that read some."""
+    names = tuple(settings)
+    if defaults:
+        return lambda given: [{**defaults, **given}[name] for name in names]
+    if len(names) > 1:
+        return itemgetter(*names)
+    return (lambda given: (given[names[0]],)) if names else (lambda given: ())
 
 
 def _pull(rule: Rule | None, reads: list[int]) -> Pull:
@@ -207,8 +216,11 @@ def _pull(rule: Rule | None, reads: list[int]) -> Pull:
     reads beside the gradient: one, or several."""
     if rule is None:
         return (lambda g: None), ()
-    if not reads and is_identity(rule):
-        return None, ()
+    if not reads:
+        token = object()
+        with contextlib.suppress(Exception):  # it does something with what it is given
+            if rule(token) is token:
+                return None, ()
     return rule, reads[0] if len(reads) == 1 else tuple(reads)
 
 
@@ -218,15 +230,6 @@ def pulled(pull: Pull, g: Gradient, saved: Sequence[Any]) -> Gradient:
     if rule is None:
         return g
     return rule(g, saved[reads]) if isinstance(reads, int) else rule(g, *[saved[i] for i in reads])
-
-
-def is_identity(rule: Rule) -> bool:
-    """Whether a rule of the gradient alone hands it on."""
-    token = object()
-    try:
-        return rule(token) is token
-    except Exception:  # it does something with it
-        return False
 
 
 def primitive(
@@ -250,9 +253,9 @@ def primitive(
     gradient per argument; or None: results are constants. One rule for all may ask for `needs`, a tuple of
     booleans, and for `owned`: where it is true nobody else has g and the rule may write in it, and the first
     gradient that it returns is g or an array that nobody else has. A forward with several results returns a
-    tuple. Both a forward and one rule for all may take `out=None`, memory for the first result or the first
-    argument's gradient. The engine sums each rule's gradient back over the axes along which its argument was
-    broadcast. The traits say what the op is; `Primitive` describes them.
+    tuple, and may take `out=None`, memory for the first of them. The engine sums each rule's gradient back
+    over the axes along which its argument was broadcast. The traits say what the op is; `Primitive` describes
+    them.
     """
     if isinstance(view, bool):
         view = Look.where_it_can if view else Look.never
@@ -263,7 +266,7 @@ def primitive(
         spec = Primitive(forward, vjp, **traits)
         REGISTRY[spec.name] = spec
 
-        def general(*args: Any, **settings: Any) -> Any:
+        def general(*args: object, **settings: object) -> Results:
             return core.apply(spec, args, settings)
 
         op = fast.call(spec, general)

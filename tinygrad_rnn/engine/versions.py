@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import ReferenceType, ref
 
 from ..backend import MODULES, Array, array_module
@@ -18,9 +18,10 @@ from . import errors, mode
 
 if TYPE_CHECKING:
     from .core import Node, Value, Vertex
+    from .gradients import Results
     from .rules import Primitive
 
-Changes = dict[int, tuple[int, ReferenceType[Any]]]  # by the id of the array that owns the memory
+Changes = dict[int, tuple[int, ReferenceType[Array]]]  # by the id of the array that owns the memory
 
 changes: Changes = {}  # all changes: the time of the latest, and a weak reference to the owner
 clock: Iterator[int] = count(1)  # dates changes and nodes; next() is atomic, so threads may share it
@@ -29,7 +30,7 @@ latest = 0
 
 
 # How a value looks into the memory of another: (that, op, settings, k), as result k of the op or the only one
-View = tuple["Value", "Primitive", dict[str, Any], "int | None"]
+View = tuple["Value", "Primitive", dict[str, object], "int | None"]
 
 
 def tick() -> int:
@@ -37,7 +38,7 @@ def tick() -> int:
     return next(clock)
 
 
-def mark_changed(array: Array, *read: Any) -> None:
+def mark_changed(array: Array, *read: Array) -> None:
     """Says that an array's values were changed in place. Every such change in the package comes by here, so
     that a backward that still needs the old values can say so instead of computing something wrong. `read` is
     what the new ones were made of, for the capture of a graph, where no op has told of that."""
@@ -80,7 +81,7 @@ def check(node: Node) -> None:
             raise errors.changed(node.op.name, node.line)
 
 
-def note_view(op: Primitive, base: Any, settings: dict[str, Any], out: Any) -> None:
+def note_view(op: Primitive, base: Value | Array, settings: dict[str, object], out: Results) -> None:
     """Notes of the results of an op where they lie in the memory of `base`, its first argument."""
     several = type(out) is tuple
     first = out[0] if several and out else out

@@ -35,9 +35,7 @@ class Function:
         node = self._vertex
         if not isinstance(node, Node) or node.saved is None:
             return None
-        op: Any = node.op
-        arguments, settings = getattr(op, "arguments", ()), getattr(op, "settings", ())
-        names = ["y", *arguments, *settings, *(f"{a}_shape" for a in arguments)]
+        names = getattr(node.op, "value_names", ())
         if len(node.saved) > len(names):
             names = ["y", *(f"argument {i + 1}" for i in range(len(node.saved) - 1))]
         return {n: value for n, value in zip(names, node.saved, strict=False) if value is not None}

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from ..engine.errors import kind
+from ..backend.naming import kind
 
 _REASONS = {
     errno.EACCES: "there is no permission to write in its folder",
@@ -107,13 +107,13 @@ def _opened_beside(path: str) -> tuple[int, str]:
     folder, last = os.path.split(path)
     digest = hashlib.sha256(os.fsencode(f"{_machine()}/{last}")).hexdigest()[:16]
     start = f".writing.{digest}."
-    if path not in _tidied:
-        _tidied.add(path)
+    if path not in tidied:
+        tidied.add(path)
         _tidy(folder, start)
     return tempfile.mkstemp(dir=folder, prefix=f"{start}{os.getpid()}.", suffix=".part")
 
 
-_tidied: set[str] = set()  # what this process has written to before
+tidied: set[str] = set()  # what this process has written to before
 
 
 def _machine() -> str:
@@ -129,11 +129,11 @@ def _tidy(folder: str, start: str) -> None:
         for name in os.listdir(folder):
             number = name[len(start) :].partition(".")[0]
             unfinished = name.startswith(start) and name.endswith(".part") and number.isdecimal()
-            if unfinished and not _is_running(int(number)):
+            if unfinished and not is_running(int(number)):
                 os.unlink(os.path.join(folder, name))
 
 
-def _is_running(number: int) -> bool:
+def is_running(number: int) -> bool:
     try:
         os.kill(number, 0)
     except (ProcessLookupError, OverflowError):

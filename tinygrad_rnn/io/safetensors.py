@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backend
-from ..engine.errors import came, kind
+from ..backend.naming import came, kind
 from ..tensor import Tensor
 from .archive import Damaged
 from .atomic import file_name, replacing

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
-from ..engine.errors import kind
+from ..backend.naming import kind
 from ..nn import GRUCell, LSTMCell, Module, RNNCell
 from ..nn.bidirectional import Bidirectional
 from ..nn.recurrent import Recurrent

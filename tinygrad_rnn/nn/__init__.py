@@ -11,7 +11,7 @@ from .bidirectional import Bidirectional
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, LSTMState, RNNCell
 from .checkpoint import checkpoint
-from .containers import ModuleDict, ParameterList
+from .containers import ModuleDict, ModuleList, ParameterList, Sequential
 from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
 from .dropout import Dropout
 from .embedding import Embedding
@@ -28,7 +28,7 @@ from .losses import (
     NLLLoss,
     SmoothL1Loss,
 )
-from .module import Module, ModuleList, Parameter, Sequential
+from .module import Module, Parameter
 from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import Recurrent

@@ -27,8 +27,8 @@ from typing import Any
 from ..backend import Array, array_module, to_numpy
 from ..backend.capture import capturing
 from ..engine import mark_changed
-from ..engine.errors import reading_state
 from ..optim.optimizer import Optimizer
+from ..states import reading_state
 from ..tensor import Tensor
 
 

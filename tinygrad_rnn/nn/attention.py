@@ -13,9 +13,9 @@ import math
 from typing import Any, NamedTuple
 
 from ..backend import array_module, default_rng
+from ..backend.naming import describe
 from ..creation import empty
 from ..engine import no_grad
-from ..engine.errors import describe
 from ..ops import concat, log_softmax, softmax, stack, tanh, where
 from ..tensor import Tensor
 from . import functional as F

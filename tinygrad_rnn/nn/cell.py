@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backend import default_rng
+from ..backend.naming import came
 from ..creation import empty
 from ..deprecation import warn_once
-from ..engine.errors import came
 from ..tensor import Tensor
 from . import init as start
 from . import weights

@@ -16,7 +16,7 @@ from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 from ..backend import array_module, to_numpy
-from ..engine.errors import came, describe
+from ..backend.naming import came, describe
 from ..fuse.pointwise import pointwise
 from ..ops import argmax, clip, concat, logaddexp, mean, where
 from ..ops import sum as sum_

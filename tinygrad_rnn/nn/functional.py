@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import array_module, current, default_rng, find
-from ..engine.errors import came, describe
+from ..backend.naming import came, describe
 from ..ops import arguments
 from ..tensor import Tensor
 from .ctc import ctc_loss as ctc_loss

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..backend.naming import came
 from ..creation import empty
-from ..engine.errors import came
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start

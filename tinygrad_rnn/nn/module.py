@@ -1,4 +1,4 @@
-"""Module: what holds parameters; and modules in order.
+"""Module: what holds parameters.
 
 A module's parts are its attributes: a `Parameter` assigned to `self.w` is a parameter of it, a `Module` a
 child, in the order of assignment. There is no other register, so `vars(module)` shows everything.
@@ -6,19 +6,17 @@ child, in the order of assignment. There is no other register, so `vars(module)`
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..backend import dtypes
 from ..backend.capture import turning
 from ..deprecation import warn_once
-from ..engine.errors import kind, reading_state
+from ..states import reading_state
 from ..tensor import Tensor, place_and_type
+from .loading import LoadResult, check_dict, compare_names, kind_or_none, values_for
 
 M = TypeVar("M", bound="Module")
-_OF_PYTORCH_ALONE = re.compile(r"(^|\.)((weight|bias)_(ih|hh|hr)_l\d+(_reverse)?|bias_ih)$")
 
 
 class Parameter(Tensor):
@@ -31,18 +29,6 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
-
-
-class LoadResult(NamedTuple):
-    """What `load_state_dict(strict=False)` found missing, and what it did not know."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return f"LoadResult(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
 class Module:
@@ -109,27 +95,31 @@ class Module:
         """A parameter that is overwritten by a computed tensor would silently no longer be trained."""
         before, owner = vars(self).get(name), type(self).__name__
         if isinstance(before, Parameter) and not isinstance(value, (Parameter, Module)) and value is not None:
-            what = "a plain tensor" if isinstance(value, Tensor) else _kind(value)
+            what = "a plain tensor" if isinstance(value, Tensor) else kind_or_none(value)
             raise TypeError(
                 f"{owner}: {name} is a Parameter and cannot become {what}; assign a Parameter, "
                 f"or change its values with {name}.data"
             )
         if name in self._buffers and value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"{owner}: {name} is a buffer, a Tensor or None; got {_kind(value)}")
+            raise TypeError(f"{owner}: {name} is a buffer, a Tensor or None; got {kind_or_none(value)}")
 
     # ------------------------------------------------------------ its parts
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Assigns a parameter under a name; None keeps the place for an optional one."""
         if param is not None and not isinstance(param, Parameter):
-            raise TypeError(f"{type(self).__name__}: {name} must be a Parameter or None, got {_kind(param)}")
+            raise TypeError(
+                f"{type(self).__name__}: {name} must be a Parameter or None, got {kind_or_none(param)}"
+            )
         self._check_name(name, Parameter)
         setattr(self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Assigns a tensor that is not trained but moves with the module; saved with it if `persistent`."""
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"{type(self).__name__}: {name} must be a Tensor or None, got {_kind(tensor)}")
+            raise TypeError(
+                f"{type(self).__name__}: {name} must be a Tensor or None, got {kind_or_none(tensor)}"
+            )
         if name not in self._buffers:
             self._check_name(name, type(None))
         self._buffers = {**self._buffers, name: persistent}
@@ -138,7 +128,9 @@ class Module:
     def add_module(self, name: str, module: Module | None) -> None:
         """Assigns a child under a name."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: {name} must be a Module or None, got {_kind(module)}")
+            raise TypeError(
+                f"{type(self).__name__}: {name} must be a Module or None, got {kind_or_none(module)}"
+            )
         self._check_name(name, Module)
         setattr(self, name, module)
 
@@ -146,7 +138,7 @@ class Module:
 
     def _check_name(self, name: str, kind: type) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"{type(self).__name__}: names are strings, got {_kind(name)}")
+            raise TypeError(f"{type(self).__name__}: names are strings, got {kind_or_none(name)}")
         if not name or "." in name:
             raise KeyError(f"{type(self).__name__}: {name!r} is no name of a part: it is empty or has a dot")
         taken = getattr(self, name, None)
@@ -242,52 +234,14 @@ class Module:
         are returned) or a shape differs.
         """
         owner, mine = type(self).__name__, self._state()
-        hint = not_a_state(state_dict, mine)
-        if hint is not None:
-            raise (ValueError if isinstance(state_dict, Mapping) else TypeError)(
-                f"{owner}.load_state_dict: expected names and tensors in a dict, got {hint}"
-            )
+        check_dict(owner, state_dict, mine)
         state_dict = self._with_present_names(state_dict)
-        missing = [name for name in mine if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in mine]
-        foreign = [name for name in unexpected if _OF_PYTORCH_ALONE.search(str(name))]
-        foreign += self._in_pytorchs_layout(state_dict)
-        if foreign:
-            raise ValueError(
-                f"{owner}.load_state_dict: {foreign[0]} is of PyTorch's recurrent layers; "
-                "tinygrad_rnn.io.load_torch(module, state_dict) reads such a dict"
-            )
-        if strict and (missing or unexpected):
-            wrong = [f"missing {_few(missing)}"] if missing else []
-            wrong += [f"unexpected {_few(unexpected)}"] if unexpected else []
-            raise ValueError(
-                f"{owner}.load_state_dict: {' and '.join(wrong)}; strict=False loads the names that fit"
-            )
+        result = compare_names(owner, mine, state_dict, self._in_pytorchs_layout(state_dict), strict)
         with reading_state(f"{owner}.load_state_dict"):
-            found = self._loaded(owner, mine, state_dict)
+            found = values_for(owner, mine, state_dict)
         for name, value in found.items():
             mine[name].data.copy_(value)
-        return LoadResult(missing, unexpected)
-
-    @staticmethod
-    def _loaded(owner: str, mine: Mapping[str, Tensor], state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The values that were saved, for the tensors here."""
-        found = {}
-        for name, target in mine.items():
-            if name in state_dict:
-                value = state_dict[name]
-                value = Tensor(value.detach() if isinstance(value, Tensor) else value, device=target.device)
-                if value.shape != target.shape:
-                    raise ValueError(
-                        f"{owner}.load_state_dict: {name} has shape {target.shape} here, "
-                        f"{value.shape} in the dict"
-                    )
-                if (value.dtype.kind == "f") != (target.dtype.kind == "f"):
-                    raise ValueError(
-                        f"{owner}.load_state_dict: {name} is {target.dtype} here, {value.dtype} in the dict"
-                    )
-                found[name] = value
-        return found
+        return result
 
     def _with_present_names(self, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
         """The dict with parts under the names they have now. A name that is a part's as it stands, or whose
@@ -407,139 +361,5 @@ class Module:
         return f"{type(self).__name__}({count}{inside}\n)"
 
 
-# ---------------------------------------------------------------- modules in order
-
-
-class _Ordered(Module):
-    """Children in order, under the names "0", "1", ... or names given."""
-
-    def _items(self) -> list[tuple[str, Any]]:
-        return self._own(Module)
-
-    def _set_items(self, values: Iterable[Any]) -> None:
-        """Replaces the children by these, named by their places."""
-        values = list(values)
-        for value in values:
-            if not isinstance(value, Module):
-                raise TypeError(f"{type(self).__name__}: expected modules, got {_kind(value)}")
-        for name, _ in self._items():
-            delattr(self, name)
-        for k, value in enumerate(values):
-            setattr(self, str(k), value)
-
-    def __len__(self) -> int:
-        return len(self._items())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([value for _, value in self._items()])
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return type(self)(*self._arguments(self._items()[index]))
-        return self._items()[self._place(index)][1]
-
-    def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
-        return ([value for _, value in items],)
-
-    def _place(self, index: Any) -> int:
-        n = len(self)
-        if not hasattr(index, "__index__"):
-            raise TypeError(f"{type(self).__name__}: an index is an integer or a slice, got {_kind(index)}")
-        if not -n <= index.__index__() < n:
-            raise IndexError(f"{type(self).__name__}: index {index} is outside its {n} parts")
-        return int(index.__index__() % n)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if not isinstance(value, Module):
-            raise TypeError(f"{type(self).__name__}: expected a module, got {_kind(value)}")
-        setattr(self, self._items()[self._place(index)][0], value)
-
-    def __delitem__(self, index: Any) -> None:
-        values = list(self)
-        del values[index if isinstance(index, slice) else self._place(index)]
-        self._set_items(values)
-
-    def append(self: M, module: Module) -> M:
-        """Adds one at the end. Returns the container."""
-        return self.extend([module])  # type: ignore[attr-defined]
-
-    def extend(self: M, modules: Iterable[Module]) -> M:
-        """Adds several at the end. Returns the container."""
-        for module in modules:
-            if not isinstance(module, Module):
-                raise TypeError(f"{type(self).__name__}: expected a module, got {_kind(module)}")
-            self.add_module(str(len(self)), module)  # type: ignore[arg-type]
-        return self
-
-    def insert(self, index: int, module: Module) -> None:
-        """Puts one before the place `index`."""
-        values = list(self)
-        values.insert(index, module)
-        self._set_items(values)
-
-
-class ModuleList(_Ordered):
-    """A list of modules whose parameters are the list's: `ModuleList([Linear(4, 4) for _ in range(3)])`."""
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__()
-        self.extend(modules)
-
-    def __add__(self, other: Iterable[Module]) -> ModuleList:
-        return ModuleList([*self, *other])
-
-
-class Sequential(_Ordered):
-    """Modules one after the other: each is given what the one before returned.
-
-    `Sequential(Linear(4, 8), Tanh(), Linear(8, 1))`, or with names `Sequential({"hidden": Linear(4, 8),
-    ...})`.
-    """
-
-    def __init__(self, *modules: Any) -> None:
-        super().__init__()
-        if len(modules) == 1 and isinstance(modules[0], Mapping):
-            for name, module in modules[0].items():
-                self.add_module(name, module)
-        else:
-            self.extend(modules)
-
-    def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
-        return (dict(items),)
-
-    def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
-        return x
-
-
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _kind(value: Any) -> str:
-    return "None" if value is None else kind(value)
-
-
-def not_a_state(given: Any, names: Iterable[str] = ()) -> str | None:
-    """What was given where the state dict of a module is expected, and what gives one; None where it may be
-    one. `names` are those of the module.
-    """
-    if isinstance(given, (str, bytes, PathLike)):
-        return f'the name of a file; tinygrad_rnn.load({given!r})["model"] is the dict of a checkpoint'
-    if not isinstance(given, Mapping):
-        hint = "; its state_dict() is one" if hasattr(given, "state_dict") else ""
-        return f"{_kind(given)}{hint}"
-    if set(given) & set(names):
-        return None
-    if isinstance(given.get("model"), Mapping):
-        return 'all that tinygrad_rnn.save wrote; give its ["model"]'
-    if {"state", "param_groups"} <= set(given):
-        return "the state of an optimiser; optimizer.load_state_dict takes it"
-    inner = [key for key, value in given.items() if isinstance(value, Mapping) and set(value) & set(names)]
-    return f"a dict of dicts; give its [{inner[0]!r}]" if inner else None
-
-
-def _few(names: Iterable[Any]) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

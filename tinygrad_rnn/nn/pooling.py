@@ -12,8 +12,8 @@ import math
 from typing import Any
 
 from ..backend import array_module
+from ..backend.naming import came
 from ..creation import empty
-from ..engine.errors import came
 from ..ops import addmm, concat, softmax, tanh, where
 from ..ops.arguments import wide
 from ..ops.index import place_rows, take_rows

@@ -6,16 +6,17 @@ import warnings
 from typing import Any
 
 from ..backend import default_rng
+from ..backend.naming import came
 from ..creation import empty
 from ..deprecation import warn_once
-from ..engine.errors import callers_level, came, out_of_memory
+from ..engine.errors import callers_level, out_of_memory
 from ..fuse.packing import Packing
 from ..ops import concat, split, stack
 from ..tensor import Tensor
 from . import functional as F
 from .cell import Cell
-from .containers import ParameterList
-from .module import Module, ModuleList, Parameter
+from .containers import ModuleList, ParameterList
+from .module import Module, Parameter
 from .scan import explained, flattened, scan, unflattened
 from .state import State, map_state, match_state
 from .utils.rnn import PackedSequence, read_lengths

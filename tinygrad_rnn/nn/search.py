@@ -12,9 +12,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..backend.naming import describe
 from ..creation import arange, full, zeros
 from ..engine import no_grad
-from ..engine.errors import describe
 from ..ops import argsort, concat, stack, take_along_axis, topk, where
 from ..tensor import Tensor
 from .state import State, map_state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..engine.errors import came
+from ..backend.naming import came
 from ..ops import where
 from ..tensor import Tensor
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ..backend import Array, ArrayModule, array_module
 from ..engine import enable_grad, mark_changed
 from ..tensor import Tensor
-from .optimizer import Optimizer, working_type
+from .optimizer import Optimizer
+from .update_rule import working_type
 
 
 class LBFGS(Optimizer, marks_changes=True):
@@ -161,7 +162,7 @@ class LBFGS(Optimizer, marks_changes=True):
                         loss, g = float(_called(closure)), self._gradient(xp)
                         n_evals += 1
                 else:
-                    start = _Point(0.0, loss, g, slope)
+                    start = Point(0.0, loss, g, slope)
                     found, n = self._line_search(
                         closure, xp, t, d, start, tolerance_change, max_eval - n_evals
                     )
@@ -210,17 +211,17 @@ class LBFGS(Optimizer, marks_changes=True):
         xp: ArrayModule,
         t: float,
         d: Array,
-        start: _Point,
+        start: Point,
         tolerance: float,
         max_evals: int,
-    ) -> tuple[_Point, int]:
+    ) -> tuple[Point, int]:
         here = [p.array.copy() for p in self._params]
 
-        def evaluate(t: float) -> _Point:
+        def evaluate(t: float) -> Point:
             self._move(t, d)
             loss, g = float(_called(closure)), self._gradient(xp)
             self._put_back(here)
-            return _Point(t, loss, g, _dot(g, d))
+            return Point(t, loss, g, _dot(g, d))
 
         return _strong_wolfe(evaluate, t, start, _largest(d), tolerance, max_evals)
 
@@ -252,7 +253,7 @@ def _largest(a: Array) -> float:
     return abs(a).max().item()
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
     """The loss at a distance t along a direction."""
 
     t: float
@@ -261,7 +262,7 @@ class _Point(NamedTuple):
     slope: float  # the loss's derivative by t
 
 
-def _minimum_of_cubic(a: _Point, b: _Point, bounds: tuple[float, float] | None = None) -> float:
+def minimum_of_cubic(a: Point, b: Point, bounds: tuple[float, float] | None = None) -> float:
     """Where the cubic through two points, with their slopes, is least within bounds; Nocedal and Wright
     (3.59).
     """
@@ -276,54 +277,66 @@ def _minimum_of_cubic(a: _Point, b: _Point, bounds: tuple[float, float] | None =
     return min(max(b.t - (b.t - a.t) * ((b.slope + d2 - d1) / (b.slope - a.slope + 2 * d2)), low), high)
 
 
+class _WolfeConditions(NamedTuple):
+    """What a point along a direction must be, against the one where the search starts."""
+
+    start: Point
+    c1: float = 1e-4
+    c2: float = 0.9
+
+    def too_high(self, point: Point) -> bool:
+        return point.loss > self.start.loss + self.c1 * point.t * self.start.slope
+
+    def flat(self, point: Point) -> bool:
+        return abs(point.slope) <= -self.c2 * self.start.slope
+
+
 def _strong_wolfe(
-    evaluate: Callable[[float], _Point],
+    evaluate: Callable[[float], Point],
     t: float,
-    start: _Point,
+    start: Point,
     size: float,
     tolerance: float,
     max_iter: int,
-    c1: float = 1e-4,
-    c2: float = 0.9,
-) -> tuple[_Point, int]:
+) -> tuple[Point, int]:
     """A point that meets the strong Wolfe conditions, and how often the loss was evaluated.
 
     First two points are found with one in between, then they are brought together; Nocedal and Wright's
     algorithms 3.5 and 3.6, with the safeguards of Schmidt's minFunc. `size` is the direction's largest
     element.
     """
-
-    def too_high(point: _Point) -> bool:
-        return point.loss > start.loss + c1 * point.t * start.slope
-
-    def flat(point: _Point) -> bool:
-        return abs(point.slope) <= -c2 * start.slope
-
+    conditions = _WolfeConditions(start)
     before, new = start, evaluate(t)
     n = 0
-    while True:
-        if n >= max_iter:
-            bracket = [start, new]
-            break
-        if too_high(new) or (n > 1 and new.loss >= before.loss):
-            bracket = [before, new]
-            break
-        if flat(new):
+    while n < max_iter and not (conditions.too_high(new) or (n > 1 and new.loss >= before.loss)):
+        if conditions.flat(new):
             return new, n + 1
         if new.slope >= 0:
-            bracket = [before, new]
             break
-        t = _minimum_of_cubic(before, new, (new.t + 0.01 * (new.t - before.t), new.t * 10))
+        t = minimum_of_cubic(before, new, (new.t + 0.01 * (new.t - before.t), new.t * 10))
         before, new = new, evaluate(t)
         n += 1
+    bracket = [before if n < max_iter else start, new]
+    return _brought_together(evaluate, bracket, conditions, size, tolerance, n, max_iter)
 
+
+def _brought_together(
+    evaluate: Callable[[float], Point],
+    bracket: list[Point],
+    conditions: _WolfeConditions,
+    size: float,
+    tolerance: float,
+    n: int,
+    max_iter: int,
+) -> tuple[Point, int]:
+    """The second half of the search, between two points; `n` evaluations were made before."""
     stuck = False
     low, high = (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
     while n < max_iter:
         left, right = sorted(point.t for point in bracket)
         if (right - left) * size < tolerance:
             break
-        t = _minimum_of_cubic(bracket[0], bracket[1])
+        t = minimum_of_cubic(bracket[0], bracket[1])
         margin = 0.1 * (right - left)
         if min(right - t, t - left) < margin:  # too near an end: at once where it is outside or was so before
             if stuck or t >= right or t <= left:
@@ -335,11 +348,11 @@ def _strong_wolfe(
             stuck = False
         new = evaluate(t)
         n += 1
-        if too_high(new) or new.loss >= bracket[low].loss:
+        if conditions.too_high(new) or new.loss >= bracket[low].loss:
             bracket[high] = new
             low, high = (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
             continue
-        if flat(new):
+        if conditions.flat(new):
             bracket[low] = new
             break
         if new.slope * (bracket[high].t - bracket[low].t) >= 0:

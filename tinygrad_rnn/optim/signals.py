@@ -72,7 +72,7 @@ class _Waiting:
                 raise
 
 
-_waiting = _Waiting()
+waiting = _Waiting()
 
 
 def _in_main_thread() -> bool:
@@ -85,23 +85,23 @@ def signals_wait() -> Iterator[None]:
     if not _in_main_thread():  # where Python runs no handlers
         yield
         return
-    before = _waiting.depth, _waiting.open_at
+    before = waiting.depth, waiting.open_at
     try:
-        _waiting.begin()
+        waiting.begin()
         yield
     finally:
-        _waiting.end(*before)
+        waiting.end(*before)
 
 
 @contextlib.contextmanager
 def users_code() -> Iterator[None]:
     """Inside `signals_wait`: those that wait run now, and those that come in the block at once."""
-    if not _in_main_thread() or not _waiting.depth:
+    if not _in_main_thread() or not waiting.depth:
         yield
         return
-    before, _waiting.open_at = _waiting.open_at, _waiting.depth
+    before, waiting.open_at = waiting.open_at, waiting.depth
     try:
-        _waiting.deliver()
+        waiting.deliver()
         yield
     finally:
-        _waiting.open_at = before
+        waiting.open_at = before

@@ -1,7 +1,4 @@
-"""Tools for tests: `gradcheck`, Hypothesis strategies, and a row for every op with its domain and reference.
-
-`gradcheck` needs NumPy alone; `strategies` and `rows` need Hypothesis, and are modules to import by name.
-"""
+"""Tools for tests of one's own ops, cells and losses: `gradcheck` holds gradients to central differences."""
 
 from .gradcheck import gradcheck
 

@@ -8,8 +8,8 @@ import warnings
 from typing import Any
 
 from ..backend import bits_of, get_rng_state, set_rng_state
-from ..engine.errors import reading_state
 from ..io import load, save
+from ..states import reading_state
 from .mean import Mean
 from .state import RunState
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..engine.errors import describe
+from ..backend.naming import describe
 from ..io.atomic import check_writable, file_name
 from ..io.checkpoint import encoded
 from ..nn import Module

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..backend.naming import describe
 from ..engine import no_grad
-from ..engine.errors import describe
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
 from ..optim.lr_scheduler import ReduceLROnPlateau

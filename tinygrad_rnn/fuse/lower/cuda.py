@@ -8,8 +8,8 @@ read where they lie, `p[row * stride + column]`, and gradients are written into 
 float16 is loaded into float32, computed with, and rounded once, when it is stored.
 
 The kernels are plain CUDA C++ without headers. So the text that a GPU runs can be compiled by NVRTC where
-there is no GPU, and, with a few macros, by a C++ compiler (`testing/cpu_kernels.py`), where its values are
-compared with NumPy's.
+there is no GPU, and, with a few macros, by a C++ compiler (`tests/support/cpu_kernels.py`), where its values
+are compared with NumPy's.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import ops
 from ...backend import array_module, to_numpy
-from ...engine.errors import came
+from ...backend.naming import came
 from ...ops.index import place_rows, take_rows
 from ...tensor import Tensor
 

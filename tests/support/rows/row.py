@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from tinygrad_rnn.backend import Array
+
 from .. import strategies as s
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.cuda_tools import needs_compiler
-from tinygrad_rnn.testing import cpu_kernels
-from tinygrad_rnn.testing.cpu_kernels import CpuKernel
+from tests.support import cpu_kernels
+from tests.support.cpu_kernels import CpuKernel
 
 pytestmark = [pytest.mark.host, needs_compiler]
 DOUBLED = """
@@ -53,7 +53,7 @@ def test_wrong_calls_are_told():
 
 
 BEYOND = """
-from tests.testing.test_cpu_kernels import DOUBLED, CpuKernel, np
+from tests.backend.test_cpu_kernels import DOUBLED, CpuKernel, np
 x, y = np.ones(64), np.ones(64)
 CpuKernel(DOUBLED, "doubled")((1,), (256,), (y, x, 64 + {more}))
 """

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from hypothesis import strategies as st
 
-from ..backend import Array
+from tinygrad_rnn.backend import Array
 
 try:
     from hypothesis import strategies as st
 except ImportError as error:
-    raise ImportError("tinygrad_rnn.testing.strategies needs Hypothesis: pip install hypothesis") from error
+    raise ImportError("tests.support.strategies needs Hypothesis: pip install hypothesis") from error
 
 T = TypeVar("T")
 Shape = tuple[int, ...]

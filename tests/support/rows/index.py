@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
-from ...backend import Array, array_module
-from ...engine import REGISTRY
-from ...ops.arguments import plain
-from ...ops.index import place_rows, take_rows
+from tinygrad_rnn import ops
+from tinygrad_rnn.backend import Array, array_module
+from tinygrad_rnn.engine import REGISTRY
+from tinygrad_rnn.ops.arguments import plain
+from tinygrad_rnn.ops.index import place_rows, take_rows
+
 from .. import strategies as s
 from .row import Case, Row
 
@@ -192,7 +193,7 @@ def _place_rows(x: Array, rows: Array, n: int) -> Array:
 
 def _none_stopped(x: Array) -> Array:
     nowhere = array_module(plain(x)).zeros(x.shape[:-1], bool)
-    return ops.index._stop_gradient_at(x, nowhere)
+    return REGISTRY["stop_gradient_at"].call(x, nowhere)  # which has no public name
 
 
 def _getitem(x: Array, index: Any) -> Array:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
-from ...backend import Array
+from tinygrad_rnn import ops
+from tinygrad_rnn.backend import Array
+
 from .. import strategies as s
 from .row import Case, Row, binary, integer_pair, unary
 

@@ -142,7 +142,7 @@ class CpuKernel:
 
 def _by_value(argument: Any) -> Any:
     """An argument as CuPy passes it: arrays by their address, Python's numbers as long long and double."""
-    host = getattr(argument, "_host", argument)
+    host = getattr(argument, "host", argument)
     if isinstance(host, np.ndarray):
         return ctypes.c_void_p(host.ctypes.data)
     if isinstance(host, int):

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
-from ...backend import Array
+from tinygrad_rnn import ops
+from tinygrad_rnn.backend import Array
+
 from .. import strategies as s
 from .row import Case, Row, unary
 
