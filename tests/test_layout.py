@@ -36,8 +36,8 @@ UPWARDS = {
 # do not count.
 ENGINE = "engine."
 PRIVATE = {  # module: the names of others that it reaches for
-    "tests.fuse.test_c": {"fuse.loop._plans"},
-    "tests.fuse.test_held": {"fuse.loop._plans", "fuse.loop._hoisted", "fuse.validity._known"},
+    "tests.fuse.test_c": {"fuse.stretch._plans"},
+    "tests.fuse.test_held": {"fuse.stretch._plans", "fuse.stretch._parts", "fuse.validity._known"},
 }
 
 

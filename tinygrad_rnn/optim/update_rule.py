@@ -3,8 +3,8 @@
 It says three things: which arrays it keeps for a parameter (`buffer_names`), the numbers of a step
 (`coefficients`), and the equation of the update (`update`, new values from old ones). From the equation
 fuse/lower/update.py makes code that changes arrays in place: for NumPy, operations on pieces that stay in the
-processor's cache, so that a dozen of them read the main memory once; in C, or for a GPU, one function that changes
-many parameters at a time.
+processor's cache, so that a dozen of them read the main memory once; in C, and for a GPU, a function that
+changes many parameters at a time.
 """
 
 from __future__ import annotations
@@ -180,10 +180,12 @@ class UpdateRule:
         self, xp: ArrayModule, numbers: Sequence[Any], lists: Sequence[Sequence[Array]], n_buffers: int
     ) -> None:
         """Changes many parameters by one call of compiled code, or where nothing compiles one by one."""
+        from ..fuse.lower.c_update import compiled  # importing the package is quick without
+
         equation = self._equation(numbers, n_buffers, 2 + n_buffers)
-        compiled = equation.compiled(lists[0][0].dtype)
-        if compiled is not None:
-            compiled.run(lists, numbers)
+        function = compiled(equation, lists[0][0].dtype)
+        if function is not None:
+            function.run(lists, numbers)
             return
         for arrays in lists:
             self._run_in_pieces(xp, equation.run, numbers, arrays, arrays[0].dtype)

@@ -5,17 +5,28 @@ from __future__ import annotations
 import ctypes
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...backend.native import native
 from ..ir import Ref
-from .c import HEAD, literal, preamble, statement
-
-if TYPE_CHECKING:
-    from .update import InPlace
+from .c import HEAD, NotLowerable, literal, preamble, statement
+from .update import InPlace
 
 CHUNK = 8192  # elements that a thread takes at once, as in pool.c
 ENOUGH = 1 << 16  # elements from which on a second thread is worth waking
+
+
+def compiled(update: InPlace, dtype: Any) -> CUpdate | None:
+    """What changes the arrays of many parameters of one type by one call; None where nothing compiles."""
+    if not native.works:
+        return None
+    if dtype not in update.compiled:
+        try:
+            update.compiled[dtype] = CUpdate(update, dtype)
+        except (NotLowerable, OSError):
+            update.compiled[dtype] = None
+    found: CUpdate | None = update.compiled[dtype]
+    return found
 
 
 class CUpdate:

@@ -13,12 +13,11 @@ numbers may be another at each call; None, True and the like belong to the equat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...backend import Array
-from ...backend.native import native
 from ...backend.segments import COMPUTED, STORED
 from ...engine import Value
 from ..elements import NotElementwise, elements_block
@@ -26,9 +25,6 @@ from ..ir import Block, Instr, N, Ref, Type, sub_block
 from ..passes.gates import activated_at_once
 from ..trace import Untraceable
 from .interpret import GENERAL, UNARY, call_all, writing
-
-if TYPE_CHECKING:
-    from .c_update import CUpdate
 
 LIST = 16  # parameters that one kernel changes
 _BLOCK = 256  # threads in a block
@@ -80,7 +76,7 @@ class InPlace:
         self.names |= {i.out: f"v{k}" for k, i in enumerate(block.instructions)}
         self._calls: dict[Any, InPlaceCalls] = {}
         self._kernels: dict[Any, Any] = {}
-        self._compiled: dict[Any, CUpdate | None] = {}
+        self.compiled: dict[Any, Any] = {}  # by type: see c_update.py
 
     # ------------------------------------------------------------ for whole-array operations
 
@@ -99,22 +95,6 @@ class InPlace:
         if calls.n_scratch:
             env += scratch(calls.n_scratch)
         call_all(calls.calls, env)
-
-    # ------------------------------------------------------------ in C
-
-    def compiled(self, dtype: Any) -> CUpdate | None:
-        """What changes the arrays of many parameters of one type by one call; None where nothing compiles."""
-        if not native.works:
-            return None
-        if dtype not in self._compiled:
-            from .c import NotLowerable  # importing the package is quick without
-            from .c_update import CUpdate
-
-            try:
-                self._compiled[dtype] = CUpdate(self, dtype)
-            except (NotLowerable, OSError):
-                self._compiled[dtype] = None
-        return self._compiled[dtype]
 
     # ------------------------------------------------------------ for a GPU
 
