@@ -109,7 +109,7 @@ typedef struct {
   intptr_t *sizes, *strides;
 } Array;
 
-enum { MOVING, FIXED, MATRIX, OWN, PACKED };
+enum { MOVING, FIXED, MATRIX, OWN, PACKED, ROWS };
 typedef struct {
   long kind, item, row; /* bytes of an element; elements of a row, of PACKED in all */
 } Slot;
@@ -133,7 +133,10 @@ int run_loop(const int64_t* objects, long head, const Slot* slots, long count, c
     }
     const Array* array = (const Array*)(intptr_t)(objects[k] + head);
     memory[k] = array->data;
-    if (slot.kind != FIXED) step[k] = array->strides[0] / slot.item, row[k] = array->strides[1] / slot.item;
+    if (slot.kind == ROWS)
+      row[k] = array->strides[0] / slot.item;
+    else if (slot.kind != FIXED)
+      step[k] = array->strides[0] / slot.item, row[k] = array->strides[1] / slot.item;
   }
   const Call call = {memory, step, row, n, first, by, n_steps, done};
   prepare(&call);

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backend import MODULES, Array
+from ..backend.native import native
 from ..engine import Value
 from .ir import Block, N, Ref, replaced
 from .lower.straight import Straight
+from .once import once
 from .passes.gates import activated_at_once
 from .passes.place import is_view
 from .passes.residuals import recomputed
@@ -27,6 +29,7 @@ class Back:
         self, block: Block, values: list[Ref], reads: list[tuple[bool, int]], places: list[int | None]
     ) -> None:
         self.block, self.values, self.reads, self.places = block, values, reads, places
+        self.plain = block  # without what is better for whole arrays
         self.programs: OrderedDict[Any, Any] = OrderedDict()
         self.with_rows = next((k for k, p in enumerate(block.params) if p.shape[:1] == (N,)), 0)
 
@@ -58,7 +61,9 @@ class Plan:
         self.kept = [p in read for p in block.params]
         self.hidden = [r for r in read if r not in block.params and r not in block.results]
         self.hidden.sort(key=lambda r: r.id)
-        self.forward_block = Block(flat.params, [], flat.instructions, [*flat.results, *self.hidden])
+        self.forward_block = self.plain = Block(
+            flat.params, [], flat.instructions, [*flat.results, *self.hidden]
+        )
         if language == "python":
             self.forward_block = simplified(activated_at_once(self.forward_block))
 
@@ -111,10 +116,13 @@ class Plan:
         wanted = [p for p, need in zip(params, needs, strict=True) if need]
         order = [p for p in wanted if p.ndim == n_axes] + [term.constant for term in rev.terms]
         places = [order.index(p) if p in order else None for p in params]
-        own = Block([*rev.block.params, *rev.block.constants], [], rev.block.instructions, rev.block.results)
+        own = plain = Block(
+            [*rev.block.params, *rev.block.constants], [], rev.block.instructions, rev.block.results
+        )
         if not symbolic and self.language == "python":
             own = simplified(activated_at_once(own))
         self._backs[key] = back = Back(own, read, reads, places)
+        back.plain = plain
         return back
 
     def lowered(self, block: Block) -> Any:
@@ -126,12 +134,16 @@ class Plan:
         except NoKernel:
             return lambda xp, arrays: block.run(arrays, [], arrays[0].shape[0])
 
-    def _at(self, block: Block, programs: OrderedDict[Any, Any], n: int, xp: Any) -> Any:
-        """What runs a block for a batch size."""
+    def _at(self, block: Block, plain: Block, programs: OrderedDict[Any, Any], n: int, xp: Any) -> Any:
+        """What runs a block for a batch size; `plain` is the same block as it was derived."""
         if self.language == "cuda":
             if xp not in programs:
                 programs[xp] = functools.partial(self.lowered(block), xp)
             return programs[xp]
+        if xp.device_type == "cpu" and native.works and N in plain.params[0].shape[:1]:
+            compiled = once(plain, n)
+            if compiled is not None:
+                return compiled
         run = programs.get((n, xp))
         if run is None:
             like = next((p for p in programs.values() if p.xp is xp), None)
@@ -144,7 +156,7 @@ class Plan:
 
     def forward(self, n: int, xp: Any) -> Callable[[Sequence[Array]], list[Array]]:
         """A function of the arguments to the results, hidden ones last."""
-        return self._at(self.forward_block, self._programs, n, xp)
+        return self._at(self.forward_block, self.plain, self._programs, n, xp)
 
     def gradients(self, values: list[Any], parents: Sequence[Any]) -> list[Any]:
         """The rule of the node, from the gradients of its results to those of its arguments: the reverse
@@ -161,7 +173,7 @@ class Plan:
         found = (
             back.block.run(given, [], n)
             if symbolic
-            else self._at(back.block, back.programs, n, MODULES[type(first)])(given)
+            else self._at(back.block, back.plain, back.programs, n, MODULES[type(first)])(given)
         )
         return [None if k is None else found[k] for k in back.places]
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import MODULES
+from ..backend.native import native
 from ..engine import Node, Output, Value, mode
 from ..engine.arguments import Call
 from ..engine.errors import out_of_memory
@@ -88,7 +89,7 @@ class Pointwise:
         xp = MODULES[kind]  # type: ignore[index]
         if self._basis is None or self._basis.mutable is not None or not self._basis.is_unchanged():
             self._start_anew()
-        key = (mask, dtype, xp, *shapes)
+        key = (mask, dtype, xp, native.works, *shapes)
         try:
             plan, run = self._ready[key]
         except KeyError:

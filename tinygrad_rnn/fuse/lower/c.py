@@ -30,7 +30,8 @@ RUNTIME = Path(__file__).with_name("runtime.h")
 SUM, AMAX, BROADCAST = (REGISTRY[name] for name in ("sum", "amax", "broadcast_to"))
 LINEAR = REGISTRY["linear"]
 LONG = 1 << 31  # multiplications of one call: some tenths of a second, so that Ctrl-C is soon served
-MOVING, FIXED, MATRIX, OWN, PACKED = range(5)  # kinds of slots, as in pool.c
+MOVING, FIXED, MATRIX, OWN, PACKED, ROWS = range(6)  # kinds of slots, as in pool.c
+WAITS = 1 << 24  # bytes of memory of its own up to which it waits for the next run
 HEAD = object.__basicsize__  # bytes in front of what an object has
 FLOATS = {"float32": "", "float64": "#define DOUBLE\n"}
 
@@ -53,8 +54,10 @@ class Field(NamedTuple):
 class CLoop:
     """The C of a placed block, and its runs."""
 
-    def __init__(self, block: Block, placement: Placement) -> None:
+    def __init__(self, block: Block, placement: Placement, has_steps: bool = True) -> None:
+        """Without `has_steps` it runs once, and arrays have no axis of time."""
         self.block, self.placement, self.places = block, placement, placement.places
+        self.moving = MOVING if has_steps else ROWS
         refs = [*block.params, *block.constants, *(o for i in block.instructions for o in i.outs)]
         kinds = {r.dtype.name for r in refs if r.dtype.kind != "b"}
         if len(kinds) != 1 or not kinds <= FLOATS.keys():
@@ -307,7 +310,7 @@ class CLoop:
         for key, k in self.slots.items():
             kind, item, row = self._described(key)
             slots += [kind, item, row]
-            if kind == MOVING:
+            if kind in (MOVING, ROWS):
                 self._memories.append((k, key[0], key[0].kind == "given"))
             elif kind in (FIXED, MATRIX):
                 self._fixed.append((k, key, kind == MATRIX))
@@ -324,7 +327,7 @@ class CLoop:
             k, m = key[1].shape[:: -1 if key[2] else 1]
             return PACKED, self.dtype.itemsize, k * (-(-m // 16) * 16)
         memory, row = key[0], math.prod(key[0].type.shape[1:])
-        return OWN if memory.kind in ("scratch", "fresh") else MOVING, memory.type.dtype.itemsize, row
+        return OWN if memory.kind in ("scratch", "fresh") else self.moving, memory.type.dtype.itemsize, row
 
     def _is_matrix(self, key: Ref) -> bool:
         """Whether it comes to products, and as it lies."""
@@ -346,10 +349,11 @@ class CLoop:
         if self.placement.uniform:
             values = self._with_uniform(values, n)
         objects, held = self._blank[:], []
+        axes = 2 if self.moving == MOVING else 1
         for k, memory, is_given in self._memories:
             x = arrays[memory]
-            if is_given and not (x.flags.c_contiguous and x.flags.aligned):
-                x = np.ascontiguousarray(x) if not _in_rows(x) else x if x.flags.aligned else x.copy()
+            if is_given and not (x.flags.aligned and (x.flags.c_contiguous or _in_rows(x, axes))):
+                x = np.array(x, order="C")
                 held.append(x)
             objects[k] = id(x)
         for k, r, anyhow in self._fixed:
@@ -375,7 +379,8 @@ class CLoop:
             )  # fmt: skip
             if failed:
                 raise MemoryError
-        waiting.append(own)
+        if own[0].nbytes <= WAITS:
+            waiting.append(own)
 
     def _own(self, n: int) -> tuple[Any, int]:
         """Memory for all that is neither given nor wanted, and where it begins."""
@@ -408,10 +413,10 @@ def statement(instr: Instr, args: Sequence[str], name: str) -> str:
     return f"const {_kind(instr.out)} {name} = {text.format(*args, **settings)};"
 
 
-def _in_rows(array: Any) -> bool:
-    """Whether the elements of each row of each step follow each other."""
+def _in_rows(array: Any, axes: int) -> bool:
+    """Whether the elements behind the first axes follow each other."""
     expected = array.dtype.itemsize
-    for size, stride in zip(array.shape[:1:-1], array.strides[:1:-1], strict=True):
+    for size, stride in zip(array.shape[: axes - 1 : -1], array.strides[: axes - 1 : -1], strict=True):
         if size != 1 and stride != expected:
             return False
         expected *= size
