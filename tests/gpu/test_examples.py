@@ -1,5 +1,6 @@
 """The examples with `--backend`: each runs to its end and writes its files."""
 
+import os
 import subprocess
 import sys
 
@@ -38,8 +39,9 @@ def test_it_runs(gpu, name, tmp_path):
     command = [sys.executable, "-c", PROGRAM, (EXAMPLES / f"{name}.py").as_posix(), "--quick"]
     command += ["--backend", gpu.name, "--out", str(tmp_path)]
     done = subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=280, check=False
-    )
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=280, check=False,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+    )  # fmt: skip
     skip_what_is_not_there(done, pictures=False)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir())

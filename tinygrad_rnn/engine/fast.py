@@ -7,6 +7,7 @@ hooks, gradients of inputs, gradients of gradients. Tests run every op and rando
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..backend import MODULES, Array
@@ -273,7 +274,7 @@ def backward(
     try:
         if inputs is None and not create_graph and not versions.moved and mode.current().plain:
             order = nodes_behind([output.vertex for output in outputs], since)
-            if all([node.watched is None for node in order]):  # noqa: C419 (a generator is slower)
+            if not any(map(attrgetter("watched"), order)):
                 _usual(order, outputs, seeds, retain_graph)
                 return []
         return core.backward(
