@@ -168,8 +168,9 @@ def test_one_node_computes_what_the_steps_do(name, order, data):
         slow = everything(layer, x, state, lengths, order)
     for a, b in zip(fast, slow, strict=True):
         missing = [t for t in (a, b) if t is not None]
-        if len(missing) == 2:
-            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
+        if len(missing) == 2:  # sums of large terms that cancel have errors of these terms' size
+            size = abs(b.numpy()).max(initial=0)
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11 + 1e-13 * size)
         else:
             assert all(not t.numpy().any() for t in missing)
 

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import random
 import re
 import weakref
 
@@ -435,3 +436,15 @@ def test_parameter_list():
         parts[3]
     with pytest.raises(TypeError, match="ParameterList: expected a Parameter or Tensor, got a int"):
         parts.append(3)
+
+
+def test_parameters_come_in_the_order_of_their_names():
+    for seed in range(100):
+        rng = random.Random(seed)
+        modules, parameters = [nn.Module() for _ in range(6)], [nn.Parameter(tg.zeros(1)) for _ in range(5)]
+        for k in range(14):  # shared ones and circles, too
+            setattr(rng.choice(modules), f"a{k}", rng.choice(rng.choice([modules, parameters])))
+        for module in modules:
+            for recurse in (True, False):
+                named = [p for _, p in module.named_parameters(recurse=recurse)]
+                assert [*map(id, module.parameters(recurse))] == [*map(id, named)]

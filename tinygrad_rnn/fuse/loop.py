@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from ..backend import array_module
@@ -48,9 +48,10 @@ class Loop:
         arrays: dict[Memory, Any] = {}
         for memory, x in zip(plan.inputs, xs, strict=True):
             arrays[memory] = x.array.reshape(n_steps, n, *x.array.shape[1:])
-        writable = {
-            m for m, own in zip(plan.inputs, owned, strict=True) if own and arrays[m].flags.c_contiguous
-        }
+        writable: Collection[Memory] = ()
+        if plan.over_inputs:
+            own = zip(plan.inputs, owned, strict=True)
+            writable = [m for m, is_own in own if is_own and arrays[m].flags.c_contiguous]
         of_steps, of_carries = plan.shapes(n, n_steps)
         for memory, over, shape, dtype in of_steps:
             arrays[memory] = arrays[over].reshape(shape) if over in writable else xp.lend(shape, dtype)
@@ -58,15 +59,16 @@ class Loop:
             arrays[memory] = carry = xp.lend(shape, dtype)
             carry[-1 if reverse and memory.stored else 0] = state.array
         if plan.native is not None and n:
-            held = dict(zip(plan.placed_block.constants, values, strict=True))
-            plan.native.run(arrays, held, n, *_times(n_steps, reverse), n_steps)
+            plan.native.run(arrays, values, n, *_times(n_steps, reverse), n_steps)
         else:
             program = plan.program(n, xp)
             env = program.start(values, n_steps)
             program.steps(env, n_steps, functools.partial(_moving, arrays, reverse, n, xp))
             program.finish(env)
-        shown = [plan.place(r).memory for r in plan.outputs]
-        outputs = [self._output(r, arrays, shown[:k]) for k, r in enumerate(plan.outputs)]
+        outputs = []
+        for place, copied in plan.shown:
+            rows = _at_all_steps(place, arrays, reverse, n, xp)
+            outputs.append(_below(xp.array(rows) if copied else rows))
         finals = [self._final(memory, arrays[memory]) for memory in plan.carries]
         new = Value.result._of
         if not (grad and plan.differentiable):
@@ -79,17 +81,10 @@ class Loop:
         node = Node(self, parents, kept, outputs=len(results))
         self.constants = ()
         made = [
-            new(a, Output(node, k, a) if r in plan.depends else None)
-            for k, (a, r) in enumerate(zip(results, plan.block.results, strict=True))
+            new(a, Output(node, k, a) if flows else None)
+            for k, (a, flows) in enumerate(zip(results, plan.flows, strict=True))
         ]
         return made[: len(outputs)], made[len(outputs) :]
-
-    def _output(self, r: Ref, arrays: dict[Memory, Any], shown: Sequence[Memory]) -> Any:
-        """An output at all steps, in memory that no input has and no output before it (`shown`)."""
-        rows, memory = self._rows(r, arrays), self.plan.place(r).memory
-        if memory in shown or memory.kind == "given":
-            rows = self.xp.array(rows)
-        return _below(rows)
 
     def _final(self, memory: Memory, carry: Any) -> Any:
         if not memory.stored:
@@ -126,7 +121,9 @@ class Loop:
         back = plan.backward(tuple([g is not None for g in gs[:n_outputs]]))
         given: dict[Memory, Any] = {}  # arrays of all steps
         for memory, in_factors, place in back.reads:
-            given[memory] = given[in_factors] = _at_all_steps(place, arrays, self.reverse, n, xp)
+            plain = not place.views and place.memory.kind != "carry"
+            x = arrays[place.memory] if plain else _at_all_steps(place, arrays, self.reverse, n, xp)
+            given[memory] = given[in_factors] = x
         for memory, g in zip(back.seeds, [g for g in gs[:n_outputs] if g is not None], strict=True):
             given[memory] = self._by_step(g)
         if back.over is not None and self.alone and mode.current().frees:
@@ -144,8 +141,7 @@ class Loop:
             rings.append(ring)
         held = [constants[v] if type(v) is Ref else getattr(v, "array", v) for v in back.constants]
         if back.native is not None and n:
-            values = dict(zip(back.block.constants, held, strict=True))
-            back.native.run(given, values, n, *_times(n_steps, not self.reverse), n_steps)
+            back.native.run(given, held, n, *_times(n_steps, not self.reverse), n_steps)
         else:
             self._blocks(back, given, held)
         last = [ring[n_steps % 2] for ring in rings]
@@ -194,7 +190,7 @@ class Loop:
         for constant, kind, fields in back.terms:
             rows = [self._field(back, f, given) for f in fields]
             if kind is not None:
-                g = kind(*(r.reshape(-1, *r.shape[2:]) for r in rows))
+                g = kind(*[_below(r) for r in rows])
             else:
                 g = self.xp.column_sums(rows[0]) if constant.ndim == 1 else rows[0].sum(axis=(0, 1))
             parts.setdefault(constant, []).append(g)

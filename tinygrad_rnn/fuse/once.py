@@ -52,7 +52,7 @@ class Once:
         for m in self.made:
             memories[m] = xp.lend(m.type.at(n), m.type.dtype)
         held = [a for a, w in zip(arrays, self.whole, strict=True) if not w]
-        self.loop.run(memories, dict(zip(self.block.constants, held, strict=True)), n, 0, 1, 1)
+        self.loop.run(memories, held, n, 0, 1, 1)
         found = [viewed(memories[p.memory], p.views, 0, n, xp) for p in self.places]
         return self.rest([*arrays, *found], n, xp)
 

@@ -17,7 +17,7 @@ from typing import Any
 from ..backend import array_module
 from ..engine import Value
 from ..ops.index import place_rows, take_rows
-from ..ops.shape import reshape
+from ..ops.shape import in_shape
 
 
 class Packing:
@@ -42,7 +42,7 @@ class Packing:
 
     def pack(self, x: Any) -> Any:
         """(T, B, ...) -> (rows, ...)."""
-        flat = reshape(x, (self.n_steps * self.batch_size, *x.shape[2:]))
+        flat = in_shape(x, shape=(self.n_steps * self.batch_size, *x.shape[2:]))
         return flat if self.places is None else take_rows(flat, rows=_indices(x, self.places))
 
     def unpack(self, x: Any) -> Any:
@@ -50,7 +50,7 @@ class Packing:
         if self.places is not None:
             n = self.n_steps * self.batch_size
             x = place_rows(x, rows=_indices(x, self.places), n=n)
-        return reshape(x, (self.n_steps, self.batch_size, *x.shape[1:]))
+        return in_shape(x, shape=(self.n_steps, self.batch_size, *x.shape[1:]))
 
     def sort(self, s: Any) -> Any:
         """A part of a state (B, ...), longest sequence first."""

@@ -107,6 +107,12 @@ class StepPlan:
         if self.differentiable:
             self.saved = recomputed(block, self._reversed((True,) * n_outputs, ())).saved
         self._place(n_inputs)
+        shown = [self.place(r) for r in self.outputs if r is not None]
+        self.shown = [  # where outputs lie, and whether they are copied: an input or another lies there, too
+            (p, p.memory.kind == "given" or p.memory in [q.memory for q in shown[:k]])
+            for k, p in enumerate(shown)
+        ]
+        self.flows = [r in self.depends for r in block.results]
         self.native: CLoop | None = None  # its C, where that is its language
         if language == "c":
             self.native = CLoop(self.placed_block, self.placement)

@@ -190,8 +190,21 @@ class Module:
                     yield _join(path, name), parameter
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """The parameters, each once."""
-        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+        """The parameters, each once, in the order of `named_parameters`."""
+        found: dict[int, Parameter] = {}
+        modules, seen = [self], set[int]()
+        while modules:
+            module, inside = modules.pop(), list[Module]()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            for value in vars(module).values():
+                if isinstance(value, Parameter):
+                    found.setdefault(id(value), value)
+                elif recurse and isinstance(value, Module):
+                    inside.append(value)
+            modules += reversed(inside)
+        return iter(found.values())
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """The buffers with their names, each once."""

@@ -12,6 +12,7 @@ from ..deprecation import warn_once
 from ..engine.errors import callers_level, out_of_memory
 from ..fuse.packing import Packing
 from ..ops import concat, split, stack
+from ..ops.shape import in_shape
 from ..tensor import Tensor
 from . import functional as F
 from .cell import Cell
@@ -26,7 +27,7 @@ from .wrappers import StateAsOutput
 def _stacked(states: list[State]) -> State:
     """The states of several layers as one, layer by layer along a new first axis."""
     if len(states) == 1:
-        return map_state(lambda s: s.unsqueeze(0), states[0])
+        return map_state(lambda s: in_shape(s, shape=(1, *s.shape)), states[0])
     return map_state(lambda *parts: stack(parts), *states)
 
 
@@ -182,7 +183,7 @@ class Recurrent(Module):
                 k = layer * self.num_directions + direction
                 reverse = self.reverse or direction == 1
                 try:
-                    start = map_state(packing.sort, starts[k])
+                    start = starts[k] if packing.order is None else map_state(packing.sort, starts[k])
                     cell = self.cells[k].for_sequence(packing.batch_size, x)
                     run = StateAsOutput(cell) if all_states else cell
                     output, final = scan(
@@ -196,7 +197,7 @@ class Recurrent(Module):
                     states.append(map_state(packing.unpack, shown))
                     output = cell.output(shown)
                 outputs.append(output)
-                finals.append(map_state(packing.unsort, final))
+                finals.append(final if packing.order is None else map_state(packing.unsort, final))
             packed = outputs[0] if len(outputs) == 1 else concat(outputs, axis=-1)
         return packing.unpack(packed), *(_stacked(each) for each in (finals, states) if each)
 

@@ -306,14 +306,16 @@ class CLoop:
         self._library = library  # which lives as long as its functions are called
         slots: list[int] = []
         self._memories: list[tuple[int, Memory, bool]] = []  # slots of memory that is brought; if by the user
-        self._fixed: list[tuple[int, Ref, bool]] = []  # slots of constants; if they may lie as they like
+        # Slots of constants: which of these and of what is uniform, the type, if they may lie as they like.
+        self._fixed: list[tuple[int, int, Any, bool]] = []
+        positions = {r: k for k, r in enumerate([*self.block.constants, *self.uniform])}
         for key, k in self.slots.items():
             kind, item, row = self._described(key)
             slots += [kind, item, row]
             if kind in (MOVING, ROWS):
                 self._memories.append((k, key[0], key[0].kind == "given"))
             elif kind in (FIXED, MATRIX):
-                self._fixed.append((k, key, kind == MATRIX))
+                self._fixed.append((k, positions[key], key.dtype, kind == MATRIX))
         self._blank = array("q", bytes(8 * len(self.slots)))
         self._slots = array("q", slots)
         self._waiting: dict[int, list[Any]] = {}  # memory of its own for a number of rows, between two runs
@@ -336,7 +338,7 @@ class CLoop:
     def run(
         self,
         arrays: Mapping[Any, Any],
-        values: Mapping[Ref, Any],
+        values: Sequence[Any],
         n: int,
         first: int,
         by: int,
@@ -347,7 +349,7 @@ class CLoop:
         at the end where time runs backwards; of other carries (2, n, ...). `values`: of the constants.
         """
         if self.placement.uniform:
-            values = self._with_uniform(values, n)
+            values = [*values, *self._uniform(values, n, find("numpy"))]
         objects, held = self._blank[:], []
         axes = 2 if self.moving == MOVING else 1
         for k, memory, is_given in self._memories:
@@ -356,10 +358,11 @@ class CLoop:
                 x = np.array(x, order="C")
                 held.append(x)
             objects[k] = id(x)
-        for k, r, anyhow in self._fixed:
-            x = values[r]
-            if x.dtype is not r.dtype or not (anyhow or x.flags.c_contiguous) or not x.flags.aligned:
-                x = np.array(x, r.dtype, order="C")
+        for k, position, dtype, anyhow in self._fixed:
+            x = values[position]
+            flags = x.flags
+            if x.dtype is not dtype or not (anyhow or flags.c_contiguous) or not flags.aligned:
+                x = np.array(x, dtype, order="C")
                 held.append(x)
             objects[k] = id(x)
         if len(self._waiting) > 8:  # other numbers of rows
@@ -390,11 +393,6 @@ class CLoop:
                 size += -(-row * item * (n if kind == OWN else 1) // 64) * 64
         memory = np.empty(size, np.uint8)
         return memory, -(-memory.ctypes.data // 64) * 64
-
-    def _with_uniform(self, values: Mapping[Ref, Any], n: int) -> Mapping[Ref, Any]:
-        """The constants, and what is the same at every step."""
-        made = self._uniform([values[r] for r in self.block.constants], n, find("numpy"))
-        return {**values, **dict(zip(self.uniform, made, strict=True))}
 
 
 def preamble(dtype: Any, body: str) -> list[str]:

@@ -229,11 +229,43 @@ INLINE void tile(const T* a, long down, const T* b, long k, T* y, long below, co
     }                                                                                                         \
   }
 
+/* One or two rows by several panels beside each other: so many sums that none waits for the one before. */
+INLINE void few_rows(const T* a, long down, const T* b, long k, T* y, long below, const T* add, long add_below,
+                     const int rows, const int panels) {
+  const long apart = k * PANEL * LANES; /* from panel to panel */
+  Vector sum[2][8];
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int v = 0; v < panels * PANEL; v++) sum[r][v] = (Vector){};
+  for (long i = 0; i < k; i++, b += PANEL * LANES) {
+    UNROLL for (int v = 0; v < panels * PANEL; v++) {
+      const Vector w = load(b + v / PANEL * apart + v % PANEL * LANES);
+      UNROLL for (int r = 0; r < rows; r++)
+        sum[r][v] = ADD_PRODUCT(sum[r][v], ((Vector){} + a[r * down + i]), w);
+    }
+  }
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int v = 0; v < panels * PANEL; v++)
+      store(y + r * below + v * LANES, sum[r][v], add ? add + r * add_below + v * LANES : 0, LANES);
+}
+
 /* y = a @ b, or that and `add`: a (rows, k), y and add (rows, m), rows of each `down`, `below` and `add_below`
    apart, b packed. */
 static void product(const T* a, long down, const T* b, long k, long m, T* y, long below, const T* add,
                     long add_below, long rows) {
-  for (long j = 0; j < m; j += PANEL * LANES) {
+  long j = 0;
+#define WIDE(rows, panels)                                                       \
+  for (; m - j >= panels * PANEL * LANES; j += panels * PANEL * LANES) {         \
+    few_rows(a, down, b, k, y, below, add, add_below, rows, panels);             \
+    b += k * panels * PANEL * LANES, y += panels * PANEL * LANES;                \
+    add = add ? add + panels * PANEL * LANES : 0;                                \
+  }
+  if (rows == 1) {
+    WIDE(1, (8 / PANEL))
+    WIDE(1, (4 / PANEL))
+  } else if (rows == 2) {
+    WIDE(2, (4 / PANEL))
+  }
+  for (; j < m; j += PANEL * LANES) {
     const long here = m - j < PANEL * LANES ? m - j : PANEL * LANES, n = (here + LANES - 1) / LANES;
     const long end = here - (n - 1) * LANES;
     switch (n) {
