@@ -118,6 +118,7 @@ def pool() -> Any:
                                  *[ctypes.c_void_p] * 3, *[ctypes.c_long] * 6]  # fmt: skip
     library.run_elements.argtypes = [ctypes.c_void_p, *[ctypes.c_long] * 3, *[ctypes.c_void_p] * 2,
                                      ctypes.c_long]  # fmt: skip
+    library.run_again.argtypes = [ctypes.c_void_p]
     library.multiply.restype = None
     blas()  # which is to leave the cores alone
     return library

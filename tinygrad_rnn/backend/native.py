@@ -78,6 +78,13 @@ class Native:
         return compiling.pool().run_loop
 
     @functools.cached_property
+    def run_again(self) -> Any:
+        """As in pool.c."""
+        from . import compiling
+
+        return compiling.pool().run_again
+
+    @functools.cached_property
     def run_elements(self) -> Any:
         """As in pool.c."""
         from . import compiling

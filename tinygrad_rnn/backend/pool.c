@@ -120,8 +120,10 @@ typedef struct {
 int run_loop(const int64_t* objects, long head, const Slot* slots, long count, char* own,
               void (*prepare)(const Call*), Rows rows, long n, long first, long by, long n_steps, long done,
               long n_threads) {
-  void** memory = malloc(count * (sizeof(void*) + 2 * sizeof(long)));
-  if (!memory) return 1;
+  void *few[256], **memory = few; /* room for a step of a stream, in which nothing is to be allocated */
+  if (count * (sizeof(void*) + 2 * sizeof(long)) > sizeof few &&
+      !(memory = malloc(count * (sizeof(void*) + 2 * sizeof(long)))))
+    return 1;
   long *step = (long*)(memory + count), *row = step + count;
   for (long k = 0; k < count; k++) {
     const Slot slot = slots[k];
@@ -139,10 +141,16 @@ int run_loop(const int64_t* objects, long head, const Slot* slots, long count, c
       step[k] = array->strides[0] / slot.item, row[k] = array->strides[1] / slot.item;
   }
   const Call call = {memory, step, row, n, first, by, n_steps, done};
-  prepare(&call);
+  if (prepare) prepare(&call);
   share(&call, rows, n_threads);
-  free(memory);
+  if (memory != few) free(memory);
   return 0;
+}
+
+/* The same by one argument, for a stream, which calls it with the same numbers but for the last ones. */
+int run_again(const int64_t* a) {
+  return run_loop((const int64_t*)a[0], a[1], (const Slot*)a[2], a[3], (char*)a[4], (void (*)(const Call*))a[5],
+                  (Rows)a[6], a[7], a[8], a[9], a[10], a[11], a[12]);
 }
 
 /* ---------------------------------------------------------------- many arrays, element by element

@@ -27,7 +27,9 @@ from .steps import StepPlan, cached
 from .trace import Traced, Untraceable, trace
 
 LINEAR = REGISTRY["linear"]
-IN_CACHE = 1 << 17  # bytes of a matrix from which on a product is worth making for all steps at once
+# Bytes of a matrix from which on a product is worth making for all steps at once; and the same for FEW rows,
+# whose product is bound by reading the matrix, at each step or not.
+IN_CACHE, IN_CACHE_OF_FEW, FEW = 1 << 16, 1 << 19, 4
 _parts: OrderedDict[Any, Parts] = OrderedDict()
 _plans: OrderedDict[Any, StepPlan | None] = OrderedDict()
 _at_once: OrderedDict[Any, AtOnce | None] = OrderedDict()
@@ -70,9 +72,15 @@ class Parts:
         read = {r for i in self.inputs.instructions for r in i.reads()}
         self.unread = [r not in read for r in self.inputs.results]  # not saved for the inputs' gradients
         matrices = [i.args[-1].type for i in found.step.instructions if i.op.product or i.op is LINEAR]  # type: ignore[union-attr]
-        self.in_cache = bool(matrices) and all(
-            N not in m.shape and math.prod(m.shape) * m.dtype.itemsize <= IN_CACHE for m in matrices
+        self.largest = max(
+            (0 if N in m.shape else math.prod(m.shape) * m.dtype.itemsize for m in matrices),
+            default=None,
         )
+
+    def is_for_steps(self, n: int) -> bool:
+        """Whether compiled steps of n rows do all of it as well: their matrices stay in the cache."""
+        limit = IN_CACHE if n > FEW else IN_CACHE_OF_FEW
+        return self.largest is not None and self.largest < limit and not self.sized.results
 
 
 class Steps:
@@ -93,7 +101,7 @@ class Steps:
         """Prepares the steps; without `of_inputs` where they compile as they are, and whether they do."""
         key = (self.block.key, len(states), of_inputs)
         self.parts = parts = cached(_parts, key, lambda: Parts(self.block, len(xs), of_inputs))
-        if not of_inputs and (not parts.in_cache or parts.sized.results):
+        if not of_inputs and not parts.is_for_steps(states[0].shape[0]):
             return False
         held = constants
         if parts.fixed.results:

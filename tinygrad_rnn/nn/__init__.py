@@ -34,6 +34,7 @@ from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import Recurrent
 from .search import SearchResult, beam_search, greedy_search
 from .state import detach, reset_rows, tbptt
+from .stream import Stream
 from .variants import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell, PeepholeLSTMCell
 from .wrappers import RecurrentDropout, WeightDrop, Wrapper, Zoneout
 

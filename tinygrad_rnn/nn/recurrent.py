@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ..backend import default_rng
+from ..backend import array_module, default_rng
 from ..backend.naming import came
 from ..creation import empty
 from ..deprecation import warn_once
@@ -20,6 +20,7 @@ from .containers import ModuleList, ParameterList
 from .module import Module, Parameter
 from .scan import explained, flattened, scan, unflattened
 from .state import State, map_state, match_state
+from .stream import Stream
 from .utils.rnn import PackedSequence, read_lengths
 from .wrappers import StateAsOutput
 
@@ -128,6 +129,29 @@ class Recurrent(Module):
         Zeros past each row's end. Of a PackedSequence they come as if it were padded.
         """
         return self._over_time(x, hx if state is None else state, lengths, True)[2]
+
+    def stream(self, batch: int = 1) -> Stream:
+        """The layer on `batch` sequences that arrive step by step: an object that takes and gives NumPy
+        arrays and keeps its state.
+
+            stream = lstm.stream()
+            for x in microphone:          # (1, input_size), or a block of steps (time, 1, input_size)
+                y = stream(x)             # (1, hidden_size)
+
+        It has `state`, `reset()` and `copy()`, and runs as in evaluation; see `nn.Stream`. Raises ValueError
+        for a layer that reads backwards, which cannot begin before the end, and for one on a GPU.
+        """
+        name = type(self).__name__
+        if self.bidirectional or self.reverse:
+            raise ValueError(f"{name}.stream: the layer reads backwards, which cannot begin before the end")
+        if not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"{name}.stream: batch must be a positive integer, got {batch!r}")
+        parameter = next(iter(self.parameters()), None)
+        like = empty(batch, self.input_size, dtype=None if parameter is None else parameter.dtype).zero_()
+        device = array_module(like.array if parameter is None else parameter.array)
+        if device.device_type != "cpu":
+            raise ValueError(f"{name}.stream: the layer is on {device.name}; bring it here by layer.cpu()")
+        return Stream(self, [*self.cells], self._initial_states(like, None, batch), like)
 
     def explain(self, what: str = "step") -> str:
         """What is made of the cells' steps, as text: "step", what is done before the loop and in it, and

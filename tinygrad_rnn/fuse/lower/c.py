@@ -300,9 +300,7 @@ class CLoop:
     def compile(self) -> None:
         """Raises OSError where that cannot be done."""
         library = native.load(self.source)
-        self._functions = tuple(
-            ctypes.cast(f, ctypes.c_void_p).value for f in (library.prepare, library.rows)
-        )
+        self.functions = tuple(ctypes.cast(f, ctypes.c_void_p).value for f in (library.prepare, library.rows))
         self._library = library  # which lives as long as its functions are called
         slots: list[int] = []
         self._memories: list[tuple[int, Memory, bool]] = []  # slots of memory that is brought; if by the user
@@ -317,7 +315,7 @@ class CLoop:
             elif kind in (FIXED, MATRIX):
                 self._fixed.append((k, positions[key], key.dtype, kind == MATRIX))
         self._blank = array("q", bytes(8 * len(self.slots)))
-        self._slots = array("q", slots)
+        self.table = array("q", slots)
         self._waiting: dict[int, list[Any]] = {}  # memory of its own for a number of rows, between two runs
 
     def _described(self, key: Any) -> tuple[int, int, int]:
@@ -348,9 +346,37 @@ class CLoop:
         (time, n, ...); of stored carries one more, the value before the first step, which lies in front, or
         at the end where time runs backwards; of other carries (2, n, ...). `values`: of the constants.
         """
+        objects, held = self.objects(arrays, values, n)
+        if len(self._waiting) > 8:  # other numbers of rows
+            self._waiting.clear()
+        waiting = self._waiting.setdefault(n, [])
+        try:
+            own = waiting.pop()
+        except IndexError:  # none waits, or another thread was faster
+            own = self.own_memory(n)
+        each = max(1, LONG // max(1, n * self.work))
+        for done in range(0, n_steps, each):
+            count = min(each, n_steps - done)
+            failed = native.run_loop(
+                objects.buffer_info()[0], HEAD, self.table.buffer_info()[0], len(self.slots), own[1],
+                *self.functions, n, first + by * done, by, count, done,
+                native.threads_for(n, count * n * self.work),
+            )  # fmt: skip
+            if failed:
+                raise MemoryError
+        del held  # not before
+        if own[0].nbytes <= WAITS:
+            waiting.append(own)
+
+    def objects(self, arrays: Mapping[Any, Any], values: Sequence[Any], n: int) -> tuple[Any, list[Any]]:
+        """The arrays by slot, as pool.c takes them, which are to be held as long as these are used: what was
+        made here is returned with them.
+        """
+        held: list[Any] = []
         if self.placement.uniform:
-            values = [*values, *self._uniform(values, n, find("numpy"))]
-        objects, held = self._blank[:], []
+            held += self._uniform(values, n, find("numpy"))
+            values = [*values, *held]
+        objects = self._blank[:]
         axes = 2 if self.moving == MOVING else 1
         for k, memory, is_given in self._memories:
             x = arrays[memory]
@@ -365,30 +391,12 @@ class CLoop:
                 x = np.array(x, dtype, order="C")
                 held.append(x)
             objects[k] = id(x)
-        if len(self._waiting) > 8:  # other numbers of rows
-            self._waiting.clear()
-        waiting = self._waiting.setdefault(n, [])
-        try:
-            own = waiting.pop()
-        except IndexError:  # none waits, or another thread was faster
-            own = self._own(n)
-        each = max(1, LONG // max(1, n * self.work))
-        for done in range(0, n_steps, each):
-            count = min(each, n_steps - done)
-            failed = native.run_loop(
-                objects.buffer_info()[0], HEAD, self._slots.buffer_info()[0], len(self.slots), own[1],
-                *self._functions, n, first + by * done, by, count, done,
-                native.threads_for(n, count * n * self.work),
-            )  # fmt: skip
-            if failed:
-                raise MemoryError
-        if own[0].nbytes <= WAITS:
-            waiting.append(own)
+        return objects, held
 
-    def _own(self, n: int) -> tuple[Any, int]:
+    def own_memory(self, n: int) -> tuple[Any, int]:
         """Memory for all that is neither given nor wanted, and where it begins."""
         size = 64
-        for kind, item, row in zip(*[iter(self._slots)] * 3, strict=True):
+        for kind, item, row in zip(*[iter(self.table)] * 3, strict=True):
             if kind in (OWN, PACKED):
                 size += -(-row * item * (n if kind == OWN else 1) // 64) * 64
         memory = np.empty(size, np.uint8)
