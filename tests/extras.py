@@ -1,4 +1,4 @@
-"""What some tests need beside `.[dev]`: PyTorch, CuPy, NVRTC. They are marked `extras("torch")` and so on.
+"""What some tests need beside `.[dev]`: PyTorch, CuPy, NVRTC, Zig. They are marked by `extras("torch")`.
 
 Where it is not installed they are skipped; `pytest --extras` runs them alone, and there nothing is skipped: a
 library that is missing, or of which no test has passed, is a failure.
@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-EXTRAS = {"torch": "parity", "cupy": "kernels", "nvrtc": "kernels"}  # name: the extra in pyproject.toml
+# Name: the extra in pyproject.toml.
+EXTRAS = {"torch": "parity", "cupy": "kernels", "nvrtc": "kernels", "ziglang": "native"}
 passed = collections.Counter()  # tests of each, in this run
 required = False  # whether a library that is missing is a failure
 current = None  # what the test that runs is marked with; None while modules are imported

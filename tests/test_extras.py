@@ -45,12 +45,12 @@ def pytest_says(folder, kinds, there, *arguments):
 
 def test_what_is_missing_is_skipped(tmp_path):
     status, said = pytest_says(tmp_path, ["passes"], ["torch"])
-    assert (status, "1 passed, 2 skipped" in said) == (0, True)
+    assert (status, "1 passed, 3 skipped" in said) == (0, True)
     assert "cupy is not installed: pip install '.[kernels]'" in said
 
 
 def test_with_extras_nothing_may_be_missing(tmp_path):
-    status, said = pytest_says(tmp_path, ["passes"], ["torch", "cupy"], "--extras")
+    status, said = pytest_says(tmp_path, ["passes"], ["torch", "cupy", "ziglang"], "--extras")
     assert status == 1
     assert "nvrtc is not installed: pip install '.[kernels]'" in said
     assert "--extras: no test of nvrtc has passed" in said
@@ -59,14 +59,14 @@ def test_with_extras_nothing_may_be_missing(tmp_path):
 def test_with_extras_only_marked_tests_run(tmp_path):
     (tmp_path / "test_other.py").write_text("def test_it():\n    raise AssertionError\n")
     status, said = pytest_says(tmp_path, ["passes"], list(extras.EXTRAS), "--extras")
-    assert (status, "3 passed, 1 deselected" in said) == (0, True)
+    assert (status, "4 passed, 1 deselected" in said) == (0, True)
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one process", "two"])
 def test_with_extras_all_skipped_is_a_failure(tmp_path, workers):
     status, said = pytest_says(tmp_path, ["skips"], list(extras.EXTRAS), "--extras", *workers)
     assert status == 1
-    assert "--extras: no test of torch, cupy, nvrtc has passed" in said
+    assert "--extras: no test of torch, cupy, nvrtc, ziglang has passed" in said
 
 
 @pytest.mark.parametrize("kind", ["unmarked", "module", "misnamed"])
@@ -89,5 +89,5 @@ def test_another_order_has_all_tests(tmp_path):
         _, said = pytest_says(tmp_path, ["passes", "skips"], list(extras.EXTRAS), *order)
         orders.append(re.findall(r"(test_\w+\.py)::test_it [PS]", said))
     assert orders[0] == orders[1] != orders[2]
-    assert len(orders[0]) == 6
+    assert len(orders[0]) == 8
     assert sorted(orders[0]) == sorted(orders[2])

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import numpy as np
 import pytest
@@ -275,3 +276,20 @@ def test_patience_and_minutes_go_on(tmp_path):
     history = fit(*start(), minutes=59, checkpoint=path, resume=True)
     assert history.stopped == "minutes"
     assert history["step"] == [PER_EPOCH]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("now", [True, False])
+def test_compiled_code_that_comes_or_goes_is_said(tmp_path, monkeypatch, before, now):
+    """A run that is resumed with or without it has other last bits."""
+    path = tmp_path / "run.npz"
+    monkeypatch.setattr(type(tg.native), "compiles", before)
+    fit(*start(), epochs=1, checkpoint=path)
+    monkeypatch.setattr(type(tg.native), "compiles", now)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        fit(*start(), epochs=2, checkpoint=path, resume=True)
+    said = [str(w.message) for w in found if "the last bits of its numbers will differ" in str(w.message)]
+    assert len(said) == (before != now)
+    assert all(f"begun {'with' if before else 'without'} compiled code" in text for text in said)

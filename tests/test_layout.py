@@ -24,7 +24,7 @@ LAYERS = [
     {"nn"},
     {"optim"},
     {"data", "io", "cuda", "testing"},
-    {"training", "viz", "utils"},
+    {"training", "viz", "utils", "native"},
     {""},  # the package itself
 ]
 UPWARDS = {

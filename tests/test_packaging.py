@@ -91,7 +91,7 @@ def test_what_a_wheel_says(built):
     extras = {
         field.removeprefix("Provides-Extra: ") for field in fields if field.startswith("Provides-Extra")
     }
-    assert extras == {"cuda12", "cuda13", "examples", "dev", "parity", "kernels"}
+    assert extras == {"cuda12", "cuda13", "examples", "dev", "native", "parity", "kernels"}
 
 
 def test_an_editable_install_is_the_source(built):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests import extras
 from tinygrad_rnn import nn
 from tinygrad_rnn.backend import compiling, find
 from tinygrad_rnn.backend import native as module
@@ -354,15 +355,105 @@ def test_off_by_a_variable_and_a_folder_that_is_made(tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_damaged_library_is_compiled_again(tmp_path):
+@pytest.mark.parametrize("damage", ["cut short", "half", "a bit", "empty", "foreign"])
+def test_a_damaged_library_is_compiled_again(tmp_path, damage):
     run_python(SAME, TINYGRAD_RNN_CACHE=str(tmp_path / "a"))
-    libraries = sorted((tmp_path / "a").glob("*.so"))
+    libraries = sorted((tmp_path / "a").iterdir())
     for path in libraries:
-        path.write_bytes(path.read_bytes()[:100])
+        data = path.read_bytes()
+        path.write_bytes({
+            "cut short": data[:100], "half": data[: len(data) // 2], "empty": b"", "foreign": b"MZ" + data,
+            "a bit": data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
+        }[damage])  # fmt: skip
     done = run_python(SAME, TINYGRAD_RNN_CACHE=str(tmp_path / "a"))
     assert done.stdout.strip() == "None"
     assert all(path.stat().st_size > 1000 for path in libraries)
     assert sorted((tmp_path / "a").iterdir()) == libraries
+
+
+def test_a_compiler_that_hangs_or_makes_rubbish(tmp_path, monkeypatch):
+    script = tmp_path / "cc"
+    monkeypatch.setattr(compiling, "PATIENCE", 0.5)
+    monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiling, "compiler", lambda: (str(script),))
+    for text, why in (
+        ("exec sleep 60", "took longer than 0.5 seconds"),
+        ("exit 0", "it made no library"),
+        ("echo 'no room' >&2; exit 3", "no room"),
+        ("while [ $# -gt 1 ]; do [ $1 = -o ] && echo rubbish > $2; shift; done", "invalid ELF|too short"),
+    ):
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o700)
+        compiling.for_processor.cache_clear()
+        with pytest.raises(OSError, match=why):
+            compiling.load(f"int f(void) {{ return {len(text)}; }}")
+    compiling.for_processor.cache_clear()
+    assert all(path.suffix for path in (tmp_path / "cache").iterdir())  # nothing half done
+
+
+def test_a_full_disk(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(tmp_path))
+    monkeypatch.setattr(compiling.Path, "write_text", full)
+    own = Native()
+    with (
+        pytest.warns(UserWarning, match="nothing is compiled.*No space left"),
+        pytest.raises(OSError, match="No space"),
+    ):
+        own.load("int g(void) { return 1; }")
+    assert not own.works
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_found_is_said_and_proved(tmp_path):
+    def run(**environment):
+        return subprocess.run(
+            [sys.executable, "-m", "tinygrad_rnn.native"],
+            env={**os.environ, "TINYGRAD_RNN_CACHE": str(tmp_path), **environment},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert "it works" in done.stdout
+    assert str(tmp_path) in done.stdout
+    done = run(CC="false", TINYGRAD_RNN_CACHE=str(tmp_path / "other"))
+    assert done.returncode == 1
+    assert "NumPy does the work" in done.stdout
+
+
+def test_the_switch_is_an_object_however_it_is_imported():
+    code = """
+        import tinygrad_rnn.native
+        from tinygrad_rnn import native
+        import tinygrad_rnn as tg
+        assert tg.native is native is tinygrad_rnn.native
+        with native(False):
+            assert not tg.native.info()["on"]
+    """
+    run_python(code)
+
+
+@pytest.mark.extras("ziglang")
+@pytest.mark.parametrize(
+    "target",
+    ["x86_64-windows-gnu", "aarch64-windows-gnu", "x86_64-macos", "aarch64-macos", "aarch64-linux-gnu"],
+)
+def test_other_systems_libraries_can_be_made(target, tmp_path, monkeypatch):
+    """Threads, products and a loop; they are not run."""
+    extras.extra("ziglang")
+    texts = [compiling.POOL.read_text()]
+    load = native.load
+    monkeypatch.setattr(Native, "load", lambda self, text: (texts.append(text), load(text))[1])
+    stretch._plans.clear()
+    nn.LSTM(4, 8)(tg.randn(5, 2, 4))[0].sum().backward()
+    assert len(texts) == 3
+    for text in texts:
+        made = tmp_path / "library"
+        compiling.compile_to(made, text, (sys.executable, "-m", "ziglang", "cc"), "-target", target)
+        assert made.stat().st_size > 4000
 
 
 def test_switches():

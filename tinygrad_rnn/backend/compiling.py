@@ -4,6 +4,7 @@ something is to be compiled.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,11 @@ FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"),  # none of which changes a value
 )
 POOL = Path(__file__).with_name("pool.c")
+SUFFIX = {"Windows": ".dll", "Darwin": ".dylib"}.get(platform.system(), ".so")
+PROCESSOR = ("-march=native", "-mcpu=native")  # the second where a compiler does not know the first
+PATIENCE = 300  # seconds that a compiler has; zig makes its C library at first
+EMPTY = "int nothing(void) { return 0; }\n"
+DIGEST = 32  # bytes at the end of a library that tell whether it is whole
 
 
 @functools.cache
@@ -75,27 +82,59 @@ def _safe_folder() -> Path:
     return path
 
 
+def compile_to(path: Path, source: str, command: Sequence[str], *more: str) -> None:
+    """Compiles a text to a library. Raises OSError with what the compiler says."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+        text, made = Path(work) / "loop.c", Path(work) / f"loop{SUFFIX}"
+        text.write_text(source)
+        libraries = () if "windows" in " ".join(more) or SUFFIX == ".dll" else ("-lm", "-lpthread")
+        try:
+            done = subprocess.run(
+                [*command, *FLAGS, *more, "-o", str(made), str(text), *libraries],
+                capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL,
+                timeout=PATIENCE,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise OSError(f"{command[0]} took longer than {PATIENCE} seconds") from None
+        if done.returncode or not made.exists():
+            raise OSError(f"{command[0]} failed: {done.stderr.strip()[:300] or 'it made no library'}")
+        with made.open("ab") as file:  # what stands behind a library is not read as part of it
+            file.write(hashlib.sha256(made.read_bytes()).digest())
+        made.replace(path)
+
+
+@functools.cache
+def for_processor(command: tuple[str, ...]) -> tuple[str, ...]:
+    """How a compiler is told to compile for the processor at hand."""
+    with tempfile.TemporaryDirectory(dir=_safe_folder()) as work:
+        for flag in PROCESSOR:
+            with contextlib.suppress(OSError):
+                compile_to(Path(work) / "empty", EMPTY, command, flag)
+                return (flag,)
+        compile_to(Path(work) / "empty", EMPTY, command)
+    return ()
+
+
 def built(source: str) -> tuple[Path, bool]:
     """The library of a source, compiled if it is not there, and whether it was."""
     command = compiler()
     if not command:
         raise OSError("no C compiler was found (cc, gcc, clang, or pip install ziglang)")
-    flags = [*FLAGS, "-march=native"]
-    key = hashlib.sha256("\0".join([source, *command, *flags, _machine()]).encode()).hexdigest()[:32]
-    path = _safe_folder() / f"{key}.so"
-    if path.exists():
+    key = hashlib.sha256("\0".join([source, *command, *FLAGS, _machine()]).encode()).hexdigest()[:32]
+    path = _safe_folder() / f"{key}{SUFFIX}"
+    if _is_whole(path):
         return path, True
-    with tempfile.TemporaryDirectory(dir=path.parent) as work:
-        text, made = Path(work) / "loop.c", Path(work) / "loop.so"
-        text.write_text(source)
-        done = subprocess.run(
-            [*command, *flags, "-o", str(made), str(text), "-lm", "-lpthread"],
-            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        if done.returncode:
-            raise OSError(f"{command[0]} failed: {done.stderr.strip()[:300]}")
-        made.replace(path)
+    compile_to(path, source, command, *for_processor(command))
     return path, False
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is there as it was written: a piece of one would end the process."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    return len(data) > DIGEST and hashlib.sha256(data[:-DIGEST]).digest() == data[-DIGEST:]
 
 
 def load(source: str) -> Any:
@@ -106,7 +145,7 @@ def load(source: str) -> Any:
     except OSError:
         if not was_there:
             raise
-    path.unlink()  # it is damaged
+    path.unlink()  # of another system
     return ctypes.CDLL(str(built(source)[0]))
 
 
@@ -114,10 +153,10 @@ def load(source: str) -> Any:
 def pool() -> Any:
     """The threads. Raises OSError where they cannot be compiled."""
     library = load(POOL.read_text())
-    library.run_loop.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long,
-                                 *[ctypes.c_void_p] * 3, *[ctypes.c_long] * 6]  # fmt: skip
-    library.run_elements.argtypes = [ctypes.c_void_p, *[ctypes.c_long] * 3, *[ctypes.c_void_p] * 2,
-                                     ctypes.c_long]  # fmt: skip
+    library.run_loop.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_ssize_t,
+                                 *[ctypes.c_void_p] * 3, *[ctypes.c_ssize_t] * 6]  # fmt: skip
+    library.run_elements.argtypes = [ctypes.c_void_p, *[ctypes.c_ssize_t] * 3, *[ctypes.c_void_p] * 2,
+                                     ctypes.c_ssize_t]  # fmt: skip
     library.run_again.argtypes = [ctypes.c_void_p]
     library.multiply.restype = None
     blas()  # which is to leave the cores alone
@@ -127,7 +166,9 @@ def pool() -> Any:
 @functools.cache
 def _openblas() -> tuple[Any, int]:
     """NumPy's own OpenBLAS, and how many threads it had at first. Raises where NumPy has another library."""
-    found = [*(Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64_*")]
+    beside = Path(np.__file__).parent
+    folders = (beside.parent / "numpy.libs", beside / ".dylibs")
+    found = [path for folder in folders for path in folder.glob("libscipy_openblas64_*")]
     library = ctypes.CDLL(str(found[0]))
     return library, library.scipy_openblas_get_num_threads64_()
 
@@ -160,10 +201,10 @@ class Product(ctypes.Structure):
 
     _fields_ = [
         *[(name, ctypes.c_void_p) for name in ("memory", "step", "row")],
-        *[(name, ctypes.c_long) for name in ("n", "first", "by", "n_steps", "done")],
+        *[(name, ctypes.c_ssize_t) for name in ("n", "first", "by", "n_steps", "done")],
         *[(name, ctypes.c_void_p) for name in ("gemm", "a", "b", "c")],
-        *[(name, ctypes.c_long) for name in ("size", "turned_a", "turned_b", "rows", "columns", "inner")],
-        *[(name, ctypes.c_long) for name in ("a_down", "b_down", "c_down", "adds")],
+        *[(name, ctypes.c_ssize_t) for name in ("size", "turned_a", "turned_b", "rows", "columns", "inner")],
+        *[(name, ctypes.c_ssize_t) for name in ("a_down", "b_down", "c_down", "adds")],
     ]
 
 

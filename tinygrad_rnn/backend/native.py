@@ -22,6 +22,9 @@ class Native:
         self.on = os.environ.get("TINYGRAD_RNN_NATIVE", "1") not in ("0", "false", "off")
         self._why: str | None = None  # why nothing is compiled, where that was tried
 
+    def __repr__(self) -> str:
+        return f"native({self.on})" if self._why is None else f"native: nothing is compiled: {self._why}"
+
     def __call__(self, on: bool = True) -> _Switched:
         before, self.on = self.on, bool(on)
         return _Switched(self, before)
@@ -30,6 +33,13 @@ class Native:
     def works(self) -> bool:
         """Whether loops are to be compiled."""
         return self.on and self._why is None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether it is on, and a compiler is there."""
+        from . import compiling
+
+        return self.works and bool(compiling.compiler())
 
     def info(self) -> dict[str, Any]:
         """What is used: whether it is on, the compiler, the folder of libraries, threads; and why not."""

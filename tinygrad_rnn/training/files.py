@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 from ..backend import bits_of, get_rng_state, set_rng_state
+from ..backend.native import native
 from ..io import load, save
 from ..states import reading_state
 from .mean import Mean
@@ -99,6 +100,7 @@ class Files:
             "epoch_start": run.epoch_start, "position": run.position,
             "scheduler": state_of(self.settings.scheduler),
             "callbacks": [state_of(callback) for callback in self.settings.callbacks],
+            "native": native.compiles,
         }  # fmt: skip
         save(
             self.settings.checkpoint,
@@ -185,6 +187,7 @@ def _take(run: RunState, saved: dict[str, Any], progress: dict[str, Any]) -> Non
     run.best_step, run.n_worse = progress["best_step"], progress["n_worse"]
     run.epoch_start, run.seconds_before = progress["epoch_start"], progress["seconds"]
     run.position = run.resumed_at = position
+    run.was_native = progress.get("native")
     set_random_state(run, position["random"])
 
 

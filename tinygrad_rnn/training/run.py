@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..backend.naming import describe
+from ..backend.native import native
 from ..engine import no_grad
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
@@ -68,6 +69,14 @@ class Run(RunState):
         self._bar = Progress(settings.progress, n_steps, self.step)
         if self.step:
             self._bar.line(f"resumed after step {self.step}, {self.epoch} epochs", always=True)
+            if self.was_native in (True, False) and self.was_native != native.compiles:
+                before, now = ("with", "without") if self.was_native else ("without", "with")
+                warnings.warn(
+                    f"fit: the run was begun {before} compiled code and goes on {now}: the last bits of its "
+                    "numbers will differ",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
         if self.unsaved and settings.checkpoint is not None:
             warnings.warn(
                 f"fit: {', '.join(self.unsaved)} cannot be resumed exactly: what it draws is not in the "

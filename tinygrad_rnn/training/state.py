@@ -30,6 +30,7 @@ class RunState:
         self.epoch_start: Any = None  # random numbers before the first batch was drawn
         self.position: Any = None  # what a resumed run begins with, beside weights and optimiser
         self.n_changes, self.half_done = 0, False  # of the optimiser at `position`; whether books are kept
+        self.was_native: Any = None  # whether that run had compiled code, where it said so
         self.resumed_at: Any = None  # that of the run that this one goes on with, until it has begun
         self.seconds_before, self._begin = 0.0, time.perf_counter()
         # Generators of layers' own (`Dropout(rng=...)`); one that two layers share is here twice: no harm.

@@ -89,11 +89,11 @@ class CLoop:
         start = [self._begin(key, k) for key, k in self.slots.items()]
         return "\n".join([
             *preamble(self.dtype, body), "/* the loop */",
-            "void prepare(const Call* call) {", "  (void)call;", *self.packs, "}", "",
-            "void rows(const Call* call, long r0, long r1) {",
-            "  const long n = call->n;", "  (void)n;",
-            "  for (long s = 0; s < call->n_steps; s++) {",
-            "    const long t = call->first + s * call->by, turn = (call->done + s) & 1;",
+            "EXPORT void prepare(const Call* call) {", "  (void)call;", *self.packs, "}", "",
+            "EXPORT void rows(const Call* call, Index r0, Index r1) {",
+            "  const Index n = call->n;", "  (void)n;",
+            "  for (Index s = 0; s < call->n_steps; s++) {",
+            "    const Index t = call->first + s * call->by, turn = (call->done + s) & 1;",
             "    (void)t, (void)turn;", *start, body, "  }", "}\n",
         ])  # fmt: skip
 
@@ -113,7 +113,7 @@ class CLoop:
                 time = "t"
         return (
             f"    {kind}* const m{k} = ({kind}*)call->memory[{k}] + ({time}) * call->step[{k}]; "
-            f"const long d{k} = call->row[{k}]; (void)m{k}, (void)d{k};"
+            f"const Index d{k} = call->row[{k}]; (void)m{k}, (void)d{k};"
         )
 
     def _is_bool(self, key: Any) -> bool:
@@ -135,7 +135,7 @@ class CLoop:
         if r.shape[:1] != (N,) or to.width != math.prod(inner):
             raise NotLowerable("a copy of what is no row for each of the batch")
         return (
-            f"    for (long r = r0; r < r1; r++)\n      for (long c = 0; c < {to.width}; c++)\n"
+            f"    for (Index r = r0; r < r1; r++)\n      for (Index c = 0; c < {to.width}; c++)\n"
             f"        {self._at(to)} = {self._operand(r, inner)};"
         )
 
@@ -233,8 +233,8 @@ class CLoop:
                 raise NotLowerable("a result of another shape")
             lines.append(f"{self._at(to)} = {names[r]};")
         text = "\n".join(f"        {line}" for line in lines)
-        loop = f"      for (long c = 0; c < {width}; c++) {{\n{text}\n      }}"
-        return f'    for (long r = r0; r < r1; r++) {{\n      _Pragma("GCC ivdep")\n{loop}\n    }}'
+        loop = f"      for (Index c = 0; c < {width}; c++) {{\n{text}\n      }}"
+        return f'    for (Index r = r0; r < r1; r++) {{\n      _Pragma("GCC ivdep")\n{loop}\n    }}'
 
     def _in_order(self, x: Ref, out: Ref) -> str:
         """The same elements of each row, in another shape."""
@@ -242,7 +242,7 @@ class CLoop:
         if not a.by_row or a.width != y.width:
             raise NotLowerable("rows are laid out otherwise")
         return (
-            f"    for (long r = r0; r < r1; r++)\n      for (long c = 0; c < {y.width}; c++)\n"
+            f"    for (Index r = r0; r < r1; r++)\n      for (Index c = 0; c < {y.width}; c++)\n"
             f"        {self._at(y)} = {self._at(a)};"
         )
 
@@ -290,8 +290,8 @@ class CLoop:
         else:
             pragma, start, more = "", "-infinite()", "total = x > total || x != x ? x : total;"
         return "\n".join([
-            "    for (long r = r0; r < r1; r++) {", f"      T total = {start};",
-            f"      {pragma}for (long c = 0; c < {f.width}; c++) {{ const T x = {self._at(f)}; {more} }}",
+            "    for (Index r = r0; r < r1; r++) {", f"      T total = {start};",
+            f"      {pragma}for (Index c = 0; c < {f.width}; c++) {{ const T x = {self._at(f)}; {more} }}",
             f"      {self._at(y, '0')} = total;", "    }",
         ])  # fmt: skip
 

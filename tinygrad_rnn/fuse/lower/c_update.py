@@ -58,12 +58,12 @@ class CUpdate:
         ]
         return "\n".join([
             *preamble(dtype, text), f"/* {update.name}'s update */",
-            "void rows(const Call* call, long r0, long r1) {", *numbers,
-            "  for (long r = r0, k = 0; r < r1; r++) {",
+            "EXPORT void rows(const Call* call, Index r0, Index r1) {", *numbers,
+            "  for (Index r = r0, k = 0; r < r1; r++) {",
             "    while (k + 1 < call->n_steps && call->row[k + 1] <= r) k++;",
-            f"    const long start = (r - call->row[k]) * {CHUNK}, left = call->step[k] - start;",
-            f"    const long end = start + (left < {CHUNK} ? left : {CHUNK});", *pointers,
-            '    _Pragma("GCC ivdep")', "    for (long i = start; i < end; i++) {", text,
+            f"    const Index start = (r - call->row[k]) * {CHUNK}, left = call->step[k] - start;",
+            f"    const Index end = start + (left < {CHUNK} ? left : {CHUNK});", *pointers,
+            '    _Pragma("GCC ivdep")', "    for (Index i = start; i < end; i++) {", text,
             "    }", "  }", "}\n",
         ])  # fmt: skip
 

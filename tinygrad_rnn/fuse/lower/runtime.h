@@ -3,6 +3,7 @@
    Everything is exact: no rule of -ffast-math holds here. A sum is never split between threads, so results do
    not depend on how many there are. */
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -23,8 +24,14 @@ typedef int64_t Bits;
 typedef float T;
 typedef int32_t Bits;
 #endif
+typedef ptrdiff_t Index; /* a long is half as wide on Windows */
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT
+#endif
 #define T(x) ((T)(x))
-#define LANES ((long)(BYTES / sizeof(T)))
+#define LANES ((Index)(BYTES / sizeof(T)))
 #define INLINE static inline __attribute__((always_inline))
 typedef T Vector __attribute__((vector_size(BYTES)));
 
@@ -142,13 +149,13 @@ INLINE T infinite(void) { return (T)INFINITY; }
    A matrix that is multiplied at every step is packed once: panels of PANEL vectors of columns, in each the
    rows one behind the other, the last panel as narrow as it needs. */
 
-static long packed_size(long k, long m) { return k * ((m + LANES - 1) / LANES) * LANES; }
+static Index packed_size(Index k, Index m) { return k * ((m + LANES - 1) / LANES) * LANES; }
 
-static void pack(const T* w, long down, long right, long k, long m, T* out) {
-  for (long j = 0; j < m; j += PANEL * LANES) {
-    const long here = m - j < PANEL * LANES ? m - j : PANEL * LANES, wide = (here + LANES - 1) / LANES * LANES;
-    for (long i = 0; i < k; i++, out += wide)
-      for (long c = 0; c < wide; c++) out[c] = c < here ? w[i * down + (j + c) * right] : 0;
+static void pack(const T* w, Index down, Index right, Index k, Index m, T* out) {
+  for (Index j = 0; j < m; j += PANEL * LANES) {
+    const Index here = m - j < PANEL * LANES ? m - j : PANEL * LANES, wide = (here + LANES - 1) / LANES * LANES;
+    for (Index i = 0; i < k; i++, out += wide)
+      for (Index c = 0; c < wide; c++) out[c] = c < here ? w[i * down + (j + c) * right] : 0;
   }
 }
 
@@ -184,25 +191,25 @@ INLINE Vector load(const T* p) {
 #endif
 
 /* The first `count` numbers of a vector, and those at `add`. */
-INLINE void store(T* to, Vector x, const T* add, long count) {
+INLINE void store(T* to, Vector x, const T* add, Index count) {
   if (count == LANES) {
     if (add) x += load(add);
     memcpy(to, &x, sizeof x);
     return;
   }
-  for (long c = 0; c < count; c++) to[c] = add ? x[c] + add[c] : x[c];
+  for (Index c = 0; c < count; c++) to[c] = add ? x[c] + add[c] : x[c];
 }
 
 #define ROWS 6 /* of a tile */
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* `rows` rows by `n` vectors of columns, of which the last has `end` that count. */
-INLINE void tile(const T* a, long down, const T* b, long k, T* y, long below, const T* add, long add_below,
-                 const int rows, const int n, long end) {
+INLINE void tile(const T* a, Index down, const T* b, Index k, T* y, Index below, const T* add, Index add_below,
+                 const int rows, const int n, Index end) {
   Vector sum[ROWS][PANEL];
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int v = 0; v < n; v++) sum[r][v] = (Vector){};
-  for (long i = 0; i < k; i++, b += n * LANES) {
+  for (Index i = 0; i < k; i++, b += n * LANES) {
     Vector w[PANEL];
     UNROLL for (int v = 0; v < n; v++) w[v] = load(b + v * LANES);
     UNROLL for (int r = 0; r < rows; r++) {
@@ -216,7 +223,7 @@ INLINE void tile(const T* a, long down, const T* b, long k, T* y, long below, co
 }
 
 #define TILES(n)                                                                                              \
-  for (long r = 0; r < rows; r += ROWS) {                                                                     \
+  for (Index r = 0; r < rows; r += ROWS) {                                                                     \
     const T *from = a + r * down, *plus = add ? add + r * add_below : 0;                                      \
     T* to = y + r * below;                                                                                    \
     switch (rows - r) {                                                                                       \
@@ -230,13 +237,13 @@ INLINE void tile(const T* a, long down, const T* b, long k, T* y, long below, co
   }
 
 /* One or two rows by several panels beside each other: so many sums that none waits for the one before. */
-INLINE void few_rows(const T* a, long down, const T* b, long k, T* y, long below, const T* add, long add_below,
+INLINE void few_rows(const T* a, Index down, const T* b, Index k, T* y, Index below, const T* add, Index add_below,
                      const int rows, const int panels) {
-  const long apart = k * PANEL * LANES; /* from panel to panel */
+  const Index apart = k * PANEL * LANES; /* from panel to panel */
   Vector sum[2][8];
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int v = 0; v < panels * PANEL; v++) sum[r][v] = (Vector){};
-  for (long i = 0; i < k; i++, b += PANEL * LANES) {
+  for (Index i = 0; i < k; i++, b += PANEL * LANES) {
     UNROLL for (int v = 0; v < panels * PANEL; v++) {
       const Vector w = load(b + v / PANEL * apart + v % PANEL * LANES);
       UNROLL for (int r = 0; r < rows; r++)
@@ -250,9 +257,9 @@ INLINE void few_rows(const T* a, long down, const T* b, long k, T* y, long below
 
 /* y = a @ b, or that and `add`: a (rows, k), y and add (rows, m), rows of each `down`, `below` and `add_below`
    apart, b packed. */
-static void product(const T* a, long down, const T* b, long k, long m, T* y, long below, const T* add,
-                    long add_below, long rows) {
-  long j = 0;
+static void product(const T* a, Index down, const T* b, Index k, Index m, T* y, Index below, const T* add,
+                    Index add_below, Index rows) {
+  Index j = 0;
 #define WIDE(rows, panels)                                                       \
   for (; m - j >= panels * PANEL * LANES; j += panels * PANEL * LANES) {         \
     few_rows(a, down, b, k, y, below, add, add_below, rows, panels);             \
@@ -266,8 +273,8 @@ static void product(const T* a, long down, const T* b, long k, long m, T* y, lon
     WIDE(2, (4 / PANEL))
   }
   for (; j < m; j += PANEL * LANES) {
-    const long here = m - j < PANEL * LANES ? m - j : PANEL * LANES, n = (here + LANES - 1) / LANES;
-    const long end = here - (n - 1) * LANES;
+    const Index here = m - j < PANEL * LANES ? m - j : PANEL * LANES, n = (here + LANES - 1) / LANES;
+    const Index end = here - (n - 1) * LANES;
     switch (n) {
       case 1: TILES(1) break;
       case 2: TILES(2) break;
@@ -284,6 +291,6 @@ static void product(const T* a, long down, const T* b, long k, long m, T* y, lon
 
 typedef struct {
   void** memory;
-  const long *step, *row; /* how far apart its steps and its rows are, in elements */
-  long n, first, by, n_steps, done;
+  const Index *step, *row; /* how far apart its steps and its rows are, in elements */
+  Index n, first, by, n_steps, done;
 } Call;
