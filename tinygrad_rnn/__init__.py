@@ -57,6 +57,8 @@ from .creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from .dialect.methods import add, addmm, div, sub
+from .differentiation import grad
 from .engine import (
     GraphError,
     debug,
@@ -70,9 +72,8 @@ from .engine import (
 )  # fmt: skip
 from .fuse.pointwise import pointwise
 from .ops import (
+    Size,
     abs,
-    add,
-    addmm,
     all,
     allclose,
     amax,
@@ -91,7 +92,6 @@ from .ops import (
     cos,
     cross_entropy,
     cumsum,
-    div,
     einsum,
     elu,
     embedding,
@@ -170,7 +170,6 @@ from .ops import (
     squeeze,
     stack,
     std,
-    sub,
     sum,
     swapaxes,
     t,
@@ -184,7 +183,7 @@ from .ops import (
     var,
     where,
 )  # fmt: skip
-from .tensor import Size, Tensor, grad, is_floating_point, is_tensor, numel
+from .tensor import Tensor, is_floating_point, is_tensor, numel
 from .version import __version__
 
 mm = bmm = dot = mv = matmul

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..creation import empty
+from ..creation import empty, tensor
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
@@ -43,7 +43,7 @@ class Embedding(Module):
         cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
     ) -> Embedding:
         """An embedding with these vectors (num_embeddings, embedding_dim); not trained if `freeze`."""
-        table = Tensor(embeddings.detach() if isinstance(embeddings, Tensor) else embeddings)
+        table = tensor(embeddings.detach() if isinstance(embeddings, Tensor) else embeddings)
         if table.ndim != 2 or not table.is_floating_point():
             raise ValueError(
                 "Embedding.from_pretrained: expected floating (num_embeddings, embedding_dim), "

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from ..backend import array_module, default_rng
+from ..creation import as_tensor
 from ..tensor import Tensor
 
 
@@ -138,5 +139,5 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, *, rng: Any = None) -> Tensor
     q, r = host.linalg.qr(normal)
     q = q * host.sign(host.diagonal(r))
     q = (q if n_rows >= n_columns else q.T) * gain
-    tensor.data.copy_(Tensor(q.reshape(tensor.shape), tensor.dtype, tensor.device))
+    tensor.data.copy_(as_tensor(q.reshape(tensor.shape), tensor.dtype, tensor.device))
     return tensor

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..backend import dtypes
 from ..backend.capture import turning
+from ..creation import tensor
 from ..deprecation import warn_once
 from ..engine.errors import kind, reading_state
+from ..ops import as_array
 from ..tensor import Tensor, place_and_type
 
 M = TypeVar("M", bound="Module")
@@ -27,7 +29,9 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data, requires_grad=requires_grad)
+        self.array, self.vertex = as_array(data), None
+        if requires_grad:
+            self.requires_grad = True
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
@@ -276,7 +280,7 @@ class Module:
         for name, target in mine.items():
             if name in state_dict:
                 value = state_dict[name]
-                value = Tensor(value.detach() if isinstance(value, Tensor) else value, device=target.device)
+                value = tensor(value.detach() if isinstance(value, Tensor) else value, device=target.device)
                 if value.shape != target.shape:
                     raise ValueError(
                         f"{owner}.load_state_dict: {name} has shape {target.shape} here, "
@@ -354,15 +358,15 @@ class Module:
             raise TypeError(
                 f"{type(self).__name__}.to: parameters are floating, got {dtypes.as_dtype(dtype)}"
             )
-        for tensor in (*self.parameters(), *self.buffers()):
-            kind = dtype if tensor.is_floating_point() else None
-            grad = tensor.grad
-            moved = tensor.detach().to(device=device, dtype=kind)
-            if moved.array is tensor.array:
+        for each in (*self.parameters(), *self.buffers()):
+            kind = dtype if each.is_floating_point() else None
+            grad = each.grad
+            moved = each.detach().to(device=device, dtype=kind)
+            if moved.array is each.array:
                 continue
-            tensor.data = moved
+            each.data = moved
             if grad is not None:
-                tensor.grad = grad.detach().to(device=device, dtype=kind)
+                each.grad = grad.detach().to(device=device, dtype=kind)
         return self
 
     def cpu(self: M) -> M:

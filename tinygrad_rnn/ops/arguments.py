@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -24,6 +25,26 @@ _OTHER_NAMES = {
     "dim0": "axis0",
     "dim1": "axis1",
 }
+
+
+class Size(tuple[int, ...]):
+    """A shape: a tuple of sizes that can also count the elements."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of such a tensor."""
+        return math.prod(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = tuple.__getitem__(self, index)
+        return Size(found) if type(found) is tuple else found
+
+    def __add__(self, other: Any) -> Any:
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __reduce__(self) -> Any:
+        return tuple, (tuple(self),)
 
 
 def both_dialects(function: F) -> F:
@@ -173,5 +194,5 @@ def plain(x: Any) -> Array:
 
 
 __all__ = [
-    "Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive", "wide", "widened",
+    "Size", "Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive", "wide", "widened",
 ]  # fmt: skip

@@ -236,7 +236,15 @@ def take_along_axis(x: Array, indices: Array, axis: int) -> Array:
 
 
 @both_dialects
-def gather(x: Array, axis: int, index: Array) -> Array:
+def take_along_dim(x: Array, indices: Array, axis: int | None = None) -> Array:
+    """`take_along_axis`; without an axis, of the flat tensor."""
+    if axis is None:
+        return pick(reshape(x, -1), index=reshape(plain(indices), -1))
+    return take_along_axis(x, indices, axis)
+
+
+@both_dialects
+def gather(x: Array, axis: int, index: Array, *, sparse_grad: bool = False) -> Array:
     """PyTorch's spelling of take_along_axis; `index` may also be smaller than x along other axes."""
     return pick(x, index=places_along("gather", x, axis, plain(index)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..backend import Array, array_module
@@ -11,6 +12,7 @@ from .arguments import axis_of, both_dialects, plain
 from .elementwise import sqrt
 from .elementwise import where as choose
 from .index import getitem, nonzero
+from .rearrange import diag
 
 
 def square(x: Array) -> Array:
@@ -67,6 +69,42 @@ def where(condition: Array, input: Any = None, other: Any = None) -> Any:
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
     return choose(condition, input, other)
+
+
+def lerp(x: Array, end: Array, weight: Any) -> Array:
+    """The part `weight` of the way from x to `end`."""
+    return x + (end - x) * weight
+
+
+def addcmul(x: Array, tensor1: Array, tensor2: Array, *, value: Any = 1) -> Array:
+    """x + value * tensor1 * tensor2."""
+    return x + tensor1 * tensor2 * value
+
+
+def addcdiv(x: Array, tensor1: Array, tensor2: Array, *, value: Any = 1) -> Array:
+    """x + value * tensor1 / tensor2."""
+    return x + tensor1 / tensor2 * value
+
+
+def logical_xor(x: Array, y: Array) -> Array:
+    """Where one of the two holds and not both: booleans."""
+    return (x != 0) != (y != 0)
+
+
+def nan_to_num(x: Array, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Array:
+    """x with numbers in place of NaN and infinity: by default 0 and the largest that the type holds."""
+    if x.dtype.kind != "f":
+        return x
+    largest = float(array_module(plain(x)).finfo(x.dtype).max)
+    y = choose(x != x, nan, x)
+    y = choose(y == math.inf, largest if posinf is None else posinf, y)
+    return choose(y == -math.inf, -largest if neginf is None else neginf, y)
+
+
+@both_dialects
+def trace(x: Array) -> Array:
+    """The sum of the diagonal of a matrix."""
+    return diag(x).sum()
 
 
 # ---------------------------------------------------------------- without gradients

@@ -7,6 +7,7 @@ from math import inf, sqrt
 from typing import Any, NamedTuple
 
 from ..backend import Array, ArrayModule, array_module
+from ..creation import tensor
 from ..engine import enable_grad, mark_changed
 from ..tensor import Tensor
 from .optimizer import Optimizer, working_type
@@ -232,7 +233,7 @@ class LBFGS(Optimizer, marks_changes=True):
                 raise ValueError(
                     f"{name}: {what} should hold {length} numbers, one for each in the parameters"
                 )
-            made = [Tensor(v, working_type(p.array), p.device) for v in vectors]
+            made = [tensor(v, working_type(p.array), p.device) for v in vectors]
             return made if isinstance(value, (list, tuple)) else made[0]
         if what == "ro":
             return [float(v) for v in value]

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from ..backend import Array, ArrayModule, array_module, dtypes
 from ..backend.capture import Stale, capturing
+from ..creation import tensor
 from ..deprecation import warn_once
 from ..engine import enable_grad, mark_changed
 from ..engine.errors import came, kind, reading_state
@@ -416,7 +417,7 @@ class Optimizer:
         array = state[name].array
         if array_module(array) is not xp or array.dtype != kind:
             with xp.at_once():
-                state[name] = Tensor(array, kind, p.device)
+                state[name] = tensor(array, kind, p.device)
             array = state[name].array
         if array.shape != p.shape:
             raise ValueError(
@@ -540,7 +541,7 @@ class Optimizer:
                 f"{name}: {what} of parameter {number} has shape {tuple(value.shape)}, the parameter "
                 f"{p.shape}"
             )
-        return Tensor(value, working_type(p.array), p.device)
+        return tensor(value, working_type(p.array), p.device)
 
 
 def is_alike(mine: Any, theirs: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ... import ops
 from ...backend import array_module, dtypes
+from ...creation import tensor
 from ...tensor import Tensor
 
 
@@ -55,7 +56,7 @@ def clip_grad_norm_(
         raise ValueError(f"{name}: max_norm must not be negative, got {max_norm}")
     gradients = _gradients(name, parameters)
     if not gradients:
-        return Tensor(0.0)
+        return tensor(0.0)
     xp = array_module(*(g.array for g in gradients))
     norm = _total_norm(xp, [g.array for g in gradients if g.numel()], norm_type)
     if error_if_nonfinite and not math.isfinite(float(norm)):

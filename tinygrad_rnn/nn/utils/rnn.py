@@ -11,6 +11,7 @@ from typing import Any
 
 from ... import ops
 from ...backend import array_module, to_numpy
+from ...creation import tensor
 from ...engine.errors import came
 from ...ops.index import place_rows, take_rows
 from ...tensor import Tensor
@@ -58,12 +59,12 @@ class PackedSequence:
     @property
     def batch_sizes(self) -> Tensor:
         """How many sequences are still running at each time step, (T,) int64 on the CPU."""
-        return Tensor(self._rows(), "int64", "cpu")
+        return tensor(self._rows(), "int64", "cpu")
 
     @property
     def sorted_indices(self) -> Tensor | None:
         """The order in which `data` has the sequences; None where they were given in that order."""
-        return None if self.enforce_sorted else Tensor(self._order(), "int64", self.padded.device)
+        return None if self.enforce_sorted else tensor(self._order(), "int64", self.padded.device)
 
     @property
     def unsorted_indices(self) -> Tensor | None:
@@ -72,7 +73,7 @@ class PackedSequence:
             return None
         order = self._order()
         back = sorted(range(len(order)), key=order.__getitem__)
-        return Tensor(back, "int64", self.padded.device)
+        return tensor(back, "int64", self.padded.device)
 
     def to(self, *to: Any, **settings: Any) -> PackedSequence:
         """On another device or in another dtype, as `Tensor.to`."""
@@ -165,7 +166,7 @@ def pad_packed_sequence(
             )
         padded = ops.pad(padded, [(0, total_length - n_steps)] + [(0, 0)] * (padded.ndim - 1))
     padded = _filled(padded, sequence.lengths, padding_value)
-    lengths = Tensor(list(sequence.lengths), "int64", "cpu")
+    lengths = tensor(list(sequence.lengths), "int64", "cpu")
     return (padded.swapaxes(0, 1) if batch_first else padded), lengths
 
 
