@@ -19,18 +19,23 @@ LAYERS = [
     {"ops"},
     {"fuse"},
     {"printing", "differentiation"},
-    {"dialect.methods", "dialect.in_place", "dialect"},  # the methods that tensor.py inherits
+    {"dialect.methods", "dialect.in_place", "dialect.names", "dialect.absent"},  # what tensor.py inherits
     {"tensor"},
     {"creation"},
     {"nn"},
     {"optim"},
     {"data", "io", "cuda", "testing"},
+    {"dialect"},
+    {"autograd", "backends", "accelerator", "amp", "jit", "onnx", "linalg", "distributions"},
     {"training", "viz", "utils"},
     {""},  # the package itself
 ]
 UPWARDS = {
     # it stands in nn, as users of PyTorch expect, and scales what optimisers do; nn imports it when asked for
     ("nn.amp", "optim"),
+    # names of PyTorch's that are imported when they are asked for
+    ("cuda", "dialect"),
+    ("nn", "dialect"),
 }
 # core.py is autograd on one screen: values and nodes stand beside `apply` and `backward`, which call the
 # modules whose signatures name them. Within the engine imports for types alone, which are none at run time,

@@ -333,14 +333,10 @@ class Tensor(InPlace):
         """In another element type."""
         return self.to(dtype=dtype)
 
-    def type(self, dtype: Any) -> Tensor:
-        """In another element type."""
-        return self.to(dtype=dtype)
-
-    def cpu(self) -> Tensor:
+    def cpu(self, memory_format: Any = None) -> Tensor:
         return self.to("cpu")
 
-    def cuda(self) -> Tensor:
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
         return self.to("cuda")
 
     def float(self) -> Tensor:
@@ -360,6 +356,9 @@ class Tensor(InPlace):
 
     def short(self) -> Tensor:
         return self.to(dtypes.int16)
+
+    def char(self) -> Tensor:
+        return self.to(dtypes.int8)
 
     def byte(self) -> Tensor:
         return self.to(dtypes.uint8)

@@ -23,6 +23,7 @@ OP_BY_OP = {
     "multinomial": "draws random numbers",
     "set_item": "its rule writes in the gradient that it is given",
     "set_view": "its rule writes in the gradient that it is given",
+    "scatter": "it is made of set_item",
     "nonzero": "the shape of the result depends on the values",
 }
 

@@ -16,7 +16,13 @@ from ..ops import Size, as_array
 
 S = TypeVar("S", bound="Methods")
 
-__all__ = ["Methods", "add", "addmm", "div", "made_of", "sub"]
+__all__ = ["TYPE_NAMES", "Methods", "add", "addmm", "div", "made_of", "sub"]
+
+TYPE_NAMES = {
+    "FloatTensor": "float32", "DoubleTensor": "float64", "HalfTensor": "float16", "LongTensor": "int64",
+    "IntTensor": "int32", "ShortTensor": "int16", "CharTensor": "int8", "ByteTensor": "uint8",
+    "BoolTensor": "bool",
+}  # fmt: skip
 
 
 def _is_one(number: Any) -> bool:
@@ -278,6 +284,20 @@ class Methods(Value):
     def mT(self) -> Any:
         """The last two axes exchanged."""
         return ops.swapaxes(self, -1, -2)
+
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        """In another element type, named by a dtype, `torch.LongTensor` or "torch.LongTensor"; or, without
+        one, the name of this tensor's type."""
+        if dtype is None:
+            name = next(n for n, kind in TYPE_NAMES.items() if kind == self.array.dtype.name)
+            return f"torch.{'' if backend.device_of(self.array).type == 'cpu' else 'cuda.'}{name}"
+        name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", "")
+        short = name.rpartition(".")[2]
+        if short not in TYPE_NAMES and short != "Tensor":
+            return self.to(dtype=dtype)  # type: ignore[attr-defined]
+        kind = TYPE_NAMES.get(short, dtypes.default_dtype())
+        on_gpu = ".cuda." in name or getattr(dtype, "device_type", "") == "cuda"
+        return self.to(dtype=kind, device="cuda" if on_gpu else None)  # type: ignore[attr-defined]
 
     def type_as(self: S, other: Value) -> Any:
         """In the type and on the device of `other`."""

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..deprecation import warn_once
+from ..dialect.absent import OUT_OF_SCOPE, absent
 from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, AttentionMemory, DecoderState
@@ -52,4 +53,7 @@ def __getattr__(name: str) -> Any:
             "former names in nn", f"nn.{name} is called nn.{new} now; former names work for the time being"
         )
         return globals()[new]
+    if name in OUT_OF_SCOPE:
+        made = globals()[name] = absent(name, OUT_OF_SCOPE[name])
+        return made
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,9 +11,11 @@ from ..backend import Array, array_module, to_numpy
 from ..engine import Value
 from ..engine.errors import Mismatch
 from .arguments import axis_of, both_dialects, plain, scalars_too
-from .elementwise import logaddexp
+from .elementwise import logaddexp, where
 from .index import ValuesAndIndices, argsort, getitem, take_along_axis
 from .rearrange import shifted
+from .reduce import any as any_
+from .reduce import argmax
 from .shape import reshape, squeeze, stack
 
 __all__ = [
@@ -113,16 +115,12 @@ def median(x: Array, axis: int | None = None, keepdims: bool = False) -> Any:
     n = x.shape[axis]
     if not n:
         raise IndexError(f"median: there are no elements along axis {axis}")
-    array = plain(x)
-    xp = array_module(array)
-    order = xp.argsort(array, axis=axis, kind="stable")
     k = (n - 1) // 2
-    at = order[(slice(None),) * axis + (slice(k, k + 1),)]
-    if array.dtype.kind == "f":
-        wrong = array != array
-        first = xp.expand_dims(wrong.argmax(axis=axis), axis)
-        at = xp.where(wrong.any(axis=axis, keepdims=True), first, at)
-    return _taken(x, Value.result._of(at) if isinstance(x, Value) else at, axis, keepdims)
+    at = getitem(argsort(x, axis), (slice(None),) * axis + (slice(k, k + 1),))
+    if x.dtype.kind == "f":
+        wrong = x != x
+        at = where(any_(wrong, axis, keepdims=True), argmax(wrong, axis, keepdims=True), at)
+    return _taken(x, at, axis, keepdims)
 
 
 @both_dialects

@@ -124,7 +124,7 @@ def unfold(x: Array, axis: int, size: int, step: int) -> Array:
             f"unfold: windows of {size}, one every {step}, do not fit axis {axis} of {tuple(x.shape)}"
         )
     xp = array_module(plain(x))
-    starts = xp.arange(0, x.shape[axis] - size + 1, step)
+    starts = xp.arange((x.shape[axis] - size) // step + 1) * step
     y = getitem(x, along(axis, starts[:, None] + xp.arange(size)))
     return movedim(y, axis + 1, -1)
 
