@@ -158,6 +158,16 @@ class Tensor(InPlace):
         returns, if not None, takes its place. `remove()` of the result ends that."""
         return engine.register_hook(self, hook)
 
+    def register_post_accumulate_grad_hook(self, hook: Any) -> engine.Handle:
+        """Calls `hook(self)` at each backward, when the `.grad` of this leaf is there. `remove()` of the
+        result ends that."""
+        return engine.register_post_accumulate_grad_hook(self, hook)
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether `backward` leaves its gradient here though it is no leaf: `retain_grad` was called."""
+        return engine.retains_grad(self)
+
     def backward(
         self,
         gradient: Any = None,

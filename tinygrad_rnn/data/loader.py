@@ -9,6 +9,7 @@ from typing import Any
 from .. import ops
 from ..backend import MODULES, bits_of
 from ..creation import as_tensor, tensor
+from ..deprecation import warn_once
 from ..engine.errors import kind
 from ..tensor import Tensor
 from .dataset import IterableDataset
@@ -36,7 +37,9 @@ class DataLoader:
     loader made in the same way: its next pass is the rest of the interrupted one, without loading the samples
     that came before, and the passes after it are those that would have come.
 
-    Raises ValueError for settings that exclude each other, and for `num_workers` above 0.
+    PyTorch's `num_workers` (with a warning, once), `pin_memory`, `timeout`, `worker_init_fn`,
+    `prefetch_factor` and `persistent_workers` are read and have no effect. Raises ValueError for
+    settings that exclude each other.
     """
 
     def __init__(
@@ -50,17 +53,24 @@ class DataLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
         drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
         *,
         generator: Any = None,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
         rng: Any = None,
     ) -> None:
-        if num_workers != 0:
-            raise ValueError(
-                f"DataLoader: num_workers={num_workers}, and batches are made in this process alone; leave "
-                "it out or give 0"
+        if num_workers < 0:
+            raise ValueError(f"DataLoader: num_workers must not be negative, got {num_workers}")
+        if num_workers:
+            warn_once(
+                "num_workers",
+                f"DataLoader: num_workers={num_workers} is read and has no effect: batches are made in this "
+                "process",
+                kind=UserWarning,
             )
-        if pin_memory:
-            raise ValueError("DataLoader: there is no pinned memory; leave pin_memory out or give False")
+        self.num_workers, self.pin_memory = num_workers, pin_memory
         if sampler is not None and shuffle:
             raise ValueError("DataLoader: give sampler or shuffle, not both")
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):

@@ -100,6 +100,7 @@ class Watched:
     def __init__(self) -> None:
         self.hooks: dict[int, list[Hook]] = {}
         self.retained: dict[int, ReferenceType[Output] | None] = {}  # None: a node of one result, itself
+        self.after: list[Callable[[], Any]] = []  # of a leaf: called when its `.grad` is there
 
 
 class Gradients:
@@ -215,6 +216,8 @@ class Gradients:
             if current is not None:
                 current.reads_gradient(leaf)
             leaf.grad = accumulated(leaf.grad, g, owned, self._create_graph, self._wrap)
+            for hook in [*watched.after] if watched is not None else ():
+                hook()
 
 
 def totalled(collected: Any, create_graph: bool) -> tuple[Gradient, bool]:

@@ -10,13 +10,15 @@ from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax
 from .attention import Attention, AttentionDecoder, AttentionMemory, DecoderState
 from .bidirectional import Bidirectional
 from .cell import Cell
+from .cells import GatedCell as RNNCellBase
 from .cells import GRUCell, LSTMCell, LSTMState, RNNCell
 from .checkpoint import checkpoint
-from .containers import ModuleDict, ParameterList
+from .containers import ModuleDict, ModuleList, ParameterList, Sequential
 from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
 from .dropout import Dropout
 from .embedding import Embedding
 from .layers import GRU, LSTM, RNN
+from .layers import StackedCells as RNNBase
 from .linear import Flatten, Identity, Linear
 from .losses import (
     BCELoss,
@@ -29,7 +31,7 @@ from .losses import (
     NLLLoss,
     SmoothL1Loss,
 )
-from .module import Module, ModuleList, Parameter, Sequential
+from .module import Module, Parameter
 from .norm import LayerNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import Recurrent

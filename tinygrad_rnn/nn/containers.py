@@ -1,12 +1,119 @@
-"""Containers of modules and parameters by name, and of parameters in order."""
+"""Containers: modules in order and by name, parameters in order and by name."""
 
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from typing import Any
+from typing import Any, TypeVar
 
 from ..tensor import Tensor
-from .module import Module, Parameter
+from .module import Module, Parameter, named_kind
+
+M = TypeVar("M", bound=Module)
+
+
+class _Ordered(Module):
+    """Children in order, under the names "0", "1", ... or names given."""
+
+    def _items(self) -> list[tuple[str, Any]]:
+        return self._own(Module)
+
+    def _set_items(self, values: Iterable[Any]) -> None:
+        """Replaces the children by these, named by their places."""
+        values = list(values)
+        for value in values:
+            if not isinstance(value, Module):
+                raise TypeError(f"{type(self).__name__}: expected modules, got {named_kind(value)}")
+        for name, _ in self._items():
+            delattr(self, name)
+        for k, value in enumerate(values):
+            setattr(self, str(k), value)
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([value for _, value in self._items()])
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)(*self._arguments(self._items()[index]))
+        return self._items()[self._place(index)][1]
+
+    def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
+        return ([value for _, value in items],)
+
+    def _place(self, index: Any) -> int:
+        n = len(self)
+        if not hasattr(index, "__index__"):
+            raise TypeError(
+                f"{type(self).__name__}: an index is an integer or a slice, got {named_kind(index)}"
+            )
+        if not -n <= index.__index__() < n:
+            raise IndexError(f"{type(self).__name__}: index {index} is outside its {n} parts")
+        return int(index.__index__() % n)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not isinstance(value, Module):
+            raise TypeError(f"{type(self).__name__}: expected a module, got {named_kind(value)}")
+        setattr(self, self._items()[self._place(index)][0], value)
+
+    def __delitem__(self, index: Any) -> None:
+        values = list(self)
+        del values[index if isinstance(index, slice) else self._place(index)]
+        self._set_items(values)
+
+    def append(self: M, module: Module) -> M:
+        """Adds one at the end. Returns the container."""
+        return self.extend([module])  # type: ignore[attr-defined]
+
+    def extend(self: M, modules: Iterable[Module]) -> M:
+        """Adds several at the end. Returns the container."""
+        for module in modules:
+            if not isinstance(module, Module):
+                raise TypeError(f"{type(self).__name__}: expected a module, got {named_kind(module)}")
+            self.add_module(str(len(self)), module)  # type: ignore[arg-type]
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Puts one before the place `index`."""
+        values = list(self)
+        values.insert(index, module)
+        self._set_items(values)
+
+
+class ModuleList(_Ordered):
+    """A list of modules whose parameters are the list's: `ModuleList([Linear(4, 4) for _ in range(3)])`."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+
+class Sequential(_Ordered):
+    """Modules one after the other: each is given what the one before returned.
+
+    `Sequential(Linear(4, 8), Tanh(), Linear(8, 1))`, or with names `Sequential({"hidden": Linear(4, 8),
+    ...})`.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, module)
+        else:
+            self.extend(modules)
+
+    def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
+        return (dict(items),)
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x
 
 
 class ModuleDict(Module):

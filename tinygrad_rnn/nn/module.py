@@ -15,9 +15,11 @@ from ..backend import dtypes
 from ..backend.capture import turning
 from ..creation import tensor
 from ..deprecation import warn_once
-from ..engine.errors import kind, reading_state
+from ..engine.errors import Mismatch, kind, reading_state
 from ..ops import as_array
 from ..tensor import Tensor, place_and_type
+from .hooks import before_loading
+from .parts import Parts
 
 M = TypeVar("M", bound="Module")
 _OF_PYTORCH_ALONE = re.compile(r"(^|\.)((weight|bias)_(ih|hh|hr)_l\d+(_reverse)?|bias_ih)$")
@@ -49,7 +51,7 @@ class LoadResult(NamedTuple):
         return f"LoadResult(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
-class Module:
+class Module(Parts):
     """The base of everything with parameters. Subclass it, assign parameters and modules to `self`, define
     `forward`.
 
@@ -70,10 +72,15 @@ class Module:
     transposed_in_pytorch: frozenset[str] = frozenset()  # matrices that PyTorch has the other way round
     _buffers: Mapping[str, bool] = {}  # names of the buffers: whether they are part of the state dict
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if args or kwargs:
+            raise TypeError(
+                f"{type(self).__name__}: the base class takes no arguments; call super().__init__()"
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooks is not None:
+            return self._hooks.run(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -113,27 +120,31 @@ class Module:
         """A parameter that is overwritten by a computed tensor would silently no longer be trained."""
         before, owner = vars(self).get(name), type(self).__name__
         if isinstance(before, Parameter) and not isinstance(value, (Parameter, Module)) and value is not None:
-            what = "a plain tensor" if isinstance(value, Tensor) else _kind(value)
+            what = "a plain tensor" if isinstance(value, Tensor) else named_kind(value)
             raise TypeError(
                 f"{owner}: {name} is a Parameter and cannot become {what}; assign a Parameter, "
                 f"or change its values with {name}.data"
             )
         if name in self._buffers and value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"{owner}: {name} is a buffer, a Tensor or None; got {_kind(value)}")
+            raise TypeError(f"{owner}: {name} is a buffer, a Tensor or None; got {named_kind(value)}")
 
     # ------------------------------------------------------------ its parts
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Assigns a parameter under a name; None keeps the place for an optional one."""
         if param is not None and not isinstance(param, Parameter):
-            raise TypeError(f"{type(self).__name__}: {name} must be a Parameter or None, got {_kind(param)}")
+            raise TypeError(
+                f"{type(self).__name__}: {name} must be a Parameter or None, got {named_kind(param)}"
+            )
         self._check_name(name, Parameter)
         setattr(self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Assigns a tensor that is not trained but moves with the module; saved with it if `persistent`."""
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"{type(self).__name__}: {name} must be a Tensor or None, got {_kind(tensor)}")
+            raise TypeError(
+                f"{type(self).__name__}: {name} must be a Tensor or None, got {named_kind(tensor)}"
+            )
         if name not in self._buffers:
             self._check_name(name, type(None))
         self._buffers = {**self._buffers, name: persistent}
@@ -142,7 +153,9 @@ class Module:
     def add_module(self, name: str, module: Module | None) -> None:
         """Assigns a child under a name."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: {name} must be a Module or None, got {_kind(module)}")
+            raise TypeError(
+                f"{type(self).__name__}: {name} must be a Module or None, got {named_kind(module)}"
+            )
         self._check_name(name, Module)
         setattr(self, name, module)
 
@@ -150,7 +163,7 @@ class Module:
 
     def _check_name(self, name: str, kind: type) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"{type(self).__name__}: names are strings, got {_kind(name)}")
+            raise TypeError(f"{type(self).__name__}: names are strings, got {named_kind(name)}")
         if not name or "." in name:
             raise KeyError(f"{type(self).__name__}: {name!r} is no name of a part: it is empty or has a dot")
         taken = getattr(self, name, None)
@@ -172,11 +185,16 @@ class Module:
     def _own(self, kind: Any) -> list[tuple[str, Any]]:
         return [(name, value) for name, value in vars(self).items() if isinstance(value, kind)]
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module (under `prefix`) and all below it, each once, with names joined by dots."""
-        seen: set[int] = set()
+    def named_modules(
+        self, memo: Any = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module (under `prefix`) and all below it, each once, with names joined by dots; without
+        `remove_duplicate` under every name they have."""
+        if isinstance(memo, str):  # the prefix, which once came first
+            memo, prefix = None, memo
+        seen: set[int] = {id(module) for module in memo or ()}
         for name, module in self._walk(prefix, set()):
-            if id(module) not in seen:
+            if id(module) not in seen or not remove_duplicate:
                 seen.add(id(module))
                 yield name, module
 
@@ -192,12 +210,16 @@ class Module:
             if id(module) not in above:
                 yield from module._walk(_join(prefix, name), above)
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """The parameters with their names; one that is shared counts once, under its first name."""
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """The parameters with their names; one that is shared counts once, under its first name, or without
+        `remove_duplicate` under each."""
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+        modules = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
             for name, parameter in module._own(Parameter):
-                if id(parameter) not in seen:
+                if id(parameter) not in seen or not remove_duplicate:
                     seen.add(id(parameter))
                     yield _join(path, name), parameter
 
@@ -205,13 +227,16 @@ class Module:
         """The parameters, each once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """The buffers with their names, each once."""
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The buffers with their names, each once, or without `remove_duplicate` under each name."""
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+        modules = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
             for name in module._buffers:
                 buffer = vars(module).get(name)
-                if buffer is not None and id(buffer) not in seen:
+                if buffer is not None and (id(buffer) not in seen or not remove_duplicate):
                     seen.add(id(buffer))
                     yield _join(path, name), buffer
 
@@ -230,15 +255,42 @@ class Module:
             if isinstance(value, Parameter) or (isinstance(value, Tensor) and module._buffers.get(name))
         }
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(
+        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
         """Name -> tensor for parameters and persistent buffers: their memory, outside the graph.
 
         `copy.deepcopy(module.state_dict())` keeps the present values. A shared parameter stands under each
-        of its names.
+        of its names. `prefix` stands before each; with `keep_vars` tensors are those of the module;
+        `destination` is a dict to add them to.
         """
-        return {name: value.detach() for name, value in self._state().items()}
+        found = {} if destination is None else destination
+        modules = [(p, m) for p, m in self._walk("", set()) if m._hooks is not None or _has_extra(m)]
+        for path, module in modules:
+            for hook in [*module._hooks.state_pre.values()] if module._hooks else ():
+                hook(module, prefix + (f"{path}." if path else ""), keep_vars)
+        for name, value in self._state().items():
+            found[prefix + name] = value if keep_vars else value.detach()
+        for path, module in reversed(modules):
+            start = prefix + (f"{path}." if path else "")
+            if _has_extra(module):
+                found[f"{start}{_EXTRA}"] = module.get_extra_state()
+            for hook in [*module._hooks.state.values()] if module._hooks else ():
+                hook(module, found, start, {})
+        return found
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+    def get_extra_state(self) -> Any:
+        """What a module keeps beside tensors, for its state dict; a subclass that defines it also defines
+        `set_extra_state`."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_extra_state")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Takes back what `get_extra_state` gave."""
+        raise NotImplementedError(f"{type(self).__name__} must define set_extra_state")
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> LoadResult:
         """Copies values (tensors or arrays) into the parameters and buffers of these names.
 
         Types and devices stay the module's. A part that was renamed is found by its former name, too. Raises
@@ -251,9 +303,11 @@ class Module:
             raise (ValueError if isinstance(state_dict, Mapping) else TypeError)(
                 f"{owner}.load_state_dict: expected names and tensors in a dict, got {hint}"
             )
-        state_dict = self._with_present_names(state_dict)
-        missing = [name for name in mine if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in mine]
+        modules = list(self._walk("", set()))
+        state_dict = self._with_present_names(before_loading(modules, state_dict, strict))
+        extra = {_join(path, _EXTRA): module for path, module in modules if _has_extra(module)}
+        missing = [name for name in (*mine, *extra) if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in mine and name not in extra]
         foreign = [name for name in unexpected if _OF_PYTORCH_ALONE.search(str(name))]
         foreign += self._in_pytorchs_layout(state_dict)
         if foreign:
@@ -264,14 +318,21 @@ class Module:
         if strict and (missing or unexpected):
             wrong = [f"missing {_few(missing)}"] if missing else []
             wrong += [f"unexpected {_few(unexpected)}"] if unexpected else []
-            raise ValueError(
+            raise Mismatch(
                 f"{owner}.load_state_dict: {' and '.join(wrong)}; strict=False loads the names that fit"
             )
         with reading_state(f"{owner}.load_state_dict"):
             found = self._loaded(owner, mine, state_dict)
         for name, value in found.items():
             mine[name].data.copy_(value)
-        return LoadResult(missing, unexpected)
+        for name, module in extra.items():
+            if name in state_dict:
+                module.set_extra_state(state_dict[name])
+        result = LoadResult(missing, unexpected)
+        for _, module in modules:
+            for hook in [*module._hooks.load.values()] if module._hooks else ():
+                hook(module, result)
+        return result
 
     @staticmethod
     def _loaded(owner: str, mine: Mapping[str, Tensor], state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -282,7 +343,7 @@ class Module:
                 value = state_dict[name]
                 value = tensor(value.detach() if isinstance(value, Tensor) else value, device=target.device)
                 if value.shape != target.shape:
-                    raise ValueError(
+                    raise Mismatch(
                         f"{owner}.load_state_dict: {name} has shape {target.shape} here, "
                         f"{value.shape} in the dict"
                     )
@@ -319,6 +380,8 @@ class Module:
 
     def train(self: M, mode: bool = True) -> M:
         """Sets `training` here and below, which dropout asks for. Returns the module."""
+        if not isinstance(mode, (bool, int)):
+            raise ValueError(f"{type(self).__name__}.train: expected a boolean, got {named_kind(mode)}")
         for module in self.modules():
             if module.training != bool(mode):
                 turning(module)
@@ -411,117 +474,12 @@ class Module:
         return f"{type(self).__name__}({count}{inside}\n)"
 
 
-# ---------------------------------------------------------------- modules in order
-
-
-class _Ordered(Module):
-    """Children in order, under the names "0", "1", ... or names given."""
-
-    def _items(self) -> list[tuple[str, Any]]:
-        return self._own(Module)
-
-    def _set_items(self, values: Iterable[Any]) -> None:
-        """Replaces the children by these, named by their places."""
-        values = list(values)
-        for value in values:
-            if not isinstance(value, Module):
-                raise TypeError(f"{type(self).__name__}: expected modules, got {_kind(value)}")
-        for name, _ in self._items():
-            delattr(self, name)
-        for k, value in enumerate(values):
-            setattr(self, str(k), value)
-
-    def __len__(self) -> int:
-        return len(self._items())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([value for _, value in self._items()])
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return type(self)(*self._arguments(self._items()[index]))
-        return self._items()[self._place(index)][1]
-
-    def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
-        return ([value for _, value in items],)
-
-    def _place(self, index: Any) -> int:
-        n = len(self)
-        if not hasattr(index, "__index__"):
-            raise TypeError(f"{type(self).__name__}: an index is an integer or a slice, got {_kind(index)}")
-        if not -n <= index.__index__() < n:
-            raise IndexError(f"{type(self).__name__}: index {index} is outside its {n} parts")
-        return int(index.__index__() % n)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if not isinstance(value, Module):
-            raise TypeError(f"{type(self).__name__}: expected a module, got {_kind(value)}")
-        setattr(self, self._items()[self._place(index)][0], value)
-
-    def __delitem__(self, index: Any) -> None:
-        values = list(self)
-        del values[index if isinstance(index, slice) else self._place(index)]
-        self._set_items(values)
-
-    def append(self: M, module: Module) -> M:
-        """Adds one at the end. Returns the container."""
-        return self.extend([module])  # type: ignore[attr-defined]
-
-    def extend(self: M, modules: Iterable[Module]) -> M:
-        """Adds several at the end. Returns the container."""
-        for module in modules:
-            if not isinstance(module, Module):
-                raise TypeError(f"{type(self).__name__}: expected a module, got {_kind(module)}")
-            self.add_module(str(len(self)), module)  # type: ignore[arg-type]
-        return self
-
-    def insert(self, index: int, module: Module) -> None:
-        """Puts one before the place `index`."""
-        values = list(self)
-        values.insert(index, module)
-        self._set_items(values)
-
-
-class ModuleList(_Ordered):
-    """A list of modules whose parameters are the list's: `ModuleList([Linear(4, 4) for _ in range(3)])`."""
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__()
-        self.extend(modules)
-
-    def __add__(self, other: Iterable[Module]) -> ModuleList:
-        return ModuleList([*self, *other])
-
-
-class Sequential(_Ordered):
-    """Modules one after the other: each is given what the one before returned.
-
-    `Sequential(Linear(4, 8), Tanh(), Linear(8, 1))`, or with names `Sequential({"hidden": Linear(4, 8),
-    ...})`.
-    """
-
-    def __init__(self, *modules: Any) -> None:
-        super().__init__()
-        if len(modules) == 1 and isinstance(modules[0], Mapping):
-            for name, module in modules[0].items():
-                self.add_module(name, module)
-        else:
-            self.extend(modules)
-
-    def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
-        return (dict(items),)
-
-    def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
-        return x
-
-
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _kind(value: Any) -> str:
+def named_kind(value: Any) -> str:
+    """What a value is called in an error."""
     return "None" if value is None else kind(value)
 
 
@@ -533,7 +491,7 @@ def not_a_state(given: Any, names: Iterable[str] = ()) -> str | None:
         return f'the name of a file; tinygrad_rnn.load({given!r})["model"] is the dict of a checkpoint'
     if not isinstance(given, Mapping):
         hint = "; its state_dict() is one" if hasattr(given, "state_dict") else ""
-        return f"{_kind(given)}{hint}"
+        return f"{named_kind(given)}{hint}"
     if set(given) & set(names):
         return None
     if isinstance(given.get("model"), Mapping):
@@ -542,6 +500,13 @@ def not_a_state(given: Any, names: Iterable[str] = ()) -> str | None:
         return "the state of an optimiser; optimizer.load_state_dict takes it"
     inner = [key for key, value in given.items() if isinstance(value, Mapping) and set(value) & set(names)]
     return f"a dict of dicts; give its [{inner[0]!r}]" if inner else None
+
+
+_EXTRA = "_extra_state"
+
+
+def _has_extra(module: Module) -> bool:
+    return type(module).get_extra_state is not Module.get_extra_state
 
 
 def _few(names: Iterable[Any]) -> str:

@@ -14,8 +14,9 @@ from ..ops import concat, split, stack
 from ..tensor import Tensor
 from . import functional as F
 from .cell import Cell
-from .containers import ParameterList
-from .module import Module, ModuleList, Parameter
+from .containers import ModuleList, ParameterList
+from .module import Module, Parameter
+from .pytorch_weights import PyTorchWeights
 from .scan import explained, flattened, scan, unflattened
 from .state import State, map_state, match_state
 from .utils.rnn import PackedSequence, read_lengths
@@ -36,7 +37,7 @@ def _with_batch(name: str, state: Any) -> Tensor:
     return state.unsqueeze(1)
 
 
-class Recurrent(Module):
+class Recurrent(PyTorchWeights):
     """Runs cells over time: any cell, a user's too.
 
     `Recurrent(cell)` is one layer; `Recurrent(a, b)` two, the second reading the first's output; with

@@ -118,7 +118,7 @@ class LBFGS(Optimizer, marks_changes=True):
                 f"{type(self).__name__}: step needs a closure that zeroes the gradients, computes the loss, "
                 "calls backward and returns the loss"
             )
-        with self.changing(self._as_now()):
+        with self.hooked(closure), self.changing(self._as_now()):
             return self._iterate(closure)
 
     def _as_now(self) -> Callable[[], None]:

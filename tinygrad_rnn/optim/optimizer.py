@@ -27,13 +27,14 @@ from ..engine.errors import came, kind, reading_state
 from ..fuse.lower.update import InPlace, is_number
 from ..ops import where
 from ..tensor import Tensor
+from .hooks import OptimizerHooks
 from .signals import signals_wait
 
 # Elements of a piece: of float32, four arrays and two for scratch are 768 KiB, within a second-level cache.
 _BLOCK = 1 << 15
 
 
-class Optimizer:
+class Optimizer(OptimizerHooks):
     """The base of the optimisers. `params`: tensors, or dicts with "params" and options that differ from
     `defaults`.
 
@@ -64,6 +65,9 @@ class Optimizer:
                 return p - tg.sign(average) * lr, average
 
     Or it overrides `step`, and changes `p.data` for the `p` in `self.param_groups`.
+
+    The optimisers here read PyTorch's `foreach`, `fused`, `capturable` and `differentiable`, and have
+    nothing to choose by them.
 
     A step happens whole or not at all: signals (Ctrl-C) wait for the end of what it changes, and where the
     closure raises nothing has changed. Whatever else breaks it off leaves `torn` true: the parameters are
@@ -217,6 +221,10 @@ class Optimizer:
         """Changes every parameter that has a gradient, in place. Returns the loss that `closure()` gives, if
         any.
         """
+        with self.hooked(closure):
+            return self._stepped(closure)
+
+    def _stepped(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
         if closure is not None:
             with enable_grad():
@@ -452,6 +460,7 @@ class Optimizer:
                 f"{self._name}.state_dict: a step was broken off in its middle, and what it left is not to "
                 "be saved; load the last whole checkpoint into the model and the optimizer"
             )
+        self.before_state()
         number: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
@@ -464,7 +473,7 @@ class Optimizer:
             for p, kept in self.state.items()
             if kept and id(p) in number
         }
-        return {"state": state, "param_groups": groups}
+        return self.shown_state({"state": state, "param_groups": groups})
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over options and state that `state_dict` gave: copies, in the parameters' types and on their
@@ -478,9 +487,11 @@ class Optimizer:
                 f'{name}: expected a dict with "state" and "param_groups", as state_dict() gives'
                 f"{_hint(state_dict)}"
             )
+        state_dict = self.before_loading(state_dict)
         with reading_state(name):
             self.param_groups, self.state = self._read_state(name, state_dict)
         self.torn = False
+        self.after_loading()
 
     def _read_state(self, name: str, state_dict: Mapping[str, Any]) -> tuple[Any, Any]:
         """Groups and state that were saved, for the parameters here."""
@@ -559,7 +570,7 @@ def _whole(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def whole(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        with self.changing():
+        with self.hooked(*args, **kwargs), self.changing():
             return step(self, *args, **kwargs)
 
     return whole
