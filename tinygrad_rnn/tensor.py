@@ -136,9 +136,9 @@ class Tensor(InPlace):
     def grad(self, value: Tensor | None) -> None:
         vertex = self._has_grad()
         if vertex is None:
-            if value is not None:
-                raise GraphError("grad: this tensor does not require a gradient; set requires_grad first")
-            return
+            if value is None:
+                return
+            vertex = self.frozen = Leaf(self.array)  # a constant, to which somebody has put a gradient
         if value is not None:
             if not isinstance(value, Tensor):
                 raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")

@@ -8,18 +8,39 @@ from ..dialect.absent import OUT_OF_SCOPE, absent
 from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, AttentionMemory, DecoderState
+from .batchnorm import BatchNorm1d, Dropout1d, Dropout2d
 from .bidirectional import Bidirectional
 from .cell import Cell
 from .cells import GatedCell as RNNCellBase
 from .cells import GRUCell, LSTMCell, LSTMState, RNNCell
 from .checkpoint import checkpoint
-from .containers import ModuleDict, ModuleList, ParameterList, Sequential
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
+from .divergences import (
+    CosineEmbeddingLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
+    KLDivLoss,
+    MarginRankingLoss,
+    MultiLabelSoftMarginLoss,
+    PoissonNLLLoss,
+    SoftMarginLoss,
+    TripletMarginLoss,
+)
 from .dropout import Dropout
 from .embedding import Embedding
 from .layers import GRU, LSTM, RNN
 from .layers import StackedCells as RNNBase
-from .linear import Flatten, Identity, Linear
+from .linear import (
+    Bilinear,
+    CosineSimilarity,
+    DataParallel,
+    Flatten,
+    Identity,
+    Linear,
+    PairwiseDistance,
+    Unflatten,
+)
 from .losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -32,7 +53,26 @@ from .losses import (
     SmoothL1Loss,
 )
 from .module import Module, Parameter
-from .norm import LayerNorm
+from .nonlinear import (
+    CELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LogSigmoid,
+    Mish,
+    PReLU,
+    ReLU6,
+    SiLU,
+    Softmin,
+    Softshrink,
+    Softsign,
+    Tanhshrink,
+    Threshold,
+)
+from .norm import LayerNorm, RMSNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import Recurrent
 from .search import SearchResult, beam_search, greedy_search

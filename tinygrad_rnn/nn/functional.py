@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
+
+import numpy as np
 
 from .. import ops
 from ..backend import array_module, current, default_rng, find
@@ -22,6 +25,19 @@ binary_cross_entropy_with_logits = ops.binary_cross_entropy_with_logits
 mse_loss, l1_loss, smooth_l1_loss, huber_loss = ops.mse_loss, ops.l1_loss, ops.smooth_l1_loss, ops.huber_loss
 layer_norm, normalize, one_hot = ops.layer_norm, ops.normalize, ops.one_hot
 sigmoid, tanh, gelu = ops.sigmoid, ops.tanh, ops.gelu
+logsigmoid, hardtanh, relu6, silu, selu, celu, glu = (
+    ops.logsigmoid, ops.hardtanh, ops.relu6, ops.silu, ops.selu, ops.celu, ops.glu,
+)  # fmt: skip
+mish, hardsigmoid, hardswish, prelu, softsign = (
+    ops.mish, ops.hardsigmoid, ops.hardswish, ops.prelu, ops.softsign,
+)  # fmt: skip
+tanhshrink, softshrink, hardshrink, threshold = (
+    ops.tanhshrink, ops.softshrink, ops.hardshrink, ops.threshold,
+)  # fmt: skip
+kl_div, gaussian_nll_loss, poisson_nll_loss = ops.kl_div, ops.gaussian_nll_loss, ops.poisson_nll_loss
+cosine_embedding_loss, margin_ranking_loss = ops.cosine_embedding_loss, ops.margin_ranking_loss
+hinge_embedding_loss, soft_margin_loss = ops.hinge_embedding_loss, ops.soft_margin_loss
+multilabel_soft_margin_loss, triplet_margin_loss = ops.multilabel_soft_margin_loss, ops.triplet_margin_loss
 
 # ---------------------------------------------------------------- nonlinearities
 
@@ -29,6 +45,27 @@ sigmoid, tanh, gelu = ops.sigmoid, ops.tanh, ops.gelu
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)."""
     return ops.relu(input)
+
+
+def softmin(input: Tensor, dim: int | None = None) -> Tensor:
+    """softmax(-input)."""
+    return softmax(-input, dim)
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1, *, rng: Any = None
+) -> Tensor:
+    """The softmax of (logits + Gumbel noise) / tau: a draw among classes that gradients go back through. With
+    `hard` one class is 1 and the others 0, and gradients are as without (Jang, Gu & Poole 2017;
+    Maddison, Mnih & Teh 2017)."""
+    drawn = default_rng(rng).standard_exponential(logits.shape)
+    noise = Tensor._of(array_module(logits.array).from_numpy(-np.log(drawn).astype(logits.dtype)))
+    soft: Tensor = ops.softmax((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    index = ops.argmax(soft, dim, keepdims=True)
+    one: Tensor = ops.scatter(soft.detach() * 0, dim, index, 1.0)
+    return one - soft.detach() + soft
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -80,9 +117,38 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y if bias is None else y + bias
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """Rows of weight (num_embeddings, embedding_dim) by integers: (...) -> (..., embedding_dim)."""
-    return ops.embedding(input, weight, padding_idx)
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Rows of weight (num_embeddings, embedding_dim) by integers: (...) -> (..., embedding_dim).
+
+    Rows that are looked up and whose `norm_type`-norm is above `max_norm` are first scaled to it, in place.
+    `scale_grad_by_freq` divides the gradient of a row by how often it was looked up. `sparse` is read
+    and has no effect: gradients are added up without an array of mostly zeros.
+    """
+    if max_norm is not None:
+        _hold_rows(input, weight, max_norm, norm_type)
+    rows: Tensor = ops.embedding(input, weight, padding_idx)
+    if not scale_grad_by_freq:
+        return rows
+    _, inverse, counts = ops.unique(input, return_inverse=True, return_counts=True)
+    factor = (1.0 / counts.to(rows.dtype))[inverse].unsqueeze(-1)
+    still = rows.detach()
+    return still + (rows - still) * factor
+
+
+def _hold_rows(input: Tensor, weight: Tensor, max_norm: float, norm_type: float) -> None:
+    """Scales the rows that are about to be looked up and are longer than max_norm."""
+    which = ops.unique(input)
+    rows = weight.detach()[which]
+    length = ops.norm(rows, norm_type, 1, keepdims=True)
+    weight.data[which] = ops.where(length > max_norm, rows * (max_norm / (length + 1e-7)), rows)
 
 
 def dropout(
@@ -183,3 +249,12 @@ def masked_mean(values: Tensor, lengths: Any, batch_first: bool = False) -> Tens
     real = ops.where(mask.reshape(*mask.shape, *[1] * (values.ndim - 2)), values, 0.0)
     mean: Tensor = real.sum() * (1.0 / count if count else math.nan)
     return mean
+
+
+_ELSEWHERE = dict.fromkeys(("batch_norm", "dropout1d", "dropout2d"), "batchnorm")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        return getattr(import_module(f".{_ELSEWHERE[name]}", __package__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -93,3 +93,87 @@ class Identity(Module):
 
     def forward(self, x: Any) -> Any:
         return x
+
+
+class Unflatten(Module):
+    """One axis made several: `Unflatten(1, (2, 3))` of (N, 6) gives (N, 2, 3)."""
+
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, input: Tensor) -> Any:
+        return ops.unflatten(input, self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class Bilinear(Module):
+    """x1 W_k x2 + b_k for each output k: (.., in1), (.., in2) -> (.., out). weight (out, in1, in2), bias
+    (out,), drawn evenly from +-1/sqrt(in1)."""
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        place = {"device": device, "dtype": dtype}
+        self.weight = Parameter(empty(out_features, in1_features, in2_features, **place))
+        self.bias = Parameter(empty(out_features, **place)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """New starting values."""
+        bound = self.in1_features**-0.5
+        for p in self.parameters():
+            start.uniform_(p, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Any:
+        y: Any = ops.einsum("...i,kij,...j->...k", input1, self.weight, input2)
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        sizes = f"{self.in1_features}, {self.in2_features}, {self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between vectors along `dim`."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Any:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Module):
+    """The p-norms of x1 - x2 + eps along the last axis."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+        super().__init__()
+        self.norm, self.eps, self.keepdim = p, eps, keepdim
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Any:
+        return ops.norm(x1 - x2 + self.eps, self.norm, -1, self.keepdim)
+
+
+class DataParallel(Module):
+    """A module on one device, as PyTorch runs it where there are no several GPUs: `module` is the module."""
+
+    def __init__(
+        self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        return self.module(*inputs, **kwargs)

@@ -1,7 +1,7 @@
 """Recurrent layers' weights by PyTorch's names and in its layout: views of the cells' parameters.
 
-`lstm.weight_hh_l0` is (gates * hidden_size, hidden_size), the transpose of `lstm.cells[0].weight_hh`, in the same
-memory: what is written to it, by `nn.init`, `.data.copy_` or `.data[k:m].fill_`, is the cell's. Its
+`lstm.weight_hh_l0` is (gates * hidden_size, hidden_size), the transpose of `lstm.cells[0].weight_hh`, in the
+same memory: what is written to it, by `nn.init`, `.data.copy_` or `.data[k:m].fill_`, is the cell's. Its
 `.grad` and `requires_grad` are the parameter's. PyTorch's second bias is made, of zeros, for whoever
 asks for it. A GRU's z block stands as it is here, where z takes the new state: PyTorch's has the
 opposite sign.

@@ -34,6 +34,17 @@ from .compose import (
 )  # fmt: skip
 from .convert import as_array, cast, clone, contiguous, transfer, warn_of_constant
 from .curves import acos, asin, atan, atan2, ceil, cosh, exp2, frac, log2, log10, logit, sinh, tan, trunc
+from .divergences import (
+    cosine_embedding_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    kl_div,
+    margin_ranking_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+)
 from .elementwise import (
     abs,
     add,

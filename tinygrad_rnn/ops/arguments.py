@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ..backend import Array
 from ..backend.dtypes import float16, float32, float64, result_dtype
+from ..deprecation import warn_once
 from ..engine import Value, primitive
 from ..engine.errors import describe, kind, wrong_argument
 from ..engine.rules import parameter_names
@@ -68,6 +69,24 @@ def both_dialects(function: F) -> F:
             if args and not hasattr(args[0], "ndim"):
                 raise wrong_argument(function.__name__, 0, args[0]) from reason
             raise
+
+    return op  # type: ignore[return-value]
+
+
+def old_reduction(function: F) -> F:
+    """Lets PyTorch's `size_average` and `reduce`, which are older than `reduction`, say the same."""
+
+    @functools.wraps(function)
+    def op(*args: Any, size_average: bool | None = None, reduce: bool | None = None, **settings: Any) -> Any:
+        if size_average is not None or reduce is not None:
+            found = "none" if reduce is False else "sum" if size_average is False else "mean"
+            settings["reduction"] = found
+            warn_once(
+                "size_average",
+                f"size_average and reduce are names of old; reduction={found!r} says the same",
+                kind=UserWarning,
+            )
+        return function(*args, **settings)
 
     return op  # type: ignore[return-value]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from ..backend import Array, array_module
-from ..engine.errors import came, describe
-from .arguments import axis_of, both_dialects, plain, primitive, wide
+from ..engine.errors import callers_level, came, describe
+from .arguments import axis_of, both_dialects, old_reduction, plain, primitive, wide
 from .elementwise import abs as abs_
 from .elementwise import clip, log, log1p, maximum, minimum, softplus, where
 from .index import getitem, pick
@@ -28,55 +29,73 @@ def reduced(values: Array, reduction: str, name: str) -> Array:
     raise ValueError(f"{name}: reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
 
 
-def same_shape(name: str, x: Array, target: Array) -> None:
-    """Losses never broadcast: (B, 1) against (B,) would silently compare everything with everything."""
+def apart_of(name: str, x: Array, target: Array) -> Array:
+    """x - target. Where their shapes differ they broadcast, with a warning: (B, 1) against (B,) compares
+    everything with everything."""
+    _two_tensors(name, x, target)
+    if tuple(x.shape) != tuple(target.shape):
+        warnings.warn(
+            f"{name}: the target has shape {tuple(target.shape)}, the input {tuple(x.shape)}; they are "
+            "broadcast, which is likely not what is meant: make them equal",
+            UserWarning,
+            stacklevel=callers_level(),
+        )
+    return x - target
+
+
+def _two_tensors(name: str, x: Array, target: Array) -> None:
     if not all(hasattr(getattr(value, "dtype", None), "kind") for value in (x, target)):
         raise TypeError(f"{name}: expected two tensors, got {came(x, True)} and {came(target, True)}")
+
+
+def same_shape(name: str, x: Array, target: Array) -> None:
+    """Losses of probabilities do not broadcast."""
+    _two_tensors(name, x, target)
     if tuple(x.shape) != tuple(target.shape):
         raise ValueError(
             f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal"
         )
 
 
+@old_reduction
 @wide(integers=True)
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """(input - target)^2."""
-    same_shape("mse_loss", input, target)
-    apart = input - target
+    apart = apart_of("mse_loss", input, target)
     return reduced(apart * apart, reduction, "mse_loss")
 
 
+@old_reduction
 @wide(integers=True)
 def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """|input - target|."""
-    same_shape("l1_loss", input, target)
-    return reduced(abs_(input - target), reduction, "l1_loss")
+    return reduced(abs_(apart_of("l1_loss", input, target)), reduction, "l1_loss")
 
 
 @wide(integers=True)
 def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0) -> Array:
     """apart^2 / 2 up to a distance `delta`, then delta * (|apart| - delta / 2) (Huber 1964)."""
-    same_shape("huber_loss", input, target)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
-    apart = abs_(input - target)
+    apart = abs_(apart_of("huber_loss", input, target))
     near = minimum(apart, delta)  # near * (apart - near / 2) is both branches in one, with a smooth joint
     return reduced(near * (apart - 0.5 * near), reduction, "huber_loss")
 
 
+@old_reduction
 @wide(integers=True)
 def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
     """apart^2 / (2 * beta) up to a distance `beta`, then |apart| - beta / 2; with beta = 0 the L1 loss."""
-    same_shape("smooth_l1_loss", input, target)
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    apart = abs_(input - target)
+    apart = abs_(apart_of("smooth_l1_loss", input, target))
     near = minimum(apart, beta)
     return reduced(near / beta * (apart - 0.5 * near), reduction, "smooth_l1_loss")
 
 
+@old_reduction
 @wide(integers=True)
 def binary_cross_entropy_with_logits(
     input: Array,
@@ -94,6 +113,7 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else loss * weight, reduction, name)
 
 
+@old_reduction
 @wide(integers=False)
 def nll_loss(
     input: Array,
@@ -170,6 +190,7 @@ def _on_host(array: Array) -> bool:
     return array_module(array).device_type == "cpu"
 
 
+@old_reduction
 @wide(integers=False)
 def cross_entropy(
     input: Array,
@@ -233,6 +254,7 @@ def _along_classes(weight: Array, input: Array, class_axis: int) -> Array:
     return reshape(weight, tuple(-1 if i == class_axis else 1 for i in range(input.ndim)))
 
 
+@old_reduction
 @wide(integers=True)
 def binary_cross_entropy(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"

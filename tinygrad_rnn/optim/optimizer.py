@@ -110,8 +110,6 @@ class Optimizer(OptimizerHooks):
         everything = [p for group in self.param_groups for p in group["params"]]
         if not everything:
             raise ValueError(f"{name}: the parameter groups are all empty; has the model any parameters?")
-        if not any(p.requires_grad for p in everything):
-            raise ValueError(f"{name}: none of the parameters requires a gradient; all of them are frozen")
 
     @property
     def _name(self) -> str:
@@ -181,11 +179,6 @@ class Optimizer(OptimizerHooks):
             raise ValueError(
                 f"{name}: parameter {i}, of shape {p.shape}, was computed by {p.grad_fn} and is no leaf; "
                 "give the tensors it was computed from"
-            )
-        if not p.requires_grad and type(p) is Tensor:
-            raise ValueError(
-                f"{name}: parameter {i}, of shape {p.shape}, does not require a gradient; set requires_grad "
-                "first"
             )
 
     def check_options(self, group: dict[str, Any]) -> None:
@@ -503,7 +496,7 @@ class Optimizer(OptimizerHooks):
         groups: list[dict[str, Any]] = []
         numbered: dict[int, Tensor] = {}
         for i, (mine, theirs) in enumerate(zip(self.param_groups, saved, strict=True)):
-            missing = [option for option in self.defaults if option not in theirs]
+            missing = [option for option in self.defaults if option not in theirs | _YOUNG_OPTIONS]
             if missing:
                 raise ValueError(
                     f"{name}: group {i} lacks {missing[0]!r}; is it the state of another optimiser?"
@@ -553,6 +546,10 @@ class Optimizer(OptimizerHooks):
                 f"{p.shape}"
             )
         return tensor(value, working_type(p.array), p.device)
+
+
+# options that states written before they existed lack; all are off unless somebody asks for them
+_YOUNG_OPTIONS = {"maximize": None, "decoupled_weight_decay": None, "amsgrad": None}
 
 
 def is_alike(mine: Any, theirs: Any) -> bool:

@@ -5,44 +5,98 @@ The recurrent layers take `lengths` themselves; packing and padding here only ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 from ... import ops
 from ...backend import array_module, to_numpy
 from ...creation import tensor
-from ...engine.errors import came
+from ...engine.errors import Mismatch, came
 from ...ops.index import place_rows, take_rows
 from ...tensor import Tensor
 
 
-class PackedSequence:
+class PackedSequence(tuple[Any, ...]):
     """A batch of sequences with their lengths, as `pack_padded_sequence` makes it for a recurrent layer.
 
     padded: (T, B, ...), time first, rows in the order they were given; what stands past an end counts
     nothing.
     lengths: B Python integers from 0 to T.
-    `data`, `batch_sizes`, `sorted_indices` and `unsorted_indices` are PyTorch's layout of it, computed when
-    asked for.
+    As PyTorch's it is a named tuple (data, batch_sizes, sorted_indices, unsorted_indices), which are computed
+    when they are asked for, and can be made of these: `PackedSequence(f(packed.data), packed.batch_sizes)`.
     """
 
-    __slots__ = ("enforce_sorted", "lengths", "padded")
+    _fields = ("data", "batch_sizes", "sorted_indices", "unsorted_indices")
+    padded: Tensor
+    lengths: tuple[Any, ...]
+    enforce_sorted: bool
 
-    def __init__(self, padded: Tensor, lengths: Sequence[int], enforce_sorted: bool = False) -> None:
-        self.padded = padded
-        self.lengths = tuple(lengths)
-        self.enforce_sorted = enforce_sorted
+    def __new__(
+        cls, data: Any, batch_sizes: Any = None, sorted_indices: Any = None, unsorted_indices: Any = None
+    ) -> PackedSequence:
+        if batch_sizes is None and isinstance(data, (tuple, list)) and len(data) == 2:
+            data, batch_sizes = data
+        if not isinstance(data, Tensor):
+            raise TypeError(f"PackedSequence: data must be a Tensor, got {came(data)}")
+        rows = read_lengths("PackedSequence", batch_sizes, max(1, len(data)), len(batch_sizes), "rows")
+        n_steps, n_rows = len(rows), rows[0] if rows else 0
+        if sum(rows) != len(data) or any(a < b for a, b in pairwise(rows)):
+            raise Mismatch(
+                f"PackedSequence: batch_sizes {_shown(rows)} must fall and add up to the {len(data)} steps "
+                "of data"
+            )
+        if sorted_indices is None and unsorted_indices is not None:
+            back = unsorted_indices.tolist()
+            sorted_indices = sorted(range(len(back)), key=back.__getitem__)
+        order = range(n_rows) if sorted_indices is None else [int(i) for i in sorted_indices]
+        n_batch = max(n_rows, len(order))
+        places = [t * n_batch + b for t, n in enumerate(rows) for b in order[:n]]
+        padded = place_rows(data, rows=_integers(data, places), n=n_steps * n_batch)
+        lengths = [0] * n_batch
+        for place, b in enumerate(order):
+            lengths[b] = sum(n > place for n in rows)
+        return cls.of(padded.reshape(n_steps, n_batch, *data.shape[1:]), lengths, sorted_indices is None)
+
+    @classmethod
+    def of(cls, padded: Tensor, lengths: Sequence[Any], enforce_sorted: bool = False) -> PackedSequence:
+        """A padded batch (T, B, ...), time first, with its lengths."""
+        self = tuple.__new__(cls, (None,) * 4)
+        self.padded, self.lengths, self.enforce_sorted = padded, tuple(lengths), enforce_sorted
+        return self
 
     def with_padded(self, padded: Tensor) -> PackedSequence:
         """Another tensor (T, B, ...) with the same lengths."""
-        return PackedSequence(padded, self.lengths, self.enforce_sorted)
+        return self.of(padded, self.lengths, self.enforce_sorted)
 
-    def _order(self) -> list[int]:
+    def __iter__(self) -> Iterator[Any]:
+        return iter([getattr(self, name) for name in self._fields])
+
+    def __getitem__(self, index: Any) -> Any:
+        names = self._fields[index]
+        return getattr(self, names) if isinstance(names, str) else tuple([getattr(self, n) for n in names])
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __getnewargs__(self) -> Any:
+        raise TypeError("PackedSequence: tensors are not pickled")
+
+    def _replace(self, **fields: Any) -> PackedSequence:
+        """The same with other fields."""
+        return PackedSequence(*[fields.pop(name, getattr(self, name)) for name in self._fields], **fields)
+
+    def _asdict(self) -> dict[str, Any]:
+        return dict(zip(self._fields, self, strict=True))
+
+    def _order(self) -> list[Any]:
         """The sequences, longest first."""
         return sorted(range(len(self.lengths)), key=lambda b: -self.lengths[b])
 
-    def _rows(self) -> list[int]:
+    def _rows(self) -> list[Any]:
         """How many sequences are longer than t, for each t."""
         return [sum(n > t for n in self.lengths) for t in range(max(self.lengths, default=0))]
 
@@ -75,15 +129,50 @@ class PackedSequence:
         back = sorted(range(len(order)), key=order.__getitem__)
         return tensor(back, "int64", self.padded.device)
 
+    # ------------------------------------------------------------ another type or device
+
     def to(self, *to: Any, **settings: Any) -> PackedSequence:
         """On another device or in another dtype, as `Tensor.to`."""
-        return self.with_padded(self.padded.to(*to, **settings))
+        moved = self.padded.to(*to, **settings)
+        return self if moved is self.padded else self.with_padded(moved)
 
     def cpu(self) -> PackedSequence:
         return self.to("cpu")
 
-    def cuda(self) -> PackedSequence:
+    def cuda(self, *where: Any, **settings: Any) -> PackedSequence:
         return self.to("cuda")
+
+    def float(self) -> PackedSequence:
+        return self.to("float32")
+
+    def double(self) -> PackedSequence:
+        return self.to("float64")
+
+    def half(self) -> PackedSequence:
+        return self.to("float16")
+
+    def long(self) -> PackedSequence:
+        return self.to("int64")
+
+    def int(self) -> PackedSequence:
+        return self.to("int32")
+
+    def short(self) -> PackedSequence:
+        return self.to("int16")
+
+    def char(self) -> PackedSequence:
+        return self.to("int8")
+
+    def byte(self) -> PackedSequence:
+        return self.to("uint8")
+
+    def pin_memory(self) -> PackedSequence:
+        """Itself: there is no pinned memory here."""
+        return self
+
+    def is_pinned(self) -> bool:
+        """False."""
+        return False
 
     @property
     def is_cuda(self) -> bool:
@@ -141,7 +230,7 @@ def pack_padded_sequence(
     longest = max(read, default=0)
     if longest < padded.shape[0]:
         padded = padded[:longest]
-    return PackedSequence(padded, read, enforce_sorted)
+    return PackedSequence.of(padded, read, enforce_sorted)
 
 
 def pad_packed_sequence(
