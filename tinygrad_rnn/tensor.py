@@ -14,6 +14,7 @@ from .dialect.in_place import InPlace
 from .dialect.methods import made_of
 from .differentiation import seed_of, tensors_in
 from .engine import GraphError, Leaf, Value, Vertex
+from .engine.errors import Mismatch, WrongKind
 from .ops import Size
 from .printing import text_of
 
@@ -93,7 +94,7 @@ class Tensor(InPlace):
                 )
             return
         if wanted and self.array.dtype.kind != "f":
-            raise TypeError(
+            raise WrongKind(
                 f"requires_grad: only floating tensors can require a gradient, this one is {self.array.dtype}"
             )
         if wanted and self.vertex is None:
@@ -143,7 +144,7 @@ class Tensor(InPlace):
             if not isinstance(value, Tensor):
                 raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
             if value.shape != self.shape or value.dtype != self.dtype:
-                raise ValueError(f"grad: expected {self.dtype} {self.shape}, got {value.dtype} {value.shape}")
+                raise Mismatch(f"grad: expected {self.dtype} {self.shape}, got {value.dtype} {value.shape}")
         current = capturing.get()
         if current is not None and type(vertex) is Leaf:
             current.sets_gradient(vertex)
@@ -220,7 +221,7 @@ class Tensor(InPlace):
             replacing()
         if type(self.vertex) is Leaf:
             if array.dtype.kind != "f":
-                raise TypeError(
+                raise WrongKind(
                     f"data: this tensor requires a gradient and stays floating; got {array.dtype}"
                 )
             if (array.shape, array.dtype) != (self.array.shape, self.array.dtype):
@@ -256,7 +257,7 @@ class Tensor(InPlace):
     def item(self) -> Any:
         """The only element, as a Python number."""
         if self.numel() != 1:
-            raise ValueError(f"item: expected one element, the tensor has shape {self.shape}")
+            raise Mismatch(f"item: expected one element, the tensor has shape {self.shape}")
         return _on_host(self.array).item()
 
     def tolist(self) -> Any:
@@ -271,7 +272,7 @@ class Tensor(InPlace):
 
     def __bool__(self) -> bool:
         if self.numel() != 1:
-            raise ValueError(f"a tensor of shape {self.shape} is neither true nor false; use any() or all()")
+            raise Mismatch(f"a tensor of shape {self.shape} is neither true nor false; use any() or all()")
         return bool(self.item())
 
     def __index__(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from ..backend import default_rng
 from ..creation import empty
 from ..deprecation import warn_once
-from ..engine.errors import came
+from ..engine.errors import Mismatch, WrongKind, came
 from ..tensor import Tensor
 from . import init as start
 from . import weights
@@ -63,7 +63,7 @@ class Cell(Module):
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
             if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{type(self).__name__}: {name} must be a positive integer, got {size!r}")
+                raise Mismatch(f"{type(self).__name__}: {name} must be a positive integer, got {size!r}")
         self.input_size, self.hidden_size = input_size, hidden_size
 
     def project(self, x: Tensor) -> Tensor:
@@ -106,9 +106,9 @@ class Cell(Module):
         name = type(self).__name__
         state = hx if state is None else state  # PyTorch's name for it
         if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: x must be a Tensor, got {came(x)}")
+            raise WrongKind(f"{name}: x must be a Tensor, got {came(x)}")
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
-            raise ValueError(
+            raise Mismatch(
                 f"{name}: x has shape {x.shape}, expected (batch, {self.input_size}) or ({self.input_size},)"
             )
         if x.ndim == 1:
@@ -157,7 +157,7 @@ class Cell(Module):
         from +-1/sqrt(hidden_size).
         """
         if self.init not in ("default", "torch"):
-            raise ValueError(f"{type(self).__name__}: init is {self.init!r}, expected 'default' or 'torch'")
+            raise Mismatch(f"{type(self).__name__}: init is {self.init!r}, expected 'default' or 'torch'")
         rng = None if rng is None else default_rng(rng)
         h = self.hidden_size
         for name, p in self.named_parameters():

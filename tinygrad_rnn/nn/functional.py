@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import array_module, current, default_rng, find
-from ..engine.errors import came, describe
+from ..engine.errors import Mismatch, WrongKind, came, describe
 from ..ops import arguments
 from ..tensor import Tensor
 from .ctc import ctc_loss as ctc_loss
@@ -81,7 +81,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * input)) / beta; without overflow, so `threshold` has nothing to do."""
     if not beta > 0:
-        raise ValueError(f"softplus: beta must be positive, got {beta}")
+        raise Mismatch(f"softplus: beta must be positive, got {beta}")
     y: Tensor = ops.softplus(input) if beta == 1 else ops.softplus(input, beta=float(beta))
     return y
 
@@ -102,7 +102,7 @@ def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> 
 
 def _class_axis(name: str, input: Tensor, dim: int | None) -> int:
     if dim is None and input.ndim > 2:
-        raise ValueError(
+        raise Mismatch(
             f"{name}: the input has {input.ndim} axes; say with dim along which the values add to 1"
         )
     return -1 if dim is None else dim
@@ -163,7 +163,7 @@ def dropout(
     if not training or p == 0:
         return input
     if not isinstance(input, Tensor) or not input.is_floating_point():
-        raise TypeError(f"dropout: expected a floating tensor, got {came(input)}")
+        raise WrongKind(f"dropout: expected a floating tensor, got {came(input)}")
     mask = kept_elements(input, p, rng)
     if p < 1:
         mask *= 1 / (1 - p)
@@ -180,7 +180,7 @@ def kept_elements(like: Tensor, p: float, rng: Any = None) -> Any:
 def check_probability(name: str, p: float, called: str = "p") -> None:
     """Raises ValueError where p is no probability."""
     if not 0 <= p <= 1:
-        raise ValueError(f"{name}: {called} must be between 0 and 1, got {p}")
+        raise Mismatch(f"{name}: {called} must be between 0 and 1, got {p}")
 
 
 @arguments.both_dialects
@@ -191,17 +191,17 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     Negative sizes cut off.
     """
     if mode != "constant":
-        raise ValueError(f"pad: mode is {mode!r}, only 'constant' is known")
+        raise Mismatch(f"pad: mode is {mode!r}, only 'constant' is known")
     sizes = ops.ints((pad,))
     if len(sizes) % 2 or len(sizes) > 2 * input.ndim:
-        raise ValueError(
+        raise Mismatch(
             f"pad: expected pairs (before, after) for at most {input.ndim} axes, the last axis first, "
             f"got {tuple(sizes)}"
         )
     widths = [(0, 0)] * (input.ndim - len(sizes) // 2) + list(zip(sizes[-2::-2], sizes[::-2], strict=True))
     for axis, (before, after) in enumerate(widths):
         if input.shape[axis] + min(before, 0) + min(after, 0) < 0:
-            raise ValueError(f"pad: {(before, after)} cuts off more than axis {axis} of {input.shape} has")
+            raise Mismatch(f"pad: {(before, after)} cuts off more than axis {axis} of {input.shape} has")
     if any(size < 0 for size in sizes):
         cut = [slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(widths, input.shape, strict=True)]
         input = input[tuple(cut)]
@@ -241,7 +241,7 @@ def masked_mean(values: Tensor, lengths: Any, batch_first: bool = False) -> Tens
     gradient, be it infinite.
     """
     if not isinstance(values, Tensor) or values.ndim < 2:
-        raise ValueError(f"masked_mean: values must be a tensor (time, batch, ...), got {describe(values)}")
+        raise Mismatch(f"masked_mean: values must be a tensor (time, batch, ...), got {describe(values)}")
     n_steps, batch_size = (values.shape[1], values.shape[0]) if batch_first else values.shape[:2]
     ends = read_lengths("masked_mean", lengths, n_steps, batch_size)
     mask = sequence_mask(ends, n_steps, batch_first, device=values.device)

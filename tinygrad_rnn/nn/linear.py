@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..creation import empty
-from ..engine.errors import came
+from ..engine.errors import Mismatch, WrongKind, came
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
@@ -35,9 +35,9 @@ class Linear(Module):
         super().__init__()
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if not isinstance(size, int) or size < 1:
-                raise ValueError(f"Linear: {name} must be a positive integer, got {size!r}")
+                raise Mismatch(f"Linear: {name} must be a positive integer, got {size!r}")
         if init not in ("glorot", "torch"):
-            raise ValueError(f"Linear: init is {init!r}, expected 'glorot' or 'torch'")
+            raise Mismatch(f"Linear: init is {init!r}, expected 'glorot' or 'torch'")
         self.in_features, self.out_features, self.init = in_features, out_features, init
         self.weight = Parameter(empty(out_features, in_features, dtype=dtype, device=device))
         self.bias = Parameter(empty(out_features, dtype=dtype, device=device)) if bias else None
@@ -56,13 +56,13 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor):
-            raise TypeError(f"Linear: x must be a Tensor, got {came(x)}")
+            raise WrongKind(f"Linear: x must be a Tensor, got {came(x)}")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise ValueError(
+            raise Mismatch(
                 f"Linear: x has shape {x.shape}, expected in_features = {self.in_features} on its last axis"
             )
         if not x.is_floating_point():
-            raise TypeError(f"Linear: x must be floating, got {x.dtype}; x.float() makes it so")
+            raise WrongKind(f"Linear: x must be floating, got {x.dtype}; x.float() makes it so")
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:

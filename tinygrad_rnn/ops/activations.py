@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..backend import Array
+from ..engine.errors import Mismatch
 from .arguments import axis_of, both_dialects
 from .elementwise import abs as abs_
 from .elementwise import clip, elu, sigmoid, softplus, tanh, where
@@ -34,7 +35,7 @@ def mish(x: Array) -> Array:
 def hardtanh(x: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """x held between two bounds."""
     if not min_val <= max_val:
-        raise ValueError(f"hardtanh: min_val must not be larger than max_val, got {min_val} and {max_val}")
+        raise Mismatch(f"hardtanh: min_val must not be larger than max_val, got {min_val} and {max_val}")
     return clip(x, min_val, max_val)
 
 
@@ -68,7 +69,7 @@ def glu(x: Array, axis: int = -1) -> Array:
     """The first half along `axis` times the sigmoid of the second (Dauphin et al. 2017)."""
     axis = axis_of("glu", axis, x.ndim)
     if x.shape[axis] % 2:
-        raise ValueError(f"glu: axis {axis} of {tuple(x.shape)} must be even")
+        raise Mismatch(f"glu: axis {axis} of {tuple(x.shape)} must be even")
     a, b = chunk(x, 2, axis)
     return a * sigmoid(b)
 

@@ -14,7 +14,7 @@ from ..backend import Array
 from ..backend.dtypes import float16, float32, float64, result_dtype
 from ..deprecation import warn_once
 from ..engine import Value, primitive
-from ..engine.errors import describe, kind, wrong_argument
+from ..engine.errors import Mismatch, WrongKind, describe, kind, wrong_argument
 from ..engine.rules import parameter_names
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,7 +59,7 @@ def both_dialects(function: F) -> F:
             for other in [o for o in settings if o in names]:
                 name = names[other]
                 if name in settings:
-                    raise TypeError(
+                    raise WrongKind(
                         f"{function.__name__}: {name} and {other} are one setting; give one of them"
                     )
                 settings[name] = settings.pop(other)
@@ -130,10 +130,10 @@ def wide(*, integers: bool) -> Callable[[F], F]:
 def several(name: str, tensors: Any) -> tuple[tuple[Any, ...], list[tuple[int, ...]]]:
     """The tensors of a sequence, or those along the first axis of one: at least one; and their shapes."""
     if not isinstance(tensors, Iterable):
-        raise TypeError(f"{name}: expected a list of tensors, got {kind(tensors)}; give {name}([a, b])")
+        raise WrongKind(f"{name}: expected a list of tensors, got {kind(tensors)}; give {name}([a, b])")
     tensors = tuple(tensors)
     if not tensors:
-        raise ValueError(f"{name}: got no tensors")
+        raise Mismatch(f"{name}: got no tensors")
     try:
         return tensors, [x.shape for x in tensors]
     except AttributeError as reason:
@@ -152,7 +152,7 @@ def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
     found = tuple(axis_of(name, a, ndim or 1) for a in axes)
     if len(set(found)) != len(found):
-        raise ValueError(f"{name}: axis {axis} names an axis twice")
+        raise Mismatch(f"{name}: axis {axis} names an axis twice")
     return found if ndim else ()
 
 
@@ -183,7 +183,7 @@ def axis_of(name: str, axis: Any, ndim: int) -> int:
     if type(axis) is int and -ndim <= axis < ndim:
         return axis % ndim
     if not hasattr(axis, "__index__"):
-        raise TypeError(f"{name}: axis must be an integer, got {type(axis).__name__}")
+        raise WrongKind(f"{name}: axis must be an integer, got {type(axis).__name__}")
     axis = axis.__index__()
     if not -ndim <= axis < ndim:
         raise IndexError(f"{name}: axis {axis} does not exist; the tensor has {ndim} axes")
@@ -204,7 +204,7 @@ def ints(values: tuple[Any, ...]) -> tuple[int, ...]:
         return tuple([v.__index__() for v in values])
     except (AttributeError, TypeError) as reason:
         came = ", ".join(map(describe, given))
-        raise TypeError(f"sizes and axes are integers, or one tuple of them; got {came}") from reason
+        raise WrongKind(f"sizes and axes are integers, or one tuple of them; got {came}") from reason
 
 
 def plain(x: Any) -> Array:

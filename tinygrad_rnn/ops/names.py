@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine import Value
-from ..engine.errors import describe
+from ..engine.errors import Mismatch, WrongKind, describe
 from .arguments import axis_of, both_dialects, plain
 from .elementwise import sqrt
 from .elementwise import where as choose
@@ -33,14 +33,14 @@ def rsqrt(x: Array) -> Array:
 def outer(x: Array, y: Array) -> Array:
     """x_i * y_j of two vectors: (n,) and (m,) -> (n, m)."""
     if getattr(x, "ndim", 0) != 1 or getattr(y, "ndim", 0) != 1:
-        raise ValueError(f"outer: expected two vectors, got {describe(x)} and {describe(y)}")
+        raise Mismatch(f"outer: expected two vectors, got {describe(x)} and {describe(y)}")
     return x[:, None] * y[None, :]
 
 
 def masked_select(x: Array, mask: Array) -> Array:
     """The elements of x where the mask holds, in a vector; the mask broadcasts to x."""
     if getattr(getattr(mask, "dtype", None), "kind", "") != "b":
-        raise TypeError(f"masked_select: the mask must be a tensor of booleans, got {describe(mask)}")
+        raise WrongKind(f"masked_select: the mask must be a tensor of booleans, got {describe(mask)}")
     array = plain(mask)
     return getitem(x, array_module(array).broadcast_to(array, tuple(x.shape)))
 

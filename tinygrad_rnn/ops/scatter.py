@@ -59,7 +59,7 @@ def scatter(
     if reduce == "add":
         return scatter_add(x, axis, index, src)
     if reduce is not None:
-        raise ValueError(f"scatter: reduce is {reduce!r}, expected None or 'add'")
+        raise Mismatch(f"scatter: reduce is {reduce!r}, expected None or 'add'")
     places = places_along("scatter", x, axis, plain(index))
     return set_item(x, _cast(as_large_as("scatter", src, index), x), index=places)
 

@@ -12,7 +12,7 @@ from typing import Any
 from ... import ops
 from ...backend import array_module, to_numpy
 from ...creation import tensor
-from ...engine.errors import Mismatch, came
+from ...engine.errors import Mismatch, WrongKind, came
 from ...ops.index import place_rows, take_rows
 from ...tensor import Tensor
 
@@ -38,7 +38,7 @@ class PackedSequence(tuple[Any, ...]):
         if batch_sizes is None and isinstance(data, (tuple, list)) and len(data) == 2:
             data, batch_sizes = data
         if not isinstance(data, Tensor):
-            raise TypeError(f"PackedSequence: data must be a Tensor, got {came(data)}")
+            raise WrongKind(f"PackedSequence: data must be a Tensor, got {came(data)}")
         rows = read_lengths("PackedSequence", batch_sizes, max(1, len(data)), len(batch_sizes), "rows")
         n_steps, n_rows = len(rows), rows[0] if rows else 0
         if sum(rows) != len(data) or any(a < b for a, b in pairwise(rows)):
@@ -83,7 +83,7 @@ class PackedSequence(tuple[Any, ...]):
         return id(self)
 
     def __getnewargs__(self) -> Any:
-        raise TypeError("PackedSequence: tensors are not pickled")
+        raise WrongKind("PackedSequence: tensors are not pickled")
 
     def _replace(self, **fields: Any) -> PackedSequence:
         """The same with other fields."""
@@ -198,12 +198,12 @@ def read_lengths(name: str, lengths: Any, n_steps: int, batch_size: int, of: str
         array = array.tolist()
     values = list(array) if isinstance(array, Iterable) else [array]
     if not all(hasattr(v, "__index__") and not isinstance(v, bool) for v in values):
-        raise TypeError(f"{name}: lengths must be integers, one for each sequence, got {_shown(values)}")
+        raise WrongKind(f"{name}: lengths must be integers, one for each sequence, got {_shown(values)}")
     values = [v.__index__() for v in values]
     if len(values) != batch_size:
-        raise ValueError(f"{name}: {len(values)} lengths for a batch of {batch_size}")
+        raise Mismatch(f"{name}: {len(values)} lengths for a batch of {batch_size}")
     if values and not 0 <= min(values) <= max(values) <= n_steps:
-        raise ValueError(f"{name}: lengths must be between 0 and the {n_steps} {of}, got {_shown(values)}")
+        raise Mismatch(f"{name}: lengths must be between 0 and the {n_steps} {of}, got {_shown(values)}")
     return values
 
 
@@ -217,13 +217,13 @@ def pack_padded_sequence(
     """
     name = "pack_padded_sequence"
     if not isinstance(input, Tensor):
-        raise TypeError(f"{name}: expected a Tensor, got a {type(input).__name__}")
+        raise WrongKind(f"{name}: expected a Tensor, got a {type(input).__name__}")
     if input.ndim < 2:
-        raise ValueError(f"{name}: input has shape {input.shape}, expected time and batch axes first")
+        raise Mismatch(f"{name}: input has shape {input.shape}, expected time and batch axes first")
     padded = input.swapaxes(0, 1) if batch_first else input
     read = read_lengths(name, lengths, padded.shape[0], padded.shape[1])
     if enforce_sorted and any(a < b for a, b in pairwise(read)):
-        raise ValueError(
+        raise Mismatch(
             f"{name}: lengths must fall from the longest to the shortest, got {_shown(read)}; "
             "enforce_sorted=False takes them in any order"
         )
@@ -246,11 +246,11 @@ def pad_packed_sequence(
     """
     name = "pad_packed_sequence"
     if not isinstance(sequence, PackedSequence):
-        raise TypeError(f"{name}: expected a PackedSequence, got a {type(sequence).__name__}")
+        raise WrongKind(f"{name}: expected a PackedSequence, got a {type(sequence).__name__}")
     padded, n_steps = sequence.padded, sequence.padded.shape[0]
     if total_length is not None:
         if total_length < n_steps:
-            raise ValueError(
+            raise Mismatch(
                 f"{name}: total_length is {total_length}, the longest sequence has {n_steps} steps"
             )
         padded = ops.pad(padded, [(0, total_length - n_steps)] + [(0, 0)] * (padded.ndim - 1))
@@ -287,7 +287,7 @@ def pad_sequence(
     sequences = list(sequences)
     lengths = _lengths_of(name, sequences)
     if padding_side not in ("right", "left"):
-        raise ValueError(f"{name}: padding_side is {padding_side!r}, expected 'right' or 'left'")
+        raise Mismatch(f"{name}: padding_side is {padding_side!r}, expected 'right' or 'left'")
     n_steps, batch_size = max(lengths), len(lengths)
     starts = [0 if padding_side == "right" else n_steps - n for n in lengths]
     places = [
@@ -308,13 +308,13 @@ def pad_sequence(
 
 def _lengths_of(name: str, sequences: Sequence[Tensor]) -> list[int]:
     if not sequences:
-        raise ValueError(f"{name}: expected at least one sequence")
+        raise Mismatch(f"{name}: expected at least one sequence")
     for k, sequence in enumerate(sequences):
         if not isinstance(sequence, Tensor) or sequence.ndim == 0:
             what = "a 0-d tensor" if isinstance(sequence, Tensor) else came(sequence)
-            raise TypeError(f"{name}: sequence {k} must be a Tensor (length, ...), got {what}")
+            raise WrongKind(f"{name}: sequence {k} must be a Tensor (length, ...), got {what}")
         if sequence.shape[1:] != sequences[0].shape[1:]:
-            raise ValueError(
+            raise Mismatch(
                 f"{name}: sequence {k} has shape {sequence.shape}, the first {sequences[0].shape}; "
                 "all axes but the first must be equal"
             )
