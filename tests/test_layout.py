@@ -26,7 +26,18 @@ LAYERS = [
     {"optim"},
     {"data", "io", "cuda", "testing"},
     {"dialect"},
-    {"autograd", "backends", "accelerator", "amp", "jit", "onnx", "linalg", "distributions"},
+    {
+        "autograd",
+        "backends",
+        "accelerator",
+        "amp",
+        "jit",
+        "onnx",
+        "linalg",
+        "distributions",
+        "multiprocessing",
+        "random",
+    },
     {"training", "viz", "utils"},
     {""},  # the package itself
 ]

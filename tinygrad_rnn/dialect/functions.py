@@ -16,18 +16,70 @@ from ..tensor import Tensor
 from .methods import addmm, div
 
 __all__ = [
-    "asarray", "baddbmm", "bitwise_not", "bucketize", "cartesian_prod", "cdist", "chain_matmul", "clamp_max",
-    "clamp_min", "cosine_similarity", "dist", "dropout", "empty_strided", "fliplr", "flipud", "fmod", "histc",
-    "is_complex", "is_nonzero", "is_same_size", "is_signed", "isneginf", "isposinf", "logspace",
-    "nanmean", "nansum", "pairwise_distance", "poisson", "randint_like", "range", "result_type",
-    "rms_norm", "rot90", "rsub", "scalar_tensor", "std_mean", "take", "tensordot", "tril_indices",
-    "triu_indices", "unfold", "var_mean", "vdot", "xlogy",
-]  # fmt: skip
+    "aminmax",
+    "asarray",
+    "baddbmm",
+    "bitwise_not",
+    "bucketize",
+    "cartesian_prod",
+    "cdist",
+    "chain_matmul",
+    "clamp_max",
+    "clamp_min",
+    "cosine_similarity",
+    "deg2rad",
+    "diagflat",
+    "dist",
+    "dropout",
+    "empty_strided",
+    "erfc",
+    "fliplr",
+    "flipud",
+    "fmax",
+    "fmin",
+    "fmod",
+    "histc",
+    "hsplit",
+    "hypot",
+    "is_complex",
+    "is_nonzero",
+    "is_same_size",
+    "is_signed",
+    "isneginf",
+    "isposinf",
+    "logspace",
+    "mode",
+    "nanmean",
+    "nansum",
+    "pairwise_distance",
+    "poisson",
+    "promote_types",
+    "rad2deg",
+    "randint_like",
+    "range",
+    "relu_",
+    "result_type",
+    "rms_norm",
+    "rot90",
+    "rsub",
+    "scalar_tensor",
+    "sigmoid_",
+    "std_mean",
+    "take",
+    "tanh_",
+    "tensordot",
+    "tril_indices",
+    "triu_indices",
+    "typename",
+    "var_mean",
+    "vdot",
+    "vsplit",
+    "xlogy",
+]
 
 baddbmm = addmm
 asarray = as_tensor
 vdot = ops.matmul
-unfold = ops.unfold
 _range = range
 
 
@@ -183,6 +235,90 @@ def rms_norm(
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
     y = input * ops.rsqrt(ops.mean(input * input, axes, True) + eps)
     return y if weight is None else y * weight
+
+
+def erfc(input: Tensor) -> Any:
+    """1 - erf(input)."""
+    return 1 - ops.erf(input)
+
+
+def deg2rad(input: Tensor) -> Any:
+    """Degrees as radians."""
+    return input * (math.pi / 180)
+
+
+def rad2deg(input: Tensor) -> Any:
+    """Radians as degrees."""
+    return input * (180 / math.pi)
+
+
+def hypot(input: Tensor, other: Tensor) -> Any:
+    """The root of the sum of both squares."""
+    return ops.sqrt(input * input + other * other)
+
+
+def fmax(input: Tensor, other: Tensor) -> Any:
+    """The larger of two; where one is NaN, the other."""
+    return ops.where(ops.isnan(input), other, ops.where(ops.isnan(other), input, ops.maximum(input, other)))
+
+
+def fmin(input: Tensor, other: Tensor) -> Any:
+    """The smaller of two; where one is NaN, the other."""
+    return -fmax(-input, -other)
+
+
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tuple[Any, Any]:
+    """`(min, max)`."""
+    return ops.amin(input, dim, keepdim), ops.amax(input, dim, keepdim)
+
+
+def diagflat(input: Tensor, offset: int = 0) -> Any:
+    """A matrix with the elements on its diagonal."""
+    return ops.diag(ops.reshape(input, -1), offset)
+
+
+def hsplit(input: Tensor, indices_or_sections: Any) -> Any:
+    """`tensor_split` along the second axis, or the only one."""
+    return ops.tensor_split(input, indices_or_sections, 1 if input.ndim > 1 else 0)
+
+
+def vsplit(input: Tensor, indices_or_sections: Any) -> Any:
+    """`tensor_split` along the first axis."""
+    return ops.tensor_split(input, indices_or_sections, 0)
+
+
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
+    """`(values, indices)` of the commonest element along `dim`, of several the smallest, where it stands
+    last."""
+    x = input.swapaxes(dim, -1)
+    equal = x.unsqueeze(-1) == x.unsqueeze(-2)
+    count = ops.sum(equal, -1)
+    best = count == ops.amax(count, -1, keepdims=True)
+    value = ops.amin(ops.where(best, x, ops.amax(x)), -1, keepdims=True)
+    at = x.shape[-1] - 1 - ops.argmax(ops.flip(x == value, -1), -1, keepdims=True)
+    values, places = value.swapaxes(dim, -1), at.swapaxes(dim, -1)
+    pair = (values, places) if keepdim else (values.squeeze(dim), places.squeeze(dim))
+    return ops.ValuesAndIndices(*pair)
+
+
+def relu_(input: Tensor) -> Tensor:
+    """`relu` in place."""
+    return input.relu_()
+
+
+def sigmoid_(input: Tensor) -> Tensor:
+    """`sigmoid` in place."""
+    return input.sigmoid_()
+
+
+def tanh_(input: Tensor) -> Tensor:
+    """`tanh` in place."""
+    return input.tanh_()
+
+
+def typename(obj: Any) -> str:
+    """The name of a tensor's type, "torch.FloatTensor", or of an object's class."""
+    return str(obj.type()) if isinstance(obj, Tensor) else f"{type(obj).__module__}.{type(obj).__qualname__}"
 
 
 # ---------------------------------------------------------------- made

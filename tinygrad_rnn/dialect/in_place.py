@@ -10,7 +10,7 @@ from ..engine import GraphError, Leaf, Value, mode
 from ..engine.errors import Mismatch, WrongKind
 from ..ops import in_place
 from ..ops.in_place import augmented
-from .methods import Methods
+from .methods import Methods, addmm
 
 S = TypeVar("S", bound="InPlace")
 
@@ -123,6 +123,29 @@ class InPlace(Methods):
 
     def round_(self: S) -> S:
         return in_place.replace("round_", self, ops.round)
+
+    def ceil_(self: S) -> S:
+        return in_place.replace("ceil_", self, ops.ceil)
+
+    def trunc_(self: S) -> S:
+        return in_place.replace("trunc_", self, ops.trunc)
+
+    def erf_(self: S) -> S:
+        return in_place.replace("erf_", self, ops.erf)
+
+    def log1p_(self: S) -> S:
+        return in_place.replace("log1p_", self, ops.log1p)
+
+    def expm1_(self: S) -> S:
+        return in_place.replace("expm1_", self, ops.expm1)
+
+    def cumsum_(self: S, dim: int) -> S:
+        """The sums of all elements up to each, in place."""
+        return in_place.replace("cumsum_", self, lambda x: ops.cumsum(x, dim))
+
+    def addmm_(self: S, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> S:
+        """beta * self + alpha * mat1 @ mat2, in place."""
+        return in_place.put("addmm_", self, ..., addmm(self, mat1, mat2, beta=beta, alpha=alpha))
 
     def tanh_(self: S) -> S:
         return in_place.replace("tanh_", self, ops.tanh)

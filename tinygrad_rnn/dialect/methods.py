@@ -107,6 +107,20 @@ class Methods(Value):
     def is_contiguous(self, **memory_format: Any) -> bool:
         return bool(self.array.flags.c_contiguous)
 
+    is_cpu = property(lambda self: backend.device_of(self.array).type == "cpu")
+    is_sparse = is_quantized = is_meta = is_mkldnn = is_mps = is_xla = is_nested = is_xpu = False
+    itemsize = property(lambda self: self.array.dtype.itemsize)
+    output_nr = property(lambda self: getattr(self.vertex, "k", 0))
+    name = None
+
+    def is_inference(self) -> bool:
+        return False
+
+    def storage_offset(self) -> int:
+        """How many elements of its memory come before its first one."""
+        base = array_module(self.array).owner(self.array)
+        return int(self.data_ptr() - Value.result._of(base).data_ptr()) // self.array.dtype.itemsize
+
     def is_same_size(self, other: Value) -> bool:
         """Whether the shapes are equal."""
         return tuple(self.array.shape) == tuple(other.array.shape)
@@ -284,6 +298,38 @@ class Methods(Value):
     def mT(self) -> Any:
         """The last two axes exchanged."""
         return ops.swapaxes(self, -1, -2)
+
+    def take(self, index: Any) -> Any:
+        """The elements at places of the flat tensor."""
+        return ops.reshape(self, -1)[index]
+
+    def index_put(self, indices: tuple[Any, ...], values: Any, accumulate: bool = False) -> Any:
+        """A copy with values at an index; with `accumulate` they are added."""
+        index = ops.clean_index(self.array, tuple(indices))
+        if accumulate:
+            return ops.add_at(self, index, values)
+        return ops.set_item(self, values, index=index)
+
+    def fmod(self, other: Any) -> Any:
+        """What is left of division rounded towards 0."""
+        return ops.sub(self, div(self, other, rounding_mode="trunc") * other)
+
+    def nansum(self, dim: Any = None, keepdim: bool = False) -> Any:
+        """The sum of what is not NaN."""
+        return ops.sum(ops.where(ops.isnan(self), 0.0, self), dim, keepdim)
+
+    def nanmean(self, dim: Any = None, keepdim: bool = False) -> Any:
+        """The mean of what is not NaN."""
+        return self.nansum(dim, keepdim) / ops.sum(ops.logical_not(ops.isnan(self)), dim, keepdim)
+
+    def bitwise_not(self) -> Any:
+        """~self."""
+        return ~self  # type: ignore[operator]
+
+    def apply_(self: S, callable: Any) -> S:
+        """Puts what a function makes of each element in its place: slow, and on the CPU alone."""
+        made = np.vectorize(callable, otypes=[self.array.dtype])(backend.to_numpy(self.array))
+        return self.copy_(Value.result._of(array_module(self.array).from_numpy(made)))  # type: ignore[attr-defined]
 
     def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
         """In another element type, named by a dtype, `torch.LongTensor` or "torch.LongTensor"; or, without

@@ -36,7 +36,9 @@ __all__ = [
     "use_deterministic_algorithms",
 ]  # fmt: skip
 
-_chosen = {"precision": "highest", "deterministic": False}
+strided, contiguous_format = "strided", "contiguous_format"  # layouts of memory: here there is one
+preserve_format, channels_last = "preserve_format", "channels_last"
+_chosen: dict[str, Any] = {"precision": "highest", "deterministic": False}
 
 
 def set_default_device(device: Any) -> None:
@@ -114,6 +116,38 @@ def seed() -> int:
     chosen = randbits(63)
     backend.manual_seed(chosen)
     return chosen
+
+
+def initial_seed() -> int:
+    """The seed that `manual_seed` was given last; a fixed number before."""
+    return backend.initial_seed()
+
+
+class _DefaultGenerator:
+    """The package's own generator, under PyTorch's name for it."""
+
+    def manual_seed(self, seed: int) -> Any:
+        """Begins anew from a seed."""
+        return backend.manual_seed(seed)
+
+    def seed(self) -> int:
+        """Begins anew from a seed that nobody chose. Returns it."""
+        return seed()
+
+    def initial_seed(self) -> int:
+        """The seed it was given last."""
+        return initial_seed()
+
+    def get_state(self) -> Any:
+        """Its state, as `get_rng_state` gives it."""
+        return backend.get_rng_state()
+
+    def set_state(self, new_state: Any) -> None:
+        """Puts it back to a state."""
+        backend.set_rng_state(new_state)
+
+
+default_generator = _DefaultGenerator()
 
 
 def compile(model: T | None = None, **settings: Any) -> T | Callable[[T], T]:

@@ -87,8 +87,8 @@ _FORMER_NAMES = {"Memory": "AttentionMemory", "Found": "SearchResult"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "amp":  # when asked for: it brings the optimisers along
-        return import_module(".amp", __name__)
+    if name in ("amp", "parameter"):  # when asked for: amp brings the optimisers along
+        return import_module(f".{name}", __name__)
     if name in _FORMER_NAMES:
         new = _FORMER_NAMES[name]
         warn_once(

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import array_module, current, default_rng, find
+from ..dialect.absent import absent_function, out_of_scope
 from ..engine.errors import Mismatch, WrongKind, came, describe
 from ..ops import arguments
 from ..tensor import Tensor
@@ -251,10 +252,30 @@ def masked_mean(values: Tensor, lengths: Any, batch_first: bool = False) -> Tens
     return mean
 
 
-_ELSEWHERE = dict.fromkeys(("batch_norm", "dropout1d", "dropout2d"), "batchnorm")
+_ELSEWHERE = {
+    "batch_norm": "nn.batchnorm",
+    "dropout1d": "nn.batchnorm",
+    "dropout2d": "nn.batchnorm",
+    "pairwise_distance": "dialect.functions",
+    "rms_norm": "dialect.functions",
+}
+
+
+def in_place_of(function: Any) -> Any:
+    """A nonlinearity that changes its first argument, as `relu_` does."""
+
+    def changed(input: Tensor, *args: Any, **settings: Any) -> Tensor:
+        return input.copy_(function(input, *args, **settings))
+
+    changed.__name__ = f"{function.__name__}_"
+    return changed
 
 
 def __getattr__(name: str) -> Any:
     if name in _ELSEWHERE:
-        return getattr(import_module(f".{_ELSEWHERE[name]}", __package__), name)
+        return getattr(import_module(f"..{_ELSEWHERE[name]}", __package__), name)
+    if name.endswith("_") and not name.startswith("_") and callable(globals().get(name[:-1])):
+        return in_place_of(globals()[name[:-1]])
+    if out_of_scope(name):
+        return absent_function(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

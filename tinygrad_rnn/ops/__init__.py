@@ -95,6 +95,7 @@ from .elementwise import (
     tanh,
 )  # fmt: skip
 from .index import (
+    ValuesAndIndices,
     argsort,
     clean_index,
     embedding,
