@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..backend import Array
-from ..engine.errors import Mismatch
-from .arguments import axis_of, both_dialects
+from ..engine.errors import Mismatch, WrongKind, came
+from .arguments import axis_of, both_dialects, wide
 from .elementwise import abs as abs_
 from .elementwise import clip, elu, sigmoid, softplus, tanh, where
 from .shape import chunk
@@ -17,16 +17,19 @@ __all__ = [
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017, eq. 14
 
 
+@wide(integers=True)
 def logsigmoid(x: Array) -> Array:
     """log(sigmoid(x)), without overflow."""
     return -softplus(-x)
 
 
+@wide(integers=True)
 def silu(x: Array) -> Array:
     """x * sigmoid(x) (Elfwing, Uchibe & Doya 2018), also called swish."""
     return x * sigmoid(x)
 
 
+@wide(integers=True)
 def mish(x: Array) -> Array:
     """x * tanh(softplus(x)) (Misra 2019)."""
     return x * tanh(softplus(x))
@@ -44,27 +47,32 @@ def relu6(x: Array) -> Array:
     return clip(x, 0.0, 6.0)
 
 
+@wide(integers=True)
 def hardsigmoid(x: Array) -> Array:
     """A sigmoid of straight lines: x / 6 + 1 / 2, held between 0 and 1."""
     return clip(x / 6 + 0.5, 0.0, 1.0)
 
 
+@wide(integers=True)
 def hardswish(x: Array) -> Array:
     """x * hardsigmoid(x) (Howard et al. 2019)."""
     return x * hardsigmoid(x)
 
 
+@wide(integers=True)
 def selu(x: Array) -> Array:
     """The scaled elu that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
     return elu(x, alpha=_SELU_ALPHA) * _SELU_SCALE
 
 
+@wide(integers=True)
 def celu(x: Array, alpha: float = 1.0) -> Array:
     """x where positive, else alpha * (exp(x / alpha) - 1) (Barron 2017)."""
     return elu(x / alpha, alpha=1.0) * alpha if alpha != 1 else elu(x)
 
 
 @both_dialects
+@wide(integers=True)
 def glu(x: Array, axis: int = -1) -> Array:
     """The first half along `axis` times the sigmoid of the second (Dauphin et al. 2017)."""
     axis = axis_of("glu", axis, x.ndim)
@@ -74,23 +82,29 @@ def glu(x: Array, axis: int = -1) -> Array:
     return a * sigmoid(b)
 
 
+@wide(integers=True)
 def prelu(x: Array, weight: Array) -> Array:
     """x where positive, else weight * x: one weight, or one for each place of axis 1 (He et al. 2015)."""
+    if not hasattr(x, "ndim") or not hasattr(weight, "reshape"):
+        raise WrongKind(f"prelu: expected two tensors, got {came(x, True)} and {came(weight, True)}")
     if weight.ndim == 1 and weight.shape[0] > 1:
         weight = weight.reshape([-1 if i == min(1, x.ndim - 1) else 1 for i in range(x.ndim)])
     return where(x > 0, x, x * weight)
 
 
+@wide(integers=True)
 def softsign(x: Array) -> Array:
     """x / (1 + |x|)."""
     return x / (1 + abs_(x))
 
 
+@wide(integers=True)
 def tanhshrink(x: Array) -> Array:
     """x - tanh(x)."""
     return x - tanh(x)
 
 
+@wide(integers=True)
 def softshrink(x: Array, lambd: float = 0.5) -> Array:
     """x brought nearer to 0 by lambd, 0 within it."""
     return x - clip(x, -lambd, lambd)

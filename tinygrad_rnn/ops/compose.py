@@ -32,7 +32,7 @@ def reduced(values: Array, reduction: str, name: str) -> Array:
 def apart_of(name: str, x: Array, target: Array) -> Array:
     """x - target. Where their shapes differ they broadcast, with a warning: (B, 1) against (B,) compares
     everything with everything."""
-    _two_tensors(name, x, target)
+    two_tensors(name, x, target)
     if tuple(x.shape) != tuple(target.shape):
         warnings.warn(
             f"{name}: the target has shape {tuple(target.shape)}, the input {tuple(x.shape)}; they are "
@@ -43,14 +43,15 @@ def apart_of(name: str, x: Array, target: Array) -> Array:
     return x - target
 
 
-def _two_tensors(name: str, x: Array, target: Array) -> None:
+def two_tensors(name: str, x: Array, target: Array) -> None:
+    """Raises where one of two is no tensor."""
     if not all(hasattr(getattr(value, "dtype", None), "kind") for value in (x, target)):
         raise WrongKind(f"{name}: expected two tensors, got {came(x, True)} and {came(target, True)}")
 
 
 def same_shape(name: str, x: Array, target: Array) -> None:
     """Losses of probabilities do not broadcast."""
-    _two_tensors(name, x, target)
+    two_tensors(name, x, target)
     if tuple(x.shape) != tuple(target.shape):
         raise Mismatch(
             f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal"

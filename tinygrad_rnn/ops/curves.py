@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend import Array
 from ..engine import primitive
+from .arguments import wide
 from .elementwise import cos, where
 from .elementwise import exp as exp_
 from .elementwise import log as log_
@@ -98,12 +99,14 @@ def log10(xp: Any, x: Array) -> Array:
     return xp.log10(x)
 
 
+@wide(integers=True)
 def logit(x: Array, eps: float | None = None) -> Array:
     """log(x / (1 - x)), of x held between eps and 1 - eps."""
     x = x if eps is None else x.clip(eps, 1 - eps)
     return log_(x / (1 - x))
 
 
+@wide(integers=True)
 def exp2(x: Array) -> Array:
     """2 to the power x."""
     return exp_(x * math.log(2))

@@ -10,7 +10,7 @@ from ..backend import Array, array_module
 from ..engine.errors import Mismatch
 from .activations import logsigmoid
 from .arguments import old_reduction, plain, wide
-from .compose import reduced
+from .compose import reduced, two_tensors
 from .elementwise import clip, exp, log, relu, softplus, where
 from .names import where as choose
 from .reduce import mean, norm
@@ -88,6 +88,7 @@ def cosine_embedding_loss(
     input1: Array, input2: Array, target: Array, margin: float = 0, *, reduction: str = "mean"
 ) -> Array:
     """1 - cosine where the target is 1, max(0, cosine - margin) where it is -1: (N, D), (N, D), (N,)."""
+    two_tensors("cosine_embedding_loss", input1, input2)
     axis = input1.ndim - 1
     sizes = [sum_(x * x, axis) + 1e-12 for x in (input1, input2)]
     cosine = sum_(input1 * input2, axis) / (sizes[0] * sizes[1]) ** 0.5

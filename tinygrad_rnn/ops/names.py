@@ -8,7 +8,7 @@ from typing import Any
 from ..backend import Array, array_module
 from ..engine import Value
 from ..engine.errors import Mismatch, WrongKind, describe
-from .arguments import axis_of, both_dialects, plain
+from .arguments import axis_of, both_dialects, plain, wide
 from .elementwise import sqrt
 from .elementwise import where as choose
 from .index import getitem, nonzero
@@ -71,6 +71,7 @@ def where(condition: Array, input: Any = None, other: Any = None) -> Any:
     return choose(condition, input, other)
 
 
+@wide(integers=True)
 def lerp(x: Array, end: Array, weight: Any) -> Array:
     """The part `weight` of the way from x to `end`."""
     return x + (end - x) * weight

@@ -10,7 +10,7 @@ import numpy as np
 from ..backend import Array, array_module, to_numpy
 from ..engine import Value
 from ..engine.errors import Mismatch
-from .arguments import axis_of, both_dialects, plain, scalars_too
+from .arguments import axis_of, both_dialects, plain, scalars_too, wide
 from .elementwise import logaddexp, where
 from .index import ValuesAndIndices, argsort, getitem, take_along_axis
 from .rearrange import shifted
@@ -45,6 +45,7 @@ def cumprod(x: Array, axis: int, *, dtype: Any = None) -> Array:
 
 @both_dialects
 @scalars_too
+@wide(integers=True)
 def logcumsumexp(x: Array, axis: int) -> Array:
     """The logarithms of the sums of exp(x) up to each element along `axis`, without overflow."""
     return _running(x, axis_of("logcumsumexp", axis, x.ndim), logaddexp, -math.inf)
@@ -124,6 +125,7 @@ def median(x: Array, axis: int | None = None, keepdims: bool = False) -> Any:
 
 
 @both_dialects
+@wide(integers=True)
 def quantile(x: Array, q: Any, axis: int | None = None, keepdims: bool = False) -> Array:
     """The element at the part `q` of the way through the elements in order, between two in proportion. With
     several q, in a vector, a new first axis."""

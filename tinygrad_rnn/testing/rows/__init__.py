@@ -1,6 +1,6 @@
 """The table of ops as they are tested: for each how to draw its arguments, and what NumPy makes of them."""
 
-from . import compose, dialect, elementwise, index, names, reduce, shape
+from . import arrangements, compose, dialect, elementwise, index, names, reduce, shape
 from .row import Case, Row
 
 ROWS: dict[str, Row] = {
@@ -11,6 +11,7 @@ ROWS: dict[str, Row] = {
     **compose.ROWS,
     **names.ROWS,
     **dialect.ROWS,
+    **arrangements.ROWS,
 }
 
 __all__ = ["ROWS", "Case", "Row"]
