@@ -11,6 +11,7 @@ import pytest
 import tinygrad_rnn
 from tests.extras import extra
 
+from . import more_snippets
 from .snippets import ARRAYS, LINES
 
 NAMES = {
@@ -229,7 +230,7 @@ def marked(line):
 
 
 @pytest.mark.extras("torch")
-@pytest.mark.parametrize("line", [marked(line) for line in LINES])
+@pytest.mark.parametrize("line", [marked(line) for line in LINES + more_snippets.LINES])
 def test_behaviour_is_pytorchs(line):
     ours = run(line, tinygrad_rnn)
     assert_equal(ours, run(line, extra("torch")))

@@ -21,6 +21,7 @@ LOWER = np.array([0.0, 0.3, 0.0, 0.3])
 CLASSES = np.array([2, 0, 3])
 ROWS = np.array([[0, 2, 1, 0], [1, 0, 2, 2]])
 MASK = X > 0.45
+SIGNS = np.array([[1, -1, 1, -1]] * 3)
 
 OF_ONE = """
     abs amax amin clone contiguous cos erf exp expm1 flatten floor gelu leaky_relu elu log log1p
@@ -40,7 +41,7 @@ OF_TWO = """
     __rpow__ __rmod__ __rfloordiv__ __iadd__ __isub__ __imul__ __itruediv__ view_as reshape_as
     type_as
     atan2 fmod fmax fmin hypot rsub cdist pairwise_distance xlogy kl_div soft_margin_loss
-    hinge_embedding_loss poisson_nll_loss multilabel_soft_margin_loss
+    poisson_nll_loss multilabel_soft_margin_loss
 """
 # Arguments by name, for functions and methods alike. Every floating array becomes a leaf.
 CALLS = {
@@ -79,22 +80,24 @@ CALLS = {
     "index_add": (X, 0, CLASSES % 3, Y), "index_copy": (X, 0, np.array([2, 0, 1]), Y),
     "index_fill": (X, 0, np.array([1]), 3.0), "Tensor.index_put": (X, (np.array([1]),), Y[0]),
     "masked_scatter": (X, MASK, Y), "take": (X, CLASSES), "sum_to_size": (X, 1, 4), "prelu": (X, Y[0]),
-    "threshold": (X, 0.5, 0.1), "rms_norm": (X, (4,)), "gumbel_softmax": (X,),
+    "threshold": (X, 0.5, 0.1), "rms_norm": (X, (4,)), "hinge_embedding_loss": (X, SIGNS),
     "batch_norm": (X, None, None, Y[0], X[0], True), "cosine_embedding_loss": (X, Y, np.array([1, -1, 1])),
     "margin_ranking_loss": (X, Y, np.ones((3, 4), int)), "gaussian_nll_loss": (X, Y, X),
     "dist": (X, Y), "to": (X, "float32"), "type": (X, "float32"), "astype": (X, "float32"),
 }  # fmt: skip
 
 INDICES = """
-    argmax argmin argsort nonzero multinomial one_hot long int short byte char argwhere bincount bucketize
-    count_nonzero histc searchsorted unique unique_consecutive tril_indices triu_indices
-"""  # integers, and what is counted
+    argmax argmin argsort nonzero multinomial one_hot long int short byte char argwhere count_nonzero
+"""  # integers
 TRUTHS = """
     all any allclose equal isclose isfinite isinf isnan eq ne lt le gt ge logical_and logical_not
     logical_or bool
-    not_equal less less_equal greater greater_equal logical_xor isneginf isposinf isin
+    not_equal less less_equal greater greater_equal logical_xor isneginf isposinf
 """
-COMPARISONS = "allclose equal isclose eq ne lt le gt ge logical_and logical_or"
+COMPARISONS = """
+    allclose equal isclose eq ne lt le gt ge logical_and logical_or not_equal less less_equal greater
+    greater_equal logical_xor
+"""
 OTHERS = {
     "truth values and bits": """
         is_floating_point is_tensor is_contiguous sequence_mask __eq__ __ne__ __lt__ __le__ __gt__
@@ -111,7 +114,11 @@ OTHERS = {
         logspace range scalar_tensor empty_strided new zeros_like tensor as_tensor new_empty new_full
         new_ones new_tensor new_zeros
 """,
+    "counts, finds or names places": """
+        bincount bucketize histc searchsorted unique unique_consecutive tril_indices triu_indices isin
+""",
     "draws by chance": """
+        gumbel_softmax
         bernoulli normal rand rand_like randint randn randn_like randperm poisson randint_like
 """,
     "says something about a tensor": """
@@ -151,7 +158,7 @@ IGNORED = {
     "expand_as",
 }  # take a shape or a type from their second argument
 NO_METHODS = {"__annotations__", "__array_priority__", "__array_ufunc__", "__doc__", "__init__", "__module__",
-              "__slots__"}  # fmt: skip
+              "__slots__", "__weakref__"}  # fmt: skip
 
 
 def public_functions(module):
@@ -170,7 +177,7 @@ def everything():
     found = [("tg", name) for name in public_functions(tg)]
     found += [("F", name) for name in public_functions(F) if name != "kept_elements"] + [("F", "ctc_loss")]
     methods = {n for n in dir(Tensor) if not n.startswith("_")} | {
-        n for n in vars(Tensor) if n.startswith("__")
+        n for kind in Tensor.__mro__[:-1] for n in vars(kind) if n.startswith("__")
     }
     return found + [("Tensor", name) for name in sorted(methods - NO_METHODS)]
 

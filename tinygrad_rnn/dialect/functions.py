@@ -13,7 +13,7 @@ from ..backend import dtypes
 from ..creation import arange, as_tensor, empty, linspace, randint, tensor, zeros_like
 from ..nn.functional import cosine_similarity, dropout
 from ..tensor import Tensor
-from .methods import addmm, div
+from .methods import addmm, div, mode
 
 __all__ = [
     "aminmax",
@@ -285,20 +285,6 @@ def hsplit(input: Tensor, indices_or_sections: Any) -> Any:
 def vsplit(input: Tensor, indices_or_sections: Any) -> Any:
     """`tensor_split` along the first axis."""
     return ops.tensor_split(input, indices_or_sections, 0)
-
-
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
-    """`(values, indices)` of the commonest element along `dim`, of several the smallest, where it stands
-    last."""
-    x = input.swapaxes(dim, -1)
-    equal = x.unsqueeze(-1) == x.unsqueeze(-2)
-    count = ops.sum(equal, -1)
-    best = count == ops.amax(count, -1, keepdims=True)
-    value = ops.amin(ops.where(best, x, ops.amax(x)), -1, keepdims=True)
-    at = x.shape[-1] - 1 - ops.argmax(ops.flip(x == value, -1), -1, keepdims=True)
-    values, places = value.swapaxes(dim, -1), at.swapaxes(dim, -1)
-    pair = (values, places) if keepdim else (values.squeeze(dim), places.squeeze(dim))
-    return ops.ValuesAndIndices(*pair)
 
 
 def relu_(input: Tensor) -> Tensor:

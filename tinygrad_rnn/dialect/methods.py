@@ -16,7 +16,7 @@ from ..ops import Size, as_array
 
 S = TypeVar("S", bound="Methods")
 
-__all__ = ["TYPE_NAMES", "Methods", "add", "addmm", "div", "made_of", "sub"]
+__all__ = ["TYPE_NAMES", "Methods", "add", "addmm", "div", "made_of", "mode", "sub"]
 
 TYPE_NAMES = {
     "FloatTensor": "float32", "DoubleTensor": "float64", "HalfTensor": "float16", "LongTensor": "int64",
@@ -51,7 +51,21 @@ def div(x: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     whole = all(
         getattr(v, "dtype", np.dtype(int)).kind in "iu" and not isinstance(v, float) for v in (x, other)
     )
-    return y.astype(getattr(x, "dtype", other.dtype)) if whole else y
+    return y.astype((x if hasattr(x, "dtype") else other).dtype) if whole else y
+
+
+def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
+    """`(values, indices)` of the commonest element along `dim`, of several the smallest, where it stands
+    last."""
+    x = input.swapaxes(dim, -1)
+    equal = x.unsqueeze(-1) == x.unsqueeze(-2)
+    count = ops.sum(equal, -1)
+    best = count == ops.amax(count, -1, keepdims=True)
+    value = ops.amin(ops.where(best, x, ops.amax(x)), -1, keepdims=True)
+    at = x.shape[-1] - 1 - ops.argmax(ops.flip(x == value, -1), -1, keepdims=True)
+    values, places = value.swapaxes(dim, -1), at.swapaxes(dim, -1)
+    pair = (values, places) if keepdim else (values.squeeze(dim), places.squeeze(dim))
+    return ops.ValuesAndIndices(*pair)
 
 
 def addmm(x: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
@@ -248,6 +262,10 @@ class Methods(Value):
     def clamp_max(self, max: Any) -> Any:
         """The elements held below max."""
         return ops.clip(self, max=max)
+
+    def mode(self, dim: int = -1, keepdim: bool = False) -> Any:
+        """`(values, indices)` of the commonest element along `dim`."""
+        return mode(self, dim, keepdim)
 
     def addmm(self, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """beta * self + alpha * mat1 @ mat2."""

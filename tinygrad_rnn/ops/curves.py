@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import Array
 from ..engine import primitive
-from .arguments import wide
+from .arguments import both_dialects, wide
 from .elementwise import cos, where
 from .elementwise import exp as exp_
 from .elementwise import log as log_
@@ -99,6 +99,7 @@ def log10(xp: Any, x: Array) -> Array:
     return xp.log10(x)
 
 
+@both_dialects
 @wide(integers=True)
 def logit(x: Array, eps: float | None = None) -> Array:
     """log(x / (1 - x)), of x held between eps and 1 - eps."""

@@ -44,8 +44,7 @@ def gaussian_nll_loss(
 ) -> Array:
     """(log var + (input - target)^2 / var) / 2 for normally distributed targets (Nix & Weigend 1994);
     `full` adds the constant. `var` is a number or broadcasts; where it is below eps it counts as eps."""
-    if not hasattr(var, "shape"):
-        var = input * 0 + var
+    var = var.astype(input.dtype) if hasattr(var, "shape") else input * 0 + var
     if tuple(var.shape) == tuple(input.shape[:-1]) != tuple(input.shape):
         var = var.reshape((*var.shape, 1))
     elif tuple(var.shape) != tuple(input.shape) and (
@@ -128,6 +127,8 @@ def multilabel_soft_margin_loss(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
 ) -> Array:
     """The binary cross-entropy of logits (N, C), averaged over the classes."""
+    two_tensors("multilabel_soft_margin_loss", input, target)
+    target = target.astype(input.dtype)
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     loss = mean(loss if weight is None else loss * weight, loss.ndim - 1)
     return reduced(loss, reduction, "multilabel_soft_margin_loss")

@@ -16,6 +16,7 @@ from .index import ValuesAndIndices, argsort, getitem, take_along_axis
 from .rearrange import shifted
 from .reduce import any as any_
 from .reduce import argmax
+from .reduce import sum as sum_
 from .shape import reshape, squeeze, stack
 
 __all__ = [
@@ -210,9 +211,10 @@ def bincount(x: Array, weights: Any = None, minlength: int = 0) -> Array:
     return _same(x, counts)
 
 
-def count_nonzero(x: Array, dim: Any = None) -> Array:
+@both_dialects
+def count_nonzero(x: Array, axis: Any = None) -> Array:
     """How many elements are not zero, in all or along axes, int64."""
-    return (x != 0).sum(dim)
+    return sum_(x != 0, axis)
 
 
 def isin(elements: Any, test_elements: Any) -> Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..backend import Array, array_module
 from ..engine.errors import Mismatch
 from .arguments import along, axes_of, axis_of, both_dialects, ints, plain, several
@@ -193,21 +195,23 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Array, ...]:
 def broadcast_tensors(*tensors: Any) -> tuple[Array, ...]:
     """The tensors in the one shape that they broadcast to."""
     given = _all("broadcast_tensors", tensors)
-    zeros = [array_module(plain(x)).broadcast_to(0, tuple(x.shape)) for x in given]
-    shape = sum(zeros[1:], zeros[0]).shape
+    shape = np.broadcast_shapes(*(tuple(x.shape) for x in given))
     return tuple(broadcast_to(x, shape) for x in given)
 
 
+@both_dialects
 def atleast_1d(x: Array) -> Array:
     """x with at least one axis."""
     return x if x.ndim else reshape(x, 1)
 
 
+@both_dialects
 def atleast_2d(x: Array) -> Array:
     """x with at least two axes: new ones come first."""
     return x if x.ndim >= 2 else reshape(x, (1, -1))
 
 
+@both_dialects
 def atleast_3d(x: Array) -> Array:
     """x with at least three axes: a new one before, then one behind."""
     return x if x.ndim >= 3 else unsqueeze(atleast_2d(x), -1)

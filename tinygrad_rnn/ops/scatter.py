@@ -94,6 +94,7 @@ def index_fill(x: Array, axis: int, index: Array, value: Any) -> Array:
     return set_item(x, value, index=slices_along("index_fill", x, axis, index))
 
 
+@both_dialects
 def masked_scatter(x: Array, mask: Array, source: Array) -> Array:
     """x with the first elements of `source`, in order, where the mask, which may broadcast, holds."""
     xp = array_module(plain(x))

@@ -184,8 +184,8 @@ ROWS: dict[str, Row] = {
         alike(least=1),
     ),
     "hinge_embedding_loss": Row(
-        lambda a, b, y: ops.hinge_embedding_loss(a[:, 0] - b[:, 0], y),
-        lambda a, b, y: np.where(y == 1, a[:, 0] - b[:, 0], np.maximum(1 - a[:, 0] + b[:, 0], 0)).mean(),
+        lambda a, b, y: ops.hinge_embedding_loss(b[:, 0], y, 20.0),
+        lambda a, b, y: np.where(y == 1, b[:, 0], np.maximum(20.0 - b[:, 0], 0)).mean(),
         pairs(signs=True),
     ),
     "margin_ranking_loss": Row(
