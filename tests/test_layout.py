@@ -19,7 +19,14 @@ LAYERS = [
     {"ops"},
     {"fuse"},
     {"printing", "differentiation"},
-    {"dialect.methods", "dialect.in_place", "dialect.names", "dialect.absent"},  # what tensor.py inherits
+    {
+        "dialect.arithmetic",
+        "dialect.casts",
+        "dialect.methods",
+        "dialect.in_place",
+        "dialect.names",
+        "dialect.absent",
+    },  # what tensor.py inherits
     {"tensor"},
     {"creation"},
     {"nn"},
@@ -46,6 +53,7 @@ UPWARDS = {
     ("nn.amp", "optim"),
     # names of PyTorch's that are imported when they are asked for
     ("cuda", "dialect"),
+    ("cuda.amp", "dialect"),
     ("nn", "dialect"),
 }
 # core.py is autograd on one screen: values and nodes stand beside `apply` and `backward`, which call the

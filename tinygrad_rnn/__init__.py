@@ -59,7 +59,7 @@ from .creation import (
     zeros_like,
 )  # fmt: skip
 from .dialect import names as _dialect
-from .dialect.methods import add, addmm, div, sub
+from .dialect.arithmetic import add, addmm, div, sub
 from .differentiation import grad
 from .engine import (
     GraphError,

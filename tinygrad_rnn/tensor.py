@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import backend, engine, ops
-from .backend import array_module, dtypes
+from .backend import dtypes
 from .backend.capture import capturing, replacing
+from .dialect.casts import made_of
 from .dialect.in_place import InPlace
-from .dialect.methods import made_of
 from .differentiation import seed_of, tensors_in
 from .engine import GraphError, Leaf, Value, Vertex
 from .engine.errors import Mismatch, WrongKind
@@ -319,64 +319,6 @@ class Tensor(InPlace):
         memo[id(self)] = copied
         return copied
 
-    # ------------------------------------------------------------ to another type or device
-
-    def to(
-        self, *to: Any, device: Any = None, dtype: Any = None, copy: bool = False, non_blocking: bool = False
-    ) -> Tensor:
-        """In another dtype, on another device, or both: `to("cuda")`, `to(float64)`, `to("cpu", float32)`,
-        `to(other)`.
-
-        The tensor itself where nothing changes. The gradient comes back in the type and to the device it
-        left.
-        """
-        device, dtype = place_and_type(to, device, dtype)
-        x = self
-        if dtype is not None and dtypes.as_dtype(dtype) != x.dtype:
-            x = ops.cast(x, dtype=dtypes.as_dtype(dtype))
-        if device is not None:
-            source, target = array_module(x.array), backend.find(device)
-            if source is not target:
-                x = ops.transfer(x, source=source, target=target)
-        return x.clone() if copy and x is self else x
-
-    def astype(self, dtype: Any) -> Tensor:
-        """In another element type."""
-        return self.to(dtype=dtype)
-
-    def cpu(self, memory_format: Any = None) -> Tensor:
-        return self.to("cpu")
-
-    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
-        return self.to("cuda")
-
-    def float(self) -> Tensor:
-        return self.to(dtypes.float32)
-
-    def double(self) -> Tensor:
-        return self.to(dtypes.float64)
-
-    def half(self) -> Tensor:
-        return self.to(dtypes.float16)
-
-    def long(self) -> Tensor:
-        return self.to(dtypes.int64)
-
-    def int(self) -> Tensor:
-        return self.to(dtypes.int32)
-
-    def short(self) -> Tensor:
-        return self.to(dtypes.int16)
-
-    def char(self) -> Tensor:
-        return self.to(dtypes.int8)
-
-    def byte(self) -> Tensor:
-        return self.to(dtypes.uint8)
-
-    def bool(self) -> Tensor:
-        return self.to(dtypes.bool_)
-
     # ------------------------------------------------------------ operators
 
     __add__: Any = ops.add
@@ -443,21 +385,6 @@ def _on_host(array: Any) -> Any:
     return array
 
 
-def place_and_type(to: Sequence[Any], device: Any = None, dtype: Any = None) -> tuple[Any, Any]:
-    """(device, dtype) from what `to(...)` is given in any order: names, devices, dtypes, a tensor like it."""
-    for target in to:
-        if isinstance(target, Tensor):
-            device, dtype = target.device, target.dtype
-        elif isinstance(target, backend.device) or (isinstance(target, str) and _names_device(target)):
-            device = target
-        elif target is not None:
-            try:
-                dtype = dtypes.as_dtype(target)
-            except TypeError:
-                raise TypeError(f"to: {target!r} is neither a device nor a dtype") from None
-    return device, dtype
-
-
 def is_tensor(obj: Any) -> bool:
     """Whether it is a Tensor."""
     return isinstance(obj, Tensor)
@@ -471,11 +398,3 @@ def is_floating_point(input: Tensor) -> bool:
 def numel(input: Tensor) -> int:
     """The number of elements."""
     return input.numel()
-
-
-def _names_device(name: str) -> bool:
-    try:
-        backend.device(name)
-    except ValueError:
-        return False
-    return True

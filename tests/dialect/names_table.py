@@ -56,7 +56,7 @@ MORE = {
     """,
     "torch.autograd": """
         Variable Function grad backward gradcheck gradgradcheck detect_anomaly set_detect_anomaly no_grad
-        enable_grad set_grad_enabled is_grad_enabled inference_mode profiler functional forward_ad graph
+        enable_grad set_grad_enabled inference_mode profiler functional forward_ad graph
     """,
     "Tensor": """
         new register_hook register_post_accumulate_grad_hook retains_grad data_ptr stride storage_offset
@@ -154,10 +154,12 @@ def rows(where):
 
     title."""
     old = {"torch": "", "torch.cuda": "cuda"}.get(where, where)
-    asked = sorted({*NAMES.get(old, "").split(), *MORE.get(where, "").split()}, key=str.lower)
+    asked = sorted(
+        {*NAMES.get(old, "").split(), *MORE.get(where, "").split()}, key=lambda name: (name.lower(), name)
+    )
     none = set(NO_OPS.get(where, "").split())
     found, place = ([], [], []), find(where)
-    for name in asked:
+    for name in sorted(asked, key=lambda name: (name.lower(), name)):
         if not hasattr(place, name):
             found[2].append(f"`{name}`")
         elif (where == "nn" and name in OUT_OF_SCOPE) or (where == "nn.functional" and out_of_scope(name)):

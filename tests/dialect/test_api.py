@@ -119,7 +119,8 @@ def test_modules_can_be_imported_by_name(where):
 
 # ---------------------------------------------------------------- signatures
 
-OWN = {"rng", "init", "reset_after", "proj_size"}  # settings of ours, by keyword alone
+# settings of ours, by keyword alone, and `verbose`, which PyTorch had until 2.7
+OWN = {"rng", "init", "reset_after", "proj_size", "verbose"}
 GONE = {"size_average", "reduce", "_stacklevel"}  # deprecated there: what follows them is given by name
 OTHER_NAMES = {"axis": "dim", "keepdims": "keepdim", "x": "input"}  # these are read under either name
 NOT_COMPARED = {

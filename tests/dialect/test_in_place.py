@@ -93,6 +93,29 @@ def test_arithmetic_in_place_has_the_gradients_of_arithmetic(name):
         close(torch.zeros(3) if a is None else a, np.zeros(3) if b is None else b.detach().numpy())
 
 
+def test_constants_that_are_changed_by_what_requires_a_gradient_join_the_graph():
+    w, i = torch.tensor([1.0, 2.0, 3.0], requires_grad=True), torch.tensor([1, 0, 1])
+    changes = {
+        "scatter_add_": lambda x: x.scatter_add_(0, i, w),
+        "index_add_": lambda x: x.index_add_(0, i, w),
+        "index_put_": lambda x: x.index_put_((i,), w, accumulate=True),
+        "masked_scatter_": lambda x: x.masked_scatter_(x == 0, w),
+        "scatter_": lambda x: x.scatter_(0, torch.tensor([1, 0, 2]), w),
+        "index_copy_": lambda x: x.index_copy_(0, torch.tensor([1, 0, 2]), w),
+        "lerp_": lambda x: x.lerp_(w, 0.5),
+        "addcmul_": lambda x: x.addcmul_(w, torch.ones(3)),
+        "copy_": lambda x: x.copy_(w),
+        "masked_fill_": lambda x: x.masked_fill_(x == 0, w[0]),
+    }
+    for name, change in changes.items():
+        x = torch.zeros(3)
+        change(x)
+        assert x.requires_grad, name
+        w.grad = None
+        x.sum().backward()
+        assert w.grad.sum().item() in (3, 1.5), name
+
+
 def test_what_cannot_be_carried_is_refused():
     w = torch.ones(3, requires_grad=True)
     for change in (

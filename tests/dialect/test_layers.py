@@ -69,6 +69,7 @@ def test_packed_sequences_are_made_of_their_parts():
         rnn.PackedSequence([1], torch.tensor([1]))
 
 
+@pytest.mark.host
 def test_packed_sequences_change_type():
     _, p = packed()
     for name, kind in (

@@ -25,6 +25,5 @@ def test_names_are_pytorchs(where):
     place = extra("torch")
     for part in where.removeprefix("torch").strip(".").split("."):
         place = getattr(place, part) if part else place
-    place = place.Tensor if where == "Tensor" else place
     invented = [n for n in table.MORE.get(where, "").split() if not hasattr(place, n)]
     assert invented == []

@@ -147,6 +147,7 @@ def test_loaders_take_workers_with_one_warning():
     assert loader.num_workers == 2
 
 
+@pytest.mark.host
 def test_tensors_are_told_where_to_lie():
     x = torch.ones(2)
     assert x.pin_memory() is x

@@ -15,6 +15,7 @@ TYPES = {
 }  # fmt: skip
 
 
+@pytest.mark.host  # whose names these are
 @pytest.mark.parametrize("name", TYPES)
 def test_constructors_take_sizes_and_data(name):
     made = getattr(torch, name)
@@ -62,6 +63,7 @@ def test_tensor_makes_floats():
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.host
 def test_type_converts_and_tells():
     x = torch.tensor([1.7, -2.2])
     assert x.type() == "torch.FloatTensor"

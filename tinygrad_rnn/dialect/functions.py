@@ -13,7 +13,7 @@ from ..backend import dtypes
 from ..creation import arange, as_tensor, empty, linspace, randint, tensor, zeros_like
 from ..nn.functional import cosine_similarity, dropout
 from ..tensor import Tensor
-from .methods import addmm, div, mode
+from .arithmetic import addmm, div, mode
 
 __all__ = [
     "aminmax",

@@ -10,7 +10,8 @@ from ..engine import GraphError, Leaf, Value, mode
 from ..engine.errors import Mismatch, WrongKind
 from ..ops import in_place
 from ..ops.in_place import augmented
-from .methods import Methods, addmm
+from .arithmetic import addmm
+from .methods import Methods
 
 S = TypeVar("S", bound="InPlace")
 
@@ -219,7 +220,7 @@ class InPlace(Methods):
 
     def scatter_add_(self: S, dim: Any, index: Value, src: Any) -> S:
         """Adds `src` where `gather(dim, index)` would read: several may meet at one place."""
-        return in_place.replace("scatter_add_", self, lambda x: ops.scatter_add(x, dim, index, src))
+        return in_place.replace("scatter_add_", self, lambda x, s: ops.scatter_add(x, dim, index, s), src)
 
     def index_fill_(self: S, dim: int, index: Value, value: Any) -> S:
         """Sets the slices of `dim` that `index` names to a number."""
@@ -236,7 +237,7 @@ class InPlace(Methods):
     def index_add_(self: S, dim: int, index: Value, source: Value, *, alpha: Any = 1) -> S:
         """Adds alpha times the slices of `source` to those of `dim` that `index` names."""
         return in_place.replace(
-            "index_add_", self, lambda x: ops.index_add(x, dim, index, source, alpha=alpha)
+            "index_add_", self, lambda x, s: ops.index_add(x, dim, index, s, alpha=alpha), source
         )
 
     def index_put_(self: S, indices: tuple[Any, ...], values: Any, accumulate: bool = False) -> S:
@@ -244,7 +245,7 @@ class InPlace(Methods):
         index = ops.clean_index(self.array, tuple(indices))
         if not accumulate:
             return in_place.put("index_put_", self, index, values)
-        return in_place.replace("index_put_", self, lambda x: ops.add_at(x, index, values))
+        return in_place.replace("index_put_", self, lambda x, v: ops.add_at(x, index, v), values)
 
     def fill_diagonal_(self: S, fill_value: Any) -> S:
         """Sets the diagonal of a matrix to a number."""

@@ -11,72 +11,16 @@ import numpy as np
 from .. import backend, ops
 from ..backend import array_module, dtypes
 from ..engine import Value
-from ..engine.errors import Mismatch
 from ..ops import Size, as_array
+from .arithmetic import add, addmm, div, mode, sub
+from .casts import Casts, made_of
 
 S = TypeVar("S", bound="Methods")
 
-__all__ = ["TYPE_NAMES", "Methods", "add", "addmm", "div", "made_of", "mode", "sub"]
-
-TYPE_NAMES = {
-    "FloatTensor": "float32", "DoubleTensor": "float64", "HalfTensor": "float16", "LongTensor": "int64",
-    "IntTensor": "int32", "ShortTensor": "int16", "CharTensor": "int8", "ByteTensor": "uint8",
-    "BoolTensor": "bool",
-}  # fmt: skip
+__all__ = ["Methods"]
 
 
-def _is_one(number: Any) -> bool:
-    return isinstance(number, int) and number == 1
-
-
-def add(x: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """x + alpha * other."""
-    return ops.add(x, other if _is_one(alpha) else ops.mul(other, alpha))
-
-
-def sub(x: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """x - alpha * other."""
-    return ops.sub(x, other if _is_one(alpha) else ops.mul(other, alpha))
-
-
-def div(x: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
-    """x / other; rounded down, "floor", or towards 0, "trunc"."""
-    if rounding_mode is None:
-        return ops.div(x, other)
-    if rounding_mode == "floor":
-        return ops.floor_divide(x, other)
-    if rounding_mode != "trunc":
-        raise Mismatch(f"div: rounding_mode is {rounding_mode!r}, expected None, 'floor' or 'trunc'")
-    y = ops.trunc(ops.div(x, other))
-    whole = all(
-        getattr(v, "dtype", np.dtype(int)).kind in "iu" and not isinstance(v, float) for v in (x, other)
-    )
-    return y.astype((x if hasattr(x, "dtype") else other).dtype) if whole else y
-
-
-def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
-    """`(values, indices)` of the commonest element along `dim`, of several the smallest, where it stands
-    last."""
-    x = input.swapaxes(dim, -1)
-    equal = x.unsqueeze(-1) == x.unsqueeze(-2)
-    count = ops.sum(equal, -1)
-    best = count == ops.amax(count, -1, keepdims=True)
-    value = ops.amin(ops.where(best, x, ops.amax(x)), -1, keepdims=True)
-    at = x.shape[-1] - 1 - ops.argmax(ops.flip(x == value, -1), -1, keepdims=True)
-    values, places = value.swapaxes(dim, -1), at.swapaxes(dim, -1)
-    pair = (values, places) if keepdim else (values.squeeze(dim), places.squeeze(dim))
-    return ops.ValuesAndIndices(*pair)
-
-
-def addmm(x: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
-    """beta * x + alpha * mat1 @ mat2."""
-    if _is_one(beta) and _is_one(alpha):
-        return ops.addmm(x, mat1, mat2)
-    product = ops.matmul(mat1, mat2)
-    return ops.add(x if _is_one(beta) else x * beta, product if _is_one(alpha) else product * alpha)
-
-
-class Methods(Value):
+class Methods(Casts):
     """What a tensor is asked, made into, and combined with, in PyTorch's words."""
 
     __slots__ = ()
@@ -349,24 +293,6 @@ class Methods(Value):
         made = np.vectorize(callable, otypes=[self.array.dtype])(backend.to_numpy(self.array))
         return self.copy_(Value.result._of(array_module(self.array).from_numpy(made)))  # type: ignore[attr-defined]
 
-    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
-        """In another element type, named by a dtype, `torch.LongTensor` or "torch.LongTensor"; or, without
-        one, the name of this tensor's type."""
-        if dtype is None:
-            name = next(n for n, kind in TYPE_NAMES.items() if kind == self.array.dtype.name)
-            return f"torch.{'' if backend.device_of(self.array).type == 'cpu' else 'cuda.'}{name}"
-        name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", "")
-        short = name.rpartition(".")[2]
-        if short not in TYPE_NAMES and short != "Tensor":
-            return self.to(dtype=dtype)  # type: ignore[attr-defined]
-        kind = TYPE_NAMES.get(short, dtypes.default_dtype())
-        on_gpu = ".cuda." in name or getattr(dtype, "device_type", "") == "cuda"
-        return self.to(dtype=kind, device="cuda" if on_gpu else None)  # type: ignore[attr-defined]
-
-    def type_as(self: S, other: Value) -> Any:
-        """In the type and on the device of `other`."""
-        return self.to(other)  # type: ignore[attr-defined]
-
     # ------------------------------------------------------------ others like it
 
     def new_zeros(
@@ -414,24 +340,3 @@ class Methods(Value):
     def new(self, *args: Any) -> Any:
         """Of this type and device, uninitialised of sizes, `x.new(2, 3)`, or of data, `x.new([1, 2])`."""
         return Value.result._of(made_of("new", args, self.array.dtype, backend.device_of(self.array)))
-
-
-def made_of(name: str, args: tuple[Any, ...], dtype: Any, device: Any) -> Any:
-    """The array that PyTorch's old constructors make: of sizes, given one by one or as a Size, uninitialised;
-    of data, converted to their type."""
-    if not args or isinstance(args[0], Size) or all(hasattr(a, "__index__") and not ndim(a) for a in args):
-        xp = backend.current() if device is None else backend.find(device)
-        return xp.empty(
-            tuple(args[0]) if args and isinstance(args[0], Size) else ops.ints(args or (0,)), dtype
-        )
-    if len(args) > 1:
-        raise TypeError(f"{name}: give sizes, which are integers, or data as one list or array; got {args!r}")
-    ops.warn_of_constant(name, args[0])
-    return as_array(args[0], dtype, device)
-
-
-def ndim(value: Any) -> bool:
-    """Whether it is data, a list or an array, rather than a size."""
-    return isinstance(value, Value) or (
-        hasattr(value, "shape") and hasattr(value, "tolist") and value.shape != ()
-    )

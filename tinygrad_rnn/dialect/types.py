@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import backend
 from ..backend import dtypes
 from ..engine import Value
-from .methods import TYPE_NAMES, made_of
+from .casts import TYPE_NAMES, made_of
 
 __all__ = [
     "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "HalfTensor", "IntTensor",
@@ -17,7 +18,8 @@ __all__ = [
 
 
 class TypedTensor(type):
-    """The class of these names: calling one makes a Tensor, and tensors of that type are its instances."""
+    """The class of these names: calling one makes a Tensor, and tensors of that type are its instances. One
+    without "cuda" in its name makes them where the library in use does."""
 
     dtype: Any
     device_type: str
@@ -27,7 +29,10 @@ class TypedTensor(type):
         return Value.result._of(made_of(cls.__name__, args, cls.dtype, place))
 
     def __instancecheck__(cls, x: Any) -> bool:
-        return isinstance(x, Value.result) and x.dtype == cls.dtype and x.device.type == cls.device_type
+        if not isinstance(x, Value.result) or x.dtype != cls.dtype:
+            return False
+        here = backend.current().device_type if cls.device_type == "cpu" else cls.device_type
+        return x.device.type in (cls.device_type, here)
 
     def __repr__(cls) -> str:
         return f"<class 'torch.{'cuda.' * (cls.device_type == 'cuda')}{cls.__name__}'>"

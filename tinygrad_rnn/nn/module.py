@@ -15,9 +15,10 @@ from ..backend import dtypes
 from ..backend.capture import turning
 from ..creation import tensor
 from ..deprecation import warn_once
+from ..dialect.casts import place_and_type
 from ..engine.errors import Mismatch, kind, reading_state
 from ..ops import as_array
-from ..tensor import Tensor, place_and_type
+from ..tensor import Tensor
 from .hooks import before_loading
 from .parts import Parts
 
