@@ -232,7 +232,7 @@ class Tensor(InPlace):
             self.frozen = None
         self.array, self.view_of = array, None
 
-    def clone(self) -> Tensor:
+    def clone(self, *, memory_format: Any = None) -> Tensor:
         """A copy, with a gradient back to this tensor."""
         return ops.clone(self)
 

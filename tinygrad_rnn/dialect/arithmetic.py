@@ -16,14 +16,16 @@ def _is_one(number: Any) -> bool:
     return isinstance(number, int) and number == 1
 
 
-def add(x: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """x + alpha * other."""
-    return ops.add(x, other if _is_one(alpha) else ops.mul(other, alpha))
+def add(x: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
+    """x + alpha * other; with `out` into that tensor."""
+    y = ops.add(x, other if _is_one(alpha) else ops.mul(other, alpha))
+    return y if out is None else out.copy_(y)
 
 
-def sub(x: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """x - alpha * other."""
-    return ops.sub(x, other if _is_one(alpha) else ops.mul(other, alpha))
+def sub(x: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
+    """x - alpha * other; with `out` into that tensor."""
+    y = ops.sub(x, other if _is_one(alpha) else ops.mul(other, alpha))
+    return y if out is None else out.copy_(y)
 
 
 def div(x: Any, other: Any, *, rounding_mode: str | None = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..creation import empty, tensor
+from ..engine.errors import Mismatch
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
@@ -29,6 +30,8 @@ class Embedding(Module):
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
+        _weight: Tensor | None = None,
+        _freeze: bool = False,
         *,
         device: Any = None,
         dtype: Any = None,
@@ -42,8 +45,17 @@ class Embedding(Module):
         self.padding_idx = _row("Embedding", padding_idx, num_embeddings)
         self.max_norm, self.norm_type = max_norm, norm_type
         self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
+        if _weight is not None:
+            if tuple(_weight.shape) != (num_embeddings, embedding_dim):
+                raise Mismatch(
+                    f"Embedding: _weight has shape {_weight.shape}, "
+                    f"expected ({num_embeddings}, {embedding_dim})"
+                )
+            self.weight = Parameter(_weight.detach(), requires_grad=not _freeze)
+            return
         self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype, device=device))
         self.reset_parameters(rng)
+        self.weight.requires_grad = not _freeze
 
     @classmethod
     def from_pretrained(

@@ -78,5 +78,18 @@ class Parts(Hooked):
         """On another device; the values stay, which PyTorch leaves open."""
         return self.to(device)  # type: ignore[attr-defined]
 
+    @property
+    def _modules(self) -> dict[str, Any]:
+        """The parts that are modules, by name, as PyTorch keeps them: a copy, to be looked at."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Parts)}
+
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        """The parameters of its own, by name, as PyTorch keeps them: a copy, to be looked at."""
+        buffers = self._buffers  # type: ignore[attr-defined]
+        return {
+            n: t for n, t in vars(self).items() if isinstance(t, Tensor) and t.is_leaf and n not in buffers
+        }
+
     def _get_name(self) -> str:
         return self.__class__.__name__

@@ -392,7 +392,9 @@ def one_hot(x: Array, num_classes: int = -1) -> Array:
 
 
 @both_dialects
-def multinomial(probs: Array, num_samples: int, replacement: bool = False, *, rng: Any = None) -> Array:
+def multinomial(
+    probs: Array, num_samples: int, replacement: bool = False, *, generator: Any = None, rng: Any = None
+) -> Array:
     """`num_samples` indices drawn by the weights in each row of `probs`, which need not add to 1.
 
     (n,) -> (num_samples,) and (rows, n) -> (rows, num_samples), int64.
@@ -403,6 +405,8 @@ def multinomial(probs: Array, num_samples: int, replacement: bool = False, *, rn
         raise Mismatch(f"multinomial: num_samples must be >= 0, got {num_samples}")
     if weights.ndim not in (1, 2) or weights.shape[-1] == 0:
         raise Mismatch(f"multinomial: expected weights of shape (n,) or (rows, n), got {weights.shape}")
-    picked = draw_from_rows(weights.reshape(-1, weights.shape[-1]), num_samples, replacement, rng)
+    picked = draw_from_rows(
+        weights.reshape(-1, weights.shape[-1]), num_samples, replacement, generator if rng is None else rng
+    )
     moved = array_module(plain(probs)).from_numpy(picked.reshape(*weights.shape[:-1], num_samples))
     return Value.result._of(moved) if isinstance(probs, Value) else moved

@@ -418,10 +418,11 @@ def _norm(xp: Any, x: Array, *, p: float, axes: tuple[int, ...], keepdims: bool)
 
 @both_dialects
 @wide(integers=True)
-def norm(x: Array, p: float = 2, axis: Any = None, keepdims: bool = False) -> Array:
+def norm(x: Array, p: Any = 2, axis: Any = None, keepdims: bool = False) -> Array:
     """The p-norm of the elements: (sum |x|^p)^(1/p). p may be any number: math.inf is the largest |x|,
-    -math.inf the least, 0 how many are not 0. An element that is 0 has no gradient, whatever p.
+    -math.inf the least, 0 how many are not 0; "fro" is 2. An element that is 0 has no gradient, whatever p.
     """
+    p = 2 if p is None or p == "fro" else p
     if math.isnan(p):
         raise Mismatch(f"norm: p must be a number, got {p}")
     if math.isinf(p):

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import Array, array_module
+import numpy as np
+
+from ..backend import Array, array_module, to_numpy
 from ..engine import Look, primitive
 from ..engine.errors import Mismatch
 from .arguments import along, axes_of, axis_of, both_dialects, ints, plain, scalars_too, several
@@ -164,11 +166,19 @@ def pad(x: Array, widths: Any, value: float = 0.0) -> Array:
 
 
 @both_dialects
-def repeat_interleave(x: Array, repeats: int, axis: int | None = None) -> Array:
-    """Each slice along `axis` `repeats` times in a row; without an axis, each element of the flat tensor."""
+def repeat_interleave(
+    x: Array, repeats: Any, axis: int | None = None, *, output_size: int | None = None
+) -> Array:
+    """Each slice along `axis` `repeats` times in a row, an integer or one for each; without an axis,
+    each element of the flat tensor."""
     if axis is None:
         x, axis = flatten(x), 0
     axis = axis_of("repeat_interleave", axis, x.ndim)
+    if getattr(repeats, "ndim", 0) or isinstance(repeats, (list, tuple)):
+        times = to_numpy(plain(repeats)) if hasattr(repeats, "ndim") else np.asarray(repeats)
+        xp = array_module(plain(x))
+        return x[along(axis, xp.from_numpy(np.repeat(np.arange(x.shape[axis]), times)))]
+    repeats = int(repeats)
     if repeats < 0:
         raise Mismatch(f"repeat_interleave: repeats must be >= 0, got {repeats}")
     shape = (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :])

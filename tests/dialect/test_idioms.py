@@ -1,0 +1,34 @@
+"""What notebooks write runs, whatever it is worth: see idioms.py."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn
+from tests.extras import extra
+
+from .idioms import GROUPS
+from .test_api import find
+
+
+def names(library):
+    found = {"torch": library, "np": np, "nn": library.nn, "optim": library.optim}
+    found |= {"F": find(library, "nn.functional"), "init": find(library, "nn.init")}
+    found |= {"data_utils": find(library, "utils.data"), "Variable": find(library, "autograd").Variable}
+    exec("import copy, io", found)
+    return found
+
+
+@pytest.mark.host
+@pytest.mark.filterwarnings("ignore")
+def test_it_runs():
+    space = names(tinygrad_rnn)
+    for group in GROUPS:
+        exec(group, space)
+
+
+@pytest.mark.extras("torch")
+@pytest.mark.filterwarnings("ignore")
+def test_it_runs_on_pytorch():
+    space = names(extra("torch"))
+    for group in GROUPS:
+        exec(group, space)
