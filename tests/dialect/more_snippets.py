@@ -44,7 +44,8 @@ torch.sinh(x), x.cosh(), p.log2(), torch.log10(p), x.exp2(), p.logit(), torch.lo
 torch.hypot(x, y)
 torch.deg2rad(x), torch.rad2deg(x), x.sgn(), x.absolute(), torch.negative(x), torch.xlogy(q, p)
 torch.fmod(x, 0.3), k.fmod(3)
-torch.fmax(x, y), torch.fmin(x, y), torch.aminmax(x), torch.aminmax(x, dim=1), torch.nan_to_num(x / 0)
+torch.fmax(x, y), torch.fmin(x, y), torch.aminmax(x), torch.aminmax(x, dim=1)
+torch.nan_to_num(torch.tensor([float("nan"), float("inf"), -float("inf"), 2.0]))
 x.clamp_min(0)
 torch.clamp_max(x, 0.1), torch.logical_xor(q, p > 0.5), torch.lerp(x, y, 0.3), x.addcmul(y, y, value=2)
 torch.addcdiv(x, y, p)
@@ -73,7 +74,7 @@ F.logsigmoid(x), F.silu(x), F.selu(x), F.celu(x), F.celu(x, 2.0), F.glu(x), F.ha
 F.mish(x), F.softsign(x)
 F.tanhshrink(x), F.softshrink(x), F.hardshrink(x), F.hardsigmoid(x), F.hardswish(x), F.threshold(x, 0.1, 5)
 F.prelu(x, torch.tensor([0.3]))
-F.softmin(x, 1), F.kl_div(x, p), F.kl_div(x, p, reduction="batchmean")
+F.softmin(x, 1), F.kl_div(x, p, reduction="batchmean")
 F.kl_div(x, p.log(), reduction="sum", log_target=True)
 F.gaussian_nll_loss(x, y, p), F.gaussian_nll_loss(x, y, p[:, 0], full=True), F.poisson_nll_loss(x, q)
 F.poisson_nll_loss(p, p * 9, False, True)
@@ -84,7 +85,7 @@ F.triplet_margin_loss(x, y, x * y)
 F.batch_norm(x, torch.zeros(4), torch.ones(4), training=False), F.batch_norm(x, None, None, v, v, True)
 F.rms_norm(x, (4,))
 nn.BatchNorm1d(4)(x), nn.LogSigmoid()(x), nn.SiLU()(x), nn.PReLU()(x), nn.GLU()(x), nn.Hardtanh(-2, 2)(x)
-nn.KLDivLoss()(x, p)
+nn.KLDivLoss(reduction="batchmean")(x, p)
 nn.Unflatten(1, (2, 2))(x).shape, nn.CosineSimilarity()(x, y), nn.PairwiseDistance()(x, y)
 nn.Softmin(dim=1)(x), nn.Bilinear(4, 4, 2)(x, y).shape
 nn.Embedding(9, 3, max_norm=1.0)(k).norm(dim=2).max().item() <= 1.0001
@@ -125,7 +126,7 @@ s = rnn.pack_padded_sequence(c, [2, 2, 1]);
     rnn.pad_packed_sequence(rnn.PackedSequence(s.data * 2, s.batch_sizes))
 torch.finfo(torch.float32).eps, torch.finfo(torch.float64).max, torch.iinfo(torch.int32).min
 torch.finfo(torch.float16).bits
-torch.backends.cudnn.is_available() in (True, False), torch.jit.script(nn.Linear(2, 2)) is not None
+torch.backends.cudnn.is_available() in (True, False), torch.jit.is_scripting()
 torch.initial_seed() >= 0
 torch.distributions.Categorical(probs=p).log_prob(t), torch.distributions.Categorical(logits=x).entropy()
 torch.distributions.Normal(v, 1.0).log_prob(v * 0), torch.distributions.Bernoulli(p).log_prob(q)

@@ -80,6 +80,8 @@ def test_modules_of_nn_come_back(tmp_path):
     assert [n for n, _ in other.named_parameters()] == [n for n, _ in net.named_parameters()]
     assert isinstance(other[0].weight, nn.Parameter)
     other[1].weight_ih_l0  # noqa: B018
+    deep = nn.GRU(4, 3, num_layers=2, dropout=0.5, rng=3)
+    assert there_and_back(deep)(torch.zeros(2, 1, 4))[0].shape == (2, 1, 3)
     with pytest.raises(ValueError, match="holds a module; weights_only=False reads it"):
         torch.load(tmp_path / "net.pt", weights_only=True)
 

@@ -42,7 +42,7 @@ def save(path: Any, model: Any = None, optimizer: Any = None, **extras: Any) -> 
         if not _is_place(path):
             file_name(path, "save(path, model, ...)")
         content = {"model": _state(model), "optimizer": _state(optimizer), **extras}
-    arrays = Arrays()
+    arrays = Arrays(modules="only" in content)
     tree = encoded(content, "", arrays)
     header = json.dumps({"format": FORMAT, "version": VERSION, "content": tree})
     words = np.frombuffer(header.encode(), np.uint8)

@@ -13,7 +13,7 @@ from ..ops import Size
 
 __all__ = ["Classes", "class_name", "function_name", "function_of"]
 
-_UNSAVED = frozenset({"_fitting", "_rng"})  # caches, and generators
+_UNSAVED = frozenset({"_fitting"})  # what a cell has looked at last
 
 
 def class_name(module: Module) -> str:
@@ -25,9 +25,10 @@ def class_name(module: Module) -> str:
 
 
 def attributes(module: Module) -> dict[str, Any]:
-    """What is saved of a module."""
+    """What is saved of a module: its own generator of random numbers is not, the package's takes its
+    place."""
     return {
-        name: tuple(value) if type(value) is Size else value
+        name: None if name == "_rng" else tuple(value) if type(value) is Size else value
         for name, value in vars(module).items()
         if name not in _UNSAVED and not name.startswith("_hooks")
     }

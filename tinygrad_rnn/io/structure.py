@@ -27,8 +27,9 @@ class Arrays(dict[str, Any]):
     """The arrays of a file by name, and the modules and parameters that were written, which may come
     again."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: bool = False) -> None:
         super().__init__()
+        self.modules = modules  # whether modules may be among what is written
         self.seen: dict[int, int] = {}
 
 
@@ -44,7 +45,7 @@ def encoded(value: Any, where: str, arrays: Arrays, depth: int = 0) -> Any:
         return value
     if isinstance(value, float):
         return value if np.isfinite(value) else {"float": repr(value)}
-    if isinstance(value, (Module, Parameter)):
+    if arrays.modules and isinstance(value, (Module, Parameter)):
         return _part(value, where, arrays, depth)
     if isinstance(value, (Tensor, *backend.MODULES)):
         tensor = isinstance(value, Tensor)

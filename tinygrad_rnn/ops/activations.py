@@ -87,7 +87,9 @@ def prelu(x: Array, weight: Array) -> Array:
     """x where positive, else weight * x: one weight, or one for each place of axis 1 (He et al. 2015)."""
     if not hasattr(x, "ndim") or not hasattr(weight, "reshape"):
         raise WrongKind(f"prelu: expected two tensors, got {came(x, True)} and {came(weight, True)}")
-    if weight.ndim == 1 and weight.shape[0] > 1:
+    if weight.ndim == 1 and weight.shape[0] == 1:
+        weight = weight.reshape(())
+    elif weight.ndim == 1:
         weight = weight.reshape([-1 if i == min(1, x.ndim - 1) else 1 for i in range(x.ndim)])
     return where(x > 0, x, x * weight)
 
