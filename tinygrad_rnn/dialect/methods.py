@@ -317,14 +317,16 @@ class Methods(Casts):
         requires_grad: bool = False,
     ) -> Any:
         """One value in another shape; without `dtype` or `device` in this tensor's type and on its device."""
-        ops.warn_of_constant("new_full", fill_value)
+        size = size if type(size) is tuple else ops.ints((size,))  # as new_zeros gives it
+        if type(fill_value) is not int:
+            ops.warn_of_constant("new_full", fill_value)
         kind = self.array.dtype if dtype is None else dtypes.as_dtype(dtype)
         xp = array_module(self.array) if device is None else backend.find(device)
         if isinstance(fill_value, Value):
-            made = Value.result._of(xp.empty(ops.ints((size,)), kind))
+            made = Value.result._of(xp.empty(size, kind))
             made.fill_(Value.result._of(fill_value.array))
         else:
-            made = Value.result._of(xp.full(ops.ints((size,)), fill_value, kind))
+            made = Value.result._of(xp.full(size, fill_value, kind))
         return made.requires_grad_() if requires_grad else made
 
     def new_tensor(

@@ -107,19 +107,20 @@ class Cell(Module):
         state = hx if state is None else state  # PyTorch's name for it
         if not isinstance(x, Tensor):
             raise WrongKind(f"{name}: x must be a Tensor, got {came(x)}")
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+        shape = x.array.shape
+        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
             raise Mismatch(
-                f"{name}: x has shape {x.shape}, expected (batch, {self.input_size}) or ({self.input_size},)"
+                f"{name}: x has shape {shape}, expected (batch, {self.input_size}) or ({self.input_size},)"
             )
-        if x.ndim == 1:
+        if len(shape) == 1:
             state = None if state is None else map_state(lambda s: s.unsqueeze(0), state)
             return map_state(lambda s: s.squeeze(0), self.forward(x.unsqueeze(0), state))
         if state is None:
-            state = self.initial_state(x.shape[0], x)
-        elif (x.shape[0], shapes_of(state)) != self._fitting:
-            state = match_state(name, state, self.initial_state(x.shape[0], x))
-            self._fitting = (x.shape[0], shapes_of(state))
-        cell = self.for_sequence(x.shape[0], x)
+            state = self.initial_state(shape[0], x)
+        elif (shape[0], shapes_of(state)) != self._fitting:
+            state = match_state(name, state, self.initial_state(shape[0], x))
+            self._fitting = (shape[0], shapes_of(state))
+        cell = self.for_sequence(shape[0], x)
         return cell.step(cell.project(x), state)
 
     def weight_shapes(self, bias: bool) -> Shapes:

@@ -34,7 +34,7 @@ def match_state(name: str, state: State, expected: State) -> State:
         return type(expected)(*parts) if hasattr(expected, "_fields") else tuple(parts)
     if not isinstance(state, Tensor):
         raise WrongKind(f"{name}: state must be a Tensor, got {_kind(state)}")
-    if state.shape != expected.shape:
+    if state.array.shape != expected.array.shape:
         raise Mismatch(f"{name}: state has shape {state.shape}, expected {expected.shape}")
     return state
 
@@ -42,7 +42,7 @@ def match_state(name: str, state: State, expected: State) -> State:
 def shapes_of(state: State) -> Any:
     """The structure of a state, as something to compare."""
     if isinstance(state, Tensor):
-        return state.shape
+        return state.array.shape
     return (type(state), *map(shapes_of, state)) if isinstance(state, tuple) else None
 
 
