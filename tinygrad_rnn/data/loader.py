@@ -71,32 +71,7 @@ class DataLoader:
                 kind=UserWarning,
             )
         self.num_workers, self.pin_memory = num_workers, pin_memory
-        if sampler is not None and shuffle:
-            raise ValueError("DataLoader: give sampler or shuffle, not both")
-        if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-            raise ValueError(
-                "DataLoader: batch_sampler stands for batch_size, shuffle, sampler and drop_last; leave "
-                "them out"
-            )
-        if batch_size is not None:
-            check_batch_size("DataLoader", batch_size)
-        elif drop_last:
-            raise ValueError("DataLoader: drop_last needs a batch_size")
-        iterable = isinstance(dataset, IterableDataset)
-        if iterable and (shuffle or sampler is not None or batch_sampler is not None):
-            raise ValueError(
-                "DataLoader: an IterableDataset comes in its own order, without shuffle or sampler"
-            )
-        named = sampler is not None or batch_sampler is not None
-        if not iterable and not hasattr(dataset, "__len__") and not named:
-            raise TypeError(
-                f"DataLoader: the dataset, {kind(dataset)}, has no length; give a sampler, or make it an "
-                "IterableDataset"
-            )
-        if isinstance(dataset, Mapping) and len(dataset) and 0 not in dataset and not named:
-            raise TypeError("DataLoader: a dict has no numbered samples; give list(d.items()), or a Dataset")
-        if getattr(dataset, "shape", None) == ():
-            raise TypeError("DataLoader: the dataset is a tensor without axes; it needs that of the samples")
+        iterable = _check(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
         self.dataset, self.drop_last = dataset, drop_last
         self.collate_fn = collate_fn
         if sampler is None and not iterable and batch_sampler is None:
@@ -213,6 +188,41 @@ class DataLoader:
                 seeded.rng.bit_generator.state = bits.state
             seeded.next_seed = seeded.seed = seed
         self._n_done = self._n_to_skip = batch
+
+
+def _check(
+    dataset: Any,
+    batch_size: int | None,
+    shuffle: bool | None,
+    sampler: Any,
+    batch_sampler: Any,
+    drop_last: bool,
+) -> bool:
+    """Raises where settings exclude each other or do not fit the dataset. Whether it is an IterableDataset."""
+    if sampler is not None and shuffle:
+        raise ValueError("DataLoader: give sampler or shuffle, not both")
+    if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
+        raise ValueError(
+            "DataLoader: batch_sampler stands for batch_size, shuffle, sampler and drop_last; leave them out"
+        )
+    if batch_size is not None:
+        check_batch_size("DataLoader", batch_size)
+    elif drop_last:
+        raise ValueError("DataLoader: drop_last needs a batch_size")
+    iterable = isinstance(dataset, IterableDataset)
+    if iterable and (shuffle or sampler is not None or batch_sampler is not None):
+        raise ValueError("DataLoader: an IterableDataset comes in its own order, without shuffle or sampler")
+    named = sampler is not None or batch_sampler is not None
+    if not iterable and not hasattr(dataset, "__len__") and not named:
+        raise TypeError(
+            f"DataLoader: the dataset, {kind(dataset)}, has no length; give a sampler, or make it an "
+            "IterableDataset"
+        )
+    if isinstance(dataset, Mapping) and len(dataset) and 0 not in dataset and not named:
+        raise TypeError("DataLoader: a dict has no numbered samples; give list(d.items()), or a Dataset")
+    if getattr(dataset, "shape", None) == ():
+        raise TypeError("DataLoader: the dataset is a tensor without axes; it needs that of the samples")
+    return iterable
 
 
 def default_convert(sample: Any) -> Any:
