@@ -6,7 +6,7 @@ import pytest
 import tinygrad_rnn
 from tests.extras import extra
 
-from .idioms import GROUPS
+from . import idioms, more_idioms
 from .test_api import find
 
 
@@ -15,6 +15,10 @@ def names(library):
     found |= {"F": find(library, "nn.functional"), "init": find(library, "nn.init")}
     found |= {"data_utils": find(library, "utils.data"), "Variable": find(library, "autograd").Variable}
     exec("import copy, io", found)
+    exec("from typing import Optional, Tuple, List", found)
+    rnn = find(library, "nn.utils.rnn")
+    for name in ("pack_padded_sequence", "pad_packed_sequence", "PackedSequence"):
+        found[name] = getattr(rnn, name)
     return found
 
 
@@ -22,7 +26,7 @@ def names(library):
 @pytest.mark.filterwarnings("ignore")
 def test_it_runs():
     space = names(tinygrad_rnn)
-    for group in GROUPS:
+    for group in idioms.GROUPS + more_idioms.GROUPS:
         exec(group, space)
 
 
@@ -30,5 +34,5 @@ def test_it_runs():
 @pytest.mark.filterwarnings("ignore")
 def test_it_runs_on_pytorch():
     space = names(extra("torch"))
-    for group in GROUPS:
+    for group in idioms.GROUPS + more_idioms.GROUPS:
         exec(group, space)

@@ -198,7 +198,7 @@ def _check(
     batch_sampler: Any,
     drop_last: bool,
 ) -> bool:
-    """Raises where settings exclude each other or do not fit the dataset. Whether it is an IterableDataset."""
+    """Raises where settings exclude each other or do not fit the dataset. Whether it is iterable alone."""
     if sampler is not None and shuffle:
         raise ValueError("DataLoader: give sampler or shuffle, not both")
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
