@@ -130,7 +130,7 @@ def _channels(name: str, input: Tensor, p: float, training: bool, n_axes: int) -
     if not training or p == 0:
         return input
     shape = (*input.shape[:n_axes], *[1] * (input.ndim - n_axes))
-    kept = array_module(input.array).from_numpy(default_rng().random(shape, dtype="float32") >= p)
+    kept = array_module(input.array).fed(lambda: default_rng().random(shape, dtype="float32") >= p)
     return input * Tensor._of(kept.astype(input.dtype) * (1 / (1 - p) if p < 1 else 0.0))
 
 

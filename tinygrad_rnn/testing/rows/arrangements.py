@@ -136,7 +136,9 @@ ROWS: dict[str, Row] = {
     "trace": Row(ops.trace, np.trace, s.arrays((3, 2)).map(lambda x: Case((x,)))),
     "diag_embed": Row(ops.diag_embed, _embedded, alike(1, 1, offset=s.integers(-2, 2))),
     "take_along_dim": Row(
-        lambda x: ops.take_along_dim(x, np.array([0])), lambda x: x.reshape(-1)[:1], alike(1, 1)
+        ops.take_along_dim,
+        lambda x, i: x.reshape(-1)[i],
+        alike(1, 1).map(lambda c: Case((c.arrays[0], np.array([0])))),
     ),
     "index_add": Row(lambda x, i, v: ops.index_add(x, 0, i, v), _added, slices()),
     "index_copy": Row(lambda x, i, v: ops.index_copy(x, 0, i, v), _put, slices()),
