@@ -92,6 +92,18 @@ def test_the_second_bias_counts():
     assert torch.allclose(net(x)[0], before, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU, lambda *a: nn.GRU(*a, reset_after=True)])
+def test_the_second_bias_of_every_layer_is_added(kind):
+    torch.manual_seed(0)
+    net, x = kind(2, 3), torch.randn(4, 1, 2)
+    for part in (slice(0, 3), slice(-3, None)):
+        before = net(x)[0]
+        net.bias_hh_l0.data[part] += 0.5
+        assert not torch.allclose(net(x)[0], before)
+    net(x)[0].sum().backward()
+    assert net.bias_hh_l0.grad.abs().sum() > 0
+
+
 def test_gradients_and_freezing():
     net = nn.LSTM(2, 3)
     net(torch.randn(4, 1, 2))[0].sum().backward()
