@@ -8,6 +8,7 @@ y.backward()
 print(y.item(), x.grad)
 """
 
+import builtins
 from importlib import import_module
 from math import e, inf, nan, pi
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,9 @@ from .creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from .dialect import names as _dialect
+from .dialect.arithmetic import add, addmm, div, sub
+from .differentiation import grad
 from .engine import (
     GraphError,
     debug,
@@ -70,9 +74,8 @@ from .engine import (
 )  # fmt: skip
 from .fuse.pointwise import pointwise
 from .ops import (
+    Size,
     abs,
-    add,
-    addmm,
     all,
     allclose,
     amax,
@@ -91,7 +94,6 @@ from .ops import (
     cos,
     cross_entropy,
     cumsum,
-    div,
     einsum,
     elu,
     embedding,
@@ -170,7 +172,6 @@ from .ops import (
     squeeze,
     stack,
     std,
-    sub,
     sum,
     swapaxes,
     t,
@@ -184,7 +185,7 @@ from .ops import (
     var,
     where,
 )  # fmt: skip
-from .tensor import Size, Tensor, grad, is_floating_point, is_tensor, numel
+from .tensor import Tensor, is_floating_point, is_tensor, numel
 from .version import __version__
 
 mm = bmm = dot = mv = matmul
@@ -197,7 +198,7 @@ inference_mode = no_grad
 mse, l1, huber = mse_loss, l1_loss, huber_loss
 
 if TYPE_CHECKING:
-    from . import cuda, data, io, optim, utils
+    from . import accelerator, amp, autograd, backends, cuda, data, io, jit, onnx, optim, utils
     from .backend.native import native, set_num_threads
     from .data.generator import Generator
     from .fuse.scan import scan
@@ -205,7 +206,18 @@ if TYPE_CHECKING:
     from .training.fit import fit
 
 # imported when asked for: whoever does not use them does not wait for them
-_MODULES = {"cuda", "data", "io", "optim", "testing", "training", "utils", "viz"}
+_MODULES = {
+    "cuda",
+    "data",
+    "io",
+    "optim",
+    "testing",
+    "training",
+    "utils",
+    "version",
+    "viz",
+    *_dialect.MODULES,
+}
 _NAMES = {
     "Generator": "data.generator", "fit": "training", "load": "io", "native": "backend.native", "save": "io",
     "scan": "fuse.scan", "set_num_threads": "backend.native",
@@ -215,11 +227,16 @@ _NAMES = {
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f".{name}", __name__)
-    if name in _NAMES:
-        found = globals()[name] = getattr(import_module(f".{_NAMES[name]}", __name__), name)
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, there = _dialect.NAMES.get(name) or (_NAMES.get(name), name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{module}", __name__), there)
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_NAMES})
+    return sorted({*globals(), *_MODULES, *_NAMES, *_dialect.NAMES})
+
+
+# `from tinygrad_rnn import *` takes what shadows none of Python's own names
+__all__ = [name for name in globals() if name[0] != "_" and name not in vars(builtins)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -10,10 +12,40 @@ from . import backend
 from .backend import default_rng, dtypes
 from .backend.naming import came
 from .engine import Value
+from .engine.rules import parameter_names
 from .ops import as_array, ints, warn_of_constant
 from .tensor import Tensor
 
+F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _in_pytorchs_words(function: F) -> F:
+    """Lets a function that makes tensors be called with PyTorch's other settings: `generator` is `rng`,
+    `out` takes the values, and `layout`, `pin_memory` and `memory_format` have no effect."""
+    takes_grad = "requires_grad" in parameter_names(function)
+
+    @functools.wraps(function)
+    def make(
+        *args: Any,
+        out: Any = None,
+        layout: Any = None,
+        pin_memory: Any = False,
+        memory_format: Any = None,
+        generator: Any = None,
+        **settings: Any,
+    ) -> Any:
+        if generator is not None:
+            settings["rng"] = generator
+        wanted = False if takes_grad else settings.pop("requires_grad", False)
+        made = function(*args, **settings)
+        if wanted:
+            made.requires_grad = True
+        return made if out is None else out.resize_(made.shape).copy_(made)
+
+    return make  # type: ignore[return-value]
+
+
+@_in_pytorchs_words
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of `data`: numbers, nested lists, arrays or tensors, whose gradients it leaves
     behind, with a warning where there are any.
@@ -51,24 +83,28 @@ def _place(dtype: Any, device: Any) -> tuple[Any, Any]:
     return (backend.current() if device is None else backend.find(device)), kind
 
 
+@_in_pytorchs_words
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the given shape: `zeros(2, 3)` or `zeros((2, 3))`."""
     xp, kind = _place(dtype, device)
     return _made(xp.zeros(ints(size), kind), requires_grad)
 
 
+@_in_pytorchs_words
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of the given shape."""
     xp, kind = _place(dtype, device)
     return _made(xp.ones(ints(size), kind), requires_grad)
 
 
+@_in_pytorchs_words
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of the given shape whose values are whatever was in memory."""
     xp, kind = _place(dtype, device)
     return _made(xp.empty(ints(size), kind), requires_grad)
 
 
+@_in_pytorchs_words
 def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -85,12 +121,14 @@ def full(
     return _made(xp.full(ints((size,)), fill_value, kind), requires_grad)
 
 
+@_in_pytorchs_words
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) -> Tensor:
     """The identity matrix (n, m)."""
     xp, kind = _place(dtype, device)
     return _made(xp.eye(n, m, dtype=kind))
 
 
+@_in_pytorchs_words
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
     """start, start + step, ... up to but without `end`; `arange(n)` starts at 0. Integers give int64."""
     warn_of_constant("arange", [start, end, step])
@@ -102,6 +140,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     return _made(xp.from_numpy(np.arange(start, end, step).astype(kind)))
 
 
+@_in_pytorchs_words
 def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> Tensor:
     """`steps` numbers at equal distances, from `start` to `end`, both among them."""
     warn_of_constant("linspace", [start, end])
@@ -115,21 +154,25 @@ def _like(x: Any, make: Any, dtype: Any, device: Any, requires_grad: bool, *more
     return make(x.shape, *more, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@_in_pytorchs_words
 def zeros_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros in the shape, type and place of x."""
     return _like(x, zeros, dtype, device, requires_grad)
 
 
+@_in_pytorchs_words
 def ones_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones in the shape, type and place of x."""
     return _like(x, ones, dtype, device, requires_grad)
 
 
+@_in_pytorchs_words
 def empty_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Whatever was in memory, in the shape, type and place of x."""
     return _like(x, empty, dtype, device, requires_grad)
 
 
+@_in_pytorchs_words
 def full_like(
     x: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -146,6 +189,7 @@ def _drawn(host: Any, dtype: Any, device: Any, requires_grad: bool = False) -> T
     return _made(xp.from_numpy(np.asarray(host).astype(kind)), requires_grad)
 
 
+@_in_pytorchs_words
 def rand(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, rng: Any = None
 ) -> Tensor:
@@ -153,6 +197,7 @@ def rand(
     return _drawn(default_rng(rng).random(ints(size)), dtype, device, requires_grad)
 
 
+@_in_pytorchs_words
 def randn(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, rng: Any = None
 ) -> Tensor:
@@ -160,6 +205,7 @@ def randn(
     return _drawn(default_rng(rng).standard_normal(ints(size)), dtype, device, requires_grad)
 
 
+@_in_pytorchs_words
 def randint(
     low: Any = 0,
     high: Any = None,
@@ -181,11 +227,13 @@ def randint(
     )
 
 
+@_in_pytorchs_words
 def randperm(n: int, *, device: Any = None, rng: Any = None) -> Tensor:
     """The integers 0 to n - 1 in an order drawn by chance."""
     return _drawn(default_rng(rng).permutation(n), dtypes.int64, device)
 
 
+@_in_pytorchs_words
 def normal(
     mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, device: Any = None, rng: Any = None
 ) -> Tensor:
@@ -201,6 +249,7 @@ def normal(
     return _drawn(default_rng(rng).normal(loc, scale, shape), dtype, device)
 
 
+@_in_pytorchs_words
 def bernoulli(p: Any, *, rng: Any = None) -> Tensor:
     """1 with the probability that each element of p names, else 0."""
     host = backend.to_numpy(p.array if isinstance(p, Value) else np.asarray(p))
@@ -208,11 +257,13 @@ def bernoulli(p: Any, *, rng: Any = None) -> Tensor:
     return _drawn(default_rng(rng).random(host.shape) < host, host.dtype, device)
 
 
+@_in_pytorchs_words
 def rand_like(x: Tensor, *, rng: Any = None) -> Tensor:
     """`rand` in the shape, type and place of x."""
     return rand(x.shape, dtype=x.dtype, device=x.device, rng=rng)
 
 
+@_in_pytorchs_words
 def randn_like(x: Tensor, *, rng: Any = None) -> Tensor:
     """`randn` in the shape, type and place of x."""
     return randn(x.shape, dtype=x.dtype, device=x.device, rng=rng)

@@ -1,4 +1,5 @@
-"""Warnings about names that have been replaced: each subject is mentioned once in a process."""
+"""Warnings about names that have been replaced, or have no effect: each subject is mentioned once in a
+process."""
 
 from __future__ import annotations
 
@@ -8,13 +9,15 @@ from collections.abc import Mapping
 mentioned: set[str] = set()
 
 
-def warn_once(subject: str, message: str, stacklevel: int = 2) -> None:
-    """A DeprecationWarning, the first time that it is about this subject. `stacklevel` as in `warnings.warn`,
+def warn_once(
+    subject: str, message: str, stacklevel: int = 2, kind: type[Warning] = DeprecationWarning
+) -> None:
+    """A warning of a kind, the first time that it is about this subject. `stacklevel` as in `warnings.warn`,
     counted from the caller.
     """
     if subject not in mentioned:
         mentioned.add(subject)
-        warnings.warn(message, DeprecationWarning, stacklevel=stacklevel + 1)
+        warnings.warn(message, kind, stacklevel=stacklevel + 1)
 
 
 def join_former_names(cls: type, names: Mapping[str, str], subject: str) -> None:

@@ -34,7 +34,25 @@ def summed(value):
 LAYERS = {
     **{n: (getattr(nn, n), lambda: [floats(2, 3)]) for n in (
         "ELU", "GELU", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "Dropout",
-        "Flatten", "Identity")},
+        "Flatten", "Identity", "CELU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh",
+        "LogSigmoid", "Mish", "PReLU", "ReLU6", "SiLU", "Softmin", "Softshrink", "Softsign", "Tanhshrink")},
+    **{n: (getattr(nn, n), lambda: [floats(2, 3, 4)]) for n in ("GLU", "Dropout1d", "Dropout2d")},
+    **{n: (getattr(nn, n), lambda: [floats(2, 3), floats(2, 3)]) for n in (
+        "CosineSimilarity", "PairwiseDistance", "SoftMarginLoss", "HingeEmbeddingLoss", "PoissonNLLLoss",
+        "MultiLabelSoftMarginLoss")},
+    "Threshold": (lambda: nn.Threshold(0.1, 2.0), lambda: [floats(2, 3)]),
+    "Bilinear": (lambda: nn.Bilinear(3, 2, 4), lambda: [floats(5, 3), floats(5, 2)]),
+    "BatchNorm1d": (lambda: nn.BatchNorm1d(3), lambda: [floats(4, 3)]),
+    "RMSNorm": (lambda: nn.RMSNorm(3), lambda: [floats(2, 3)]),
+    "Unflatten": (lambda: nn.Unflatten(1, (2, 2)), lambda: [floats(2, 4)]),
+    "DataParallel": (lambda: nn.DataParallel(nn.Linear(3, 2)), lambda: [floats(2, 3)]),
+    "KLDivLoss": (nn.KLDivLoss, lambda: [floats(2, 3), tg.rand(2, 3)]),
+    "GaussianNLLLoss": (nn.GaussianNLLLoss, lambda: [floats(2, 3), floats(2, 3), tg.rand(2, 3)]),
+    "CosineEmbeddingLoss": (
+        nn.CosineEmbeddingLoss, lambda: [floats(2, 3), floats(2, 3), classes(2, 2) * 2 - 1]
+    ),
+    "MarginRankingLoss": (nn.MarginRankingLoss, lambda: [floats(2), floats(2), classes(2, 2) * 2 - 1]),
+    "TripletMarginLoss": (nn.TripletMarginLoss, lambda: [floats(2, 3), floats(2, 3), floats(2, 3)]),
     **{n: (getattr(nn, n), lambda: [floats(2, 3), tg.rand(2, 3)]) for n in (
         "HuberLoss", "L1Loss", "MSELoss", "SmoothL1Loss", "BCEWithLogitsLoss")},
     "BCELoss": (nn.BCELoss, lambda: [tg.rand(2, 3), tg.rand(2, 3)]),
@@ -64,7 +82,10 @@ LAYERS = {
     "Sequential": (lambda: nn.Sequential(nn.Linear(3, 2), nn.Tanh()), lambda: [floats(2, 3)]),
 }  # fmt: skip
 # Containers and bases, which compute nothing of their own.
-NOTHING_OF_THEIR_OWN = {"Module", "ModuleDict", "ModuleList", "ParameterList", "Cell", "Recurrent", "Wrapper"}
+NOTHING_OF_THEIR_OWN = {
+    "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Cell", "RNNCellBase",
+    "Recurrent", "RNNBase", "Wrapper",
+}  # fmt: skip
 
 
 def layers():

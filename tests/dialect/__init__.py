@@ -20,12 +20,20 @@ SCRIPTS = {
     "translation": (24,),
     "sine_waves": ("LBFGS", "Adam"),
     "word_language_model": (),
+    "sentiment": (),
+    "tagging": ("crf", "softmax"),
+    "forecasting": ("lstm", "gru"),
+    "speech": (),
+    "attention": (),
+    "old_language_model": ("layer", "own"),
+    "regularised": (),
 }
 CASES = [(name, option) for name, options in SCRIPTS.items() for option in options or (None,)]
 
 REPLACEMENTS = (
     (r"^import torch$", "import tinygrad_rnn as torch"),
     (r"^import torch\.([\w.]+) as (\w+)$", r"import tinygrad_rnn.\1 as \2"),
+    (r"^import torch\.([\w.]+)$", r"import tinygrad_rnn.\1"),
     (r"^from torch import ", "from tinygrad_rnn import "),
     (r"^from torch\.([\w.]+) import ", r"from tinygrad_rnn.\1 import "),
     # what is no import: PyTorch's form of the GRU, and its parameters, a second bias among them

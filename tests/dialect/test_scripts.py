@@ -78,6 +78,7 @@ def rounding(torch, name, option, state, expected, unit):
 
 
 @pytest.mark.extras("torch")
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")  # of PyTorch's own names of old
 @cases
 def test_losses_are_those_of_pytorch(torch, name, option):
     from tinygrad_rnn.io import load_torch

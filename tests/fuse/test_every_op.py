@@ -23,6 +23,12 @@ OP_BY_OP = {
     "multinomial": "draws random numbers",
     "set_item": "its rule writes in the gradient that it is given",
     "set_view": "its rule writes in the gradient that it is given",
+    "scatter": "it is made of set_item",
+    "index_copy": "it is made of set_item",
+    "masked_scatter": "which elements it takes depends on the values",
+    "cummax": "it is worked out on arrays",
+    "cummin": "it is worked out on arrays",
+    "gaussian_nll_loss": "it asks whether a variance is negative",
     "nonzero": "the shape of the result depends on the values",
 }
 

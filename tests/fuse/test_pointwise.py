@@ -258,7 +258,7 @@ def test_source_shows_what_was_made():
         (lambda a: a * tg.ones(3, 4), "must come in as an argument"),
         (lambda a: where(a > 0, a, np.ones((3, 4))), "given a ndarray .* must come in as an argument"),
         (lambda a: a * tg.exp(a.reshape(-1)), "reshape does not work element by element"),
-        (lambda a: a * float(a), "cannot be read: ValueError: item: .* belongs outside of it"),
+        (lambda a: a * float(a), r"cannot be read: \w+: item: .* belongs outside of it"),
         (lambda a: a * float(a), "may not branch on a value"),
         (lambda a: 1.0, "returns a float"),
         (lambda a: (a, None), "returns a NoneType"),

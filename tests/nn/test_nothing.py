@@ -58,7 +58,7 @@ SIZES = [(4, 2, [0, 0]), (4, 0, None), (4, 0, []), (0, 2, None), (0, 2, [0, 0]),
 
 def total(result):
     """The sum of everything in it."""
-    if isinstance(result, (tuple, list)):
+    if isinstance(result, (tuple, list)) and not isinstance(result, PackedSequence):
         return sum((total(part) for part in result), 0.0)
     return result.padded.sum() if isinstance(result, PackedSequence) else result.sum()
 

@@ -91,9 +91,9 @@ def test_a_packed_sequence_moves_and_prints():
     assert repr(packed) == "PackedSequence(padded: float32 (2, 2, 3), lengths: [2, 1])"
     assert packed.with_padded(packed.padded * 2).lengths == (2, 1)
     assert packed.sorted_indices is None
-    assert PackedSequence(packed.padded, (1, 2)).sorted_indices.tolist() == [1, 0]
-    assert PackedSequence(packed.padded, (1, 2)).unsorted_indices.tolist() == [1, 0]
-    assert "..." in repr(PackedSequence(tg.zeros(1, 9), [1] * 9))
+    assert PackedSequence.of(packed.padded, (1, 2)).sorted_indices.tolist() == [1, 0]
+    assert PackedSequence.of(packed.padded, (1, 2)).unsorted_indices.tolist() == [1, 0]
+    assert "..." in repr(PackedSequence.of(tg.zeros(1, 9), [1] * 9))
 
 
 @pytest.mark.parametrize("make", [nn.RNN, nn.LSTM, nn.GRU])

@@ -21,12 +21,18 @@ LOWER = np.array([0.0, 0.3, 0.0, 0.3])
 CLASSES = np.array([2, 0, 3])
 ROWS = np.array([[0, 2, 1, 0], [1, 0, 2, 2]])
 MASK = X > 0.45
+SIGNS = np.array([[1, -1, 1, -1]] * 3)
 
 OF_ONE = """
     abs amax amin clone contiguous cos erf exp expm1 flatten floor gelu leaky_relu elu log log1p
     logsumexp max mean min neg norm prod ravel reciprocal relu round rsqrt sigmoid sign sin softplus
     sort sqrt square squeeze std sum t tanh transpose unbind var flip float double half cpu T mT
     __abs__ __neg__ __pos__ __iter__ __copy__
+    absolute acos arccos arcsin arctan asin atan ceil celu cosh deg2rad diff dist erfc exp2 fix frac
+    hardshrink hardsigmoid hardswish hardtanh log10 log2 logit logsigmoid median mish nan_to_num nanmean
+    nansum negative rad2deg relu6 sgn selu silu sinh softmin softshrink softsign tan tanhshrink trace tril
+    triu trunc aminmax atleast_1d atleast_2d atleast_3d broadcast_tensors diag diagonal fliplr flipud
+    std_mean var_mean mode diag_embed pin_memory
 """
 OF_TWO = """
     add sub mul div subtract multiply divide true_divide pow remainder floor_divide maximum minimum
@@ -34,6 +40,8 @@ OF_TWO = """
     __sub__ __mul__ __truediv__ __pow__ __mod__ __floordiv__ __radd__ __rsub__ __rmul__ __rtruediv__
     __rpow__ __rmod__ __rfloordiv__ __iadd__ __isub__ __imul__ __itruediv__ view_as reshape_as
     type_as
+    atan2 fmod fmax fmin hypot rsub cdist pairwise_distance xlogy kl_div soft_margin_loss
+    poisson_nll_loss multilabel_soft_margin_loss
 """
 # Arguments by name, for functions and methods alike. Every floating array becomes a leaf.
 CALLS = {
@@ -58,19 +66,44 @@ CALLS = {
     "layer_norm": (X, (4,), Y[0], X[0]), "normalize": (X,),
     "ctc_loss": (np.log(X)[:, None], np.array([[1, 2]]), [3], [2]),
     "masked_mean": (X, [3, 2, 0, 1]), "dropout": (X, 0.0),
-    "to": (X, "float32"), "type": (X, "float32"), "astype": (X, "float32"),
+    **dict.fromkeys(("addcdiv", "addcmul", "triplet_margin_loss"), (X, Y, X + 1)),
+    **dict.fromkeys(("baddbmm", "addmv"), (X[:, :3], X, Y.T)),
+    **dict.fromkeys(("inner", "vdot"), (X[0], Y[0])), "ger": (X[0], Y[1]), "chain_matmul": (X, Y.T),
+    **dict.fromkeys(("column_stack", "concatenate", "dstack", "hstack", "vstack", "row_stack"), ([X, Y],)),
+    **dict.fromkeys(("clamp_min", "clamp_max"), (X, Y[0])), "lerp": (X, Y, 0.3), "asarray": (X,),
+    **dict.fromkeys(("cumprod", "cummax", "cummin", "logcumsumexp", "glu"), (X, 1)),
+    **dict.fromkeys(("moveaxis", "movedim", "swapdims"), (X, 0, 1)), "kthvalue": (X, 2), "quantile": (X, 0.3),
+    **dict.fromkeys(("tensor_split", "hsplit", "vsplit"), (X, 2)), "split_with_sizes": (X, [1, 2]),
+    "roll": (X, 1, 0), "rot90": (X,), "unflatten": (X, 1, (2, 2)), "unfold": (X, 1, 2, 1),
+    "meshgrid": (X[0], Y[0]), "cartesian_prod": (X[0], Y[0]), "diagflat": (X[0],), "tensordot": (X, Y.T, 1),
+    "scatter": (X, 0, ROWS, Y), "scatter_add": (X, 0, ROWS, Y), "take_along_dim": (X, ROWS, 0),
+    "index_add": (X, 0, CLASSES % 3, Y), "index_copy": (X, 0, np.array([2, 0, 1]), Y),
+    "index_fill": (X, 0, np.array([1]), 3.0), "Tensor.index_put": (X, (np.array([1]),), Y[0]),
+    "masked_scatter": (X, MASK, Y), "take": (X, CLASSES), "sum_to_size": (X, 1, 4), "prelu": (X, Y[0]),
+    "threshold": (X, 0.5, 0.1), "rms_norm": (X, (4,)), "hinge_embedding_loss": (X, SIGNS),
+    "batch_norm": (X, None, None, Y[0], X[0], True), "cosine_embedding_loss": (X, Y, np.array([1, -1, 1])),
+    "margin_ranking_loss": (X, Y, np.ones((3, 4), int)), "gaussian_nll_loss": (X, Y, X),
+    "dist": (X, Y), "to": (X, "float32"), "type": (X, "float32"), "astype": (X, "float32"),
 }  # fmt: skip
 
-INDICES = "argmax argmin argsort nonzero multinomial one_hot long int short byte"  # integers
+INDICES = """
+    argmax argmin argsort nonzero multinomial one_hot long int short byte char argwhere count_nonzero
+"""  # integers
 TRUTHS = """
     all any allclose equal isclose isfinite isinf isnan eq ne lt le gt ge logical_and logical_not
     logical_or bool
+    not_equal less less_equal greater greater_equal logical_xor isneginf isposinf
 """
-COMPARISONS = "allclose equal isclose eq ne lt le gt ge logical_and logical_or"
+COMPARISONS = """
+    allclose equal isclose eq ne lt le gt ge logical_and logical_or not_equal less less_equal greater
+    greater_equal logical_xor
+"""
 OTHERS = {
     "truth values and bits": """
         is_floating_point is_tensor is_contiguous sequence_mask __eq__ __ne__ __lt__ __le__ __gt__
-        __ge__ __and__ __or__ __xor__ __rand__ __ror__ __rxor__ __invert__ __contains__ __bool__
+        is_complex is_nonzero is_same_size is_signed bitwise_and bitwise_not bitwise_or bitwise_xor
+        is_cpu is_inference is_meta is_mkldnn is_mps is_nested is_pinned is_quantized is_shared is_sparse
+        is_xla is_xpu __ge__ __and__ __or__ __xor__ __rand__ __ror__ __rxor__ __invert__ __contains__ __bool__
 """,
     "leaves the graph by its very purpose, and says so": """
         detach detach_ data item numpy tolist __array__ __float__ __int__ __index__ __format__
@@ -78,16 +111,29 @@ OTHERS = {
 """,
     "is given a shape, numbers or plain data, and warns of anything else": """
         arange empty empty_like eye from_numpy full full_like linspace ones ones_like zeros
-        zeros_like tensor as_tensor new_empty new_full new_ones new_tensor new_zeros
+        logspace range scalar_tensor empty_strided new zeros_like tensor as_tensor new_empty new_full
+        new_ones new_tensor new_zeros
 """,
-    "draws by chance": "bernoulli normal rand rand_like randint randn randn_like randperm",
+    "counts, finds or names places": """
+        bincount bucketize histc searchsorted unique unique_consecutive tril_indices triu_indices isin
+""",
+    "draws by chance": """
+        gumbel_softmax
+        bernoulli normal rand rand_like randint randn randn_like randperm poisson randint_like
+""",
     "says something about a tensor": """
-        numel nelement dim ndimension size element_size shape ndim dtype device nbytes is_cuda
+        data_ptr get_device itemsize name output_nr retains_grad storage_offset stride typename result_type
+        promote_types numel nelement dim ndimension size element_size shape ndim dtype device nbytes is_cuda
         is_leaf grad grad_fn requires_grad array vertex __len__ __hash__ frozen view_of viewed
 """,
     "changes a tensor in place, which gradients go back through (below, and in engine/test_in_place.py)": """
         add_ sub_ mul_ div_ clamp_ fill_ zero_ copy_ masked_fill_ scatter_ uniform_ normal_
-        __setitem__
+        __setitem__ abs_ addcdiv_ addcmul_ addmm_ apply_ bernoulli_ ceil_ clamp_max_ clamp_min_ clip_ cos_
+        cumsum_ divide_ erf_ exp_ expm1_ exponential_ fill_diagonal_ floor_ index_add_ index_copy_
+        index_fill_ index_put_ lerp_ log1p_ log_ masked_scatter_ multiply_ neg_ pow_ random_ reciprocal_
+        relu_ remainder_ resize_ resize_as_ round_ rsqrt_ scatter_add_ set_ share_memory_ sigmoid_ sign_
+        sin_ sqrt_ square_ squeeze_ subtract_ swapaxes_ swapdims_ t_ tanh_ transpose_ tril_ triu_
+        true_divide_ trunc_ unsqueeze_ __ipow__
 """,
     "goes to a GPU": "cuda",
     "takes a function over time (fuse/test_scan.py)": "scan",
@@ -95,6 +141,11 @@ OTHERS = {
         current_backend default_dtype default_rng fit get_default_dtype get_rng_state set_rng_state
         native set_num_threads
         is_grad_enabled load save manual_seed pointwise primitive set_default_dtype backward
+        are_deterministic_algorithms_enabled compile get_default_device get_float32_matmul_precision
+        get_num_interop_threads get_num_threads initial_seed seed set_default_device
+        set_default_tensor_type set_deterministic_debug_mode set_float32_matmul_precision
+        set_flush_denormal set_num_interop_threads set_printoptions set_warn_always
+        use_deterministic_algorithms in_place_of register_post_accumulate_grad_hook
         retain_grad register_hook requires_grad_ check_probability __reduce_ex__ result
 """,
 }
@@ -107,7 +158,7 @@ IGNORED = {
     "expand_as",
 }  # take a shape or a type from their second argument
 NO_METHODS = {"__annotations__", "__array_priority__", "__array_ufunc__", "__doc__", "__init__", "__module__",
-              "__slots__"}  # fmt: skip
+              "__slots__", "__weakref__"}  # fmt: skip
 
 
 def public_functions(module):
@@ -126,7 +177,7 @@ def everything():
     found = [("tg", name) for name in public_functions(tg)]
     found += [("F", name) for name in public_functions(F) if name != "kept_elements"] + [("F", "ctc_loss")]
     methods = {n for n in dir(Tensor) if not n.startswith("_")} | {
-        n for n in vars(Tensor) if n.startswith("__")
+        n for kind in Tensor.__mro__[:-1] for n in vars(kind) if n.startswith("__")
     }
     return found + [("Tensor", name) for name in sorted(methods - NO_METHODS)]
 

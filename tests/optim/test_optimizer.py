@@ -258,10 +258,8 @@ def test_frozen_parameters_of_a_module_are_left_alone():
     p.grad = tg.ones(2)
     optimizer.step()
     assert (p.tolist(), q.tolist()) == ([0, 0], [1, 1])
-    with pytest.raises(
-        ValueError, match="SGD: none of the parameters requires a gradient; all of them are frozen"
-    ):
-        optim.SGD([q])
+    optim.SGD([q], lr=1.0).step()
+    assert q.tolist() == [1, 1]
 
 
 def test_an_optimiser_of_ones_own():
@@ -308,11 +306,6 @@ ERRORS = [
         lambda p: optim.Adagrad([p * 2]),
         ValueError,
         "Adagrad: parameter 0, of shape .* was computed by <mul>",
-    ),
-    X(
-        lambda p: optim.AdamW([p, tg.ones(2)]),
-        ValueError,
-        "AdamW: parameter 1, .* does not require a gradient",
     ),
     X(
         lambda p: optim.SGD([p, p]),

@@ -20,7 +20,15 @@ from .base import Array, ArrayModule
 from .capture import CannotCapture
 from .dtypes import default_dtype
 from .naming import no_array
-from .random import bits_of, default_rng, draw_from_rows, get_rng_state, manual_seed, set_rng_state
+from .random import (
+    bits_of,
+    default_rng,
+    draw_from_rows,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    set_rng_state,
+)
 from .switches import allow_tf32, deterministic
 
 __all__ = [
@@ -39,6 +47,7 @@ __all__ = [
     "find",
     "get_rng_state",
     "host_array",
+    "initial_seed",
     "manual_seed",
     "register",
     "set_rng_state",

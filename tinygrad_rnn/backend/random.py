@@ -24,11 +24,19 @@ def _own() -> Generator:
     return _generator
 
 
+_seed = 0
+
+
 def manual_seed(seed: int) -> Generator:
     """Restarts the package's generator. Same seed, same machine: same bits."""
-    global _generator
-    _generator = np.random.default_rng(seed)
+    global _generator, _seed
+    _generator, _seed = np.random.default_rng(seed), seed
     return _generator
+
+
+def initial_seed() -> int:
+    """The seed that `manual_seed` was given last; 0 before."""
+    return _seed
 
 
 def default_rng(rng: Generator | int | None = None) -> Generator:

@@ -50,3 +50,10 @@ def get_device_name(device: Any = None) -> str:
 
 
 manual_seed_all = manual_seed  # numbers are drawn on the host: there is one generator for every device
+
+
+def __getattr__(name: str) -> Any:
+    """The typed constructors of the GPU, `cuda.FloatTensor`; and names of the dialect's."""
+    from ..dialect import cuda
+
+    return cuda.found(name)

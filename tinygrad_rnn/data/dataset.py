@@ -10,6 +10,7 @@ from typing import Any
 
 from ..backend import default_rng
 from ..backend.naming import came
+from ..creation import as_tensor
 from ..tensor import Tensor
 
 
@@ -67,7 +68,8 @@ class TensorDataset(Dataset):
     def batch(self, indices: Sequence[int]) -> list[Tensor]:
         """Many samples at once: what default_collate makes of them, without going through them one by one."""
         return [
-            tensor.index_select(0, Tensor(list(indices), "int64", tensor.device)) for tensor in self.tensors
+            tensor.index_select(0, as_tensor(list(indices), "int64", tensor.device))
+            for tensor in self.tensors
         ]
 
 

@@ -10,6 +10,7 @@ from .. import ops
 from ..backend import MODULES, bits_of
 from ..backend.naming import kind
 from ..creation import as_tensor, tensor
+from ..deprecation import warn_once
 from ..tensor import Tensor
 from .dataset import IterableDataset
 from .sampler import (
@@ -36,7 +37,9 @@ class DataLoader:
     loader made in the same way: its next pass is the rest of the interrupted one, without loading the samples
     that came before, and the passes after it are those that would have come.
 
-    Raises ValueError for settings that exclude each other, and for `num_workers` above 0.
+    PyTorch's `num_workers` (with a warning, once), `pin_memory`, `timeout`, `worker_init_fn`,
+    `prefetch_factor` and `persistent_workers` are read and have no effect. Raises ValueError for
+    settings that exclude each other.
     """
 
     def __init__(
@@ -50,43 +53,25 @@ class DataLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
         drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
         *,
         generator: Any = None,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
         rng: Any = None,
     ) -> None:
-        if num_workers != 0:
-            raise ValueError(
-                f"DataLoader: num_workers={num_workers}, and batches are made in this process alone; leave "
-                "it out or give 0"
+        if num_workers < 0:
+            raise ValueError(f"DataLoader: num_workers must not be negative, got {num_workers}")
+        if num_workers:
+            warn_once(
+                "num_workers",
+                f"DataLoader: num_workers={num_workers} is read and has no effect: batches are made in this "
+                "process",
+                kind=UserWarning,
             )
-        if pin_memory:
-            raise ValueError("DataLoader: there is no pinned memory; leave pin_memory out or give False")
-        if sampler is not None and shuffle:
-            raise ValueError("DataLoader: give sampler or shuffle, not both")
-        if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-            raise ValueError(
-                "DataLoader: batch_sampler stands for batch_size, shuffle, sampler and drop_last; leave "
-                "them out"
-            )
-        if batch_size is not None:
-            check_batch_size("DataLoader", batch_size)
-        elif drop_last:
-            raise ValueError("DataLoader: drop_last needs a batch_size")
-        iterable = isinstance(dataset, IterableDataset)
-        if iterable and (shuffle or sampler is not None or batch_sampler is not None):
-            raise ValueError(
-                "DataLoader: an IterableDataset comes in its own order, without shuffle or sampler"
-            )
-        named = sampler is not None or batch_sampler is not None
-        if not iterable and not hasattr(dataset, "__len__") and not named:
-            raise TypeError(
-                f"DataLoader: the dataset, {kind(dataset)}, has no length; give a sampler, or make it an "
-                "IterableDataset"
-            )
-        if isinstance(dataset, Mapping) and len(dataset) and 0 not in dataset and not named:
-            raise TypeError("DataLoader: a dict has no numbered samples; give list(d.items()), or a Dataset")
-        if getattr(dataset, "shape", None) == ():
-            raise TypeError("DataLoader: the dataset is a tensor without axes; it needs that of the samples")
+        self.num_workers, self.pin_memory = num_workers, pin_memory
+        iterable = _check(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
         self.dataset, self.drop_last = dataset, drop_last
         self.collate_fn = collate_fn
         if sampler is None and not iterable and batch_sampler is None:
@@ -203,6 +188,41 @@ class DataLoader:
                 seeded.rng.bit_generator.state = bits.state
             seeded.next_seed = seeded.seed = seed
         self._n_done = self._n_to_skip = batch
+
+
+def _check(
+    dataset: Any,
+    batch_size: int | None,
+    shuffle: bool | None,
+    sampler: Any,
+    batch_sampler: Any,
+    drop_last: bool,
+) -> bool:
+    """Raises where settings exclude each other or do not fit the dataset. Whether it is iterable alone."""
+    if sampler is not None and shuffle:
+        raise ValueError("DataLoader: give sampler or shuffle, not both")
+    if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
+        raise ValueError(
+            "DataLoader: batch_sampler stands for batch_size, shuffle, sampler and drop_last; leave them out"
+        )
+    if batch_size is not None:
+        check_batch_size("DataLoader", batch_size)
+    elif drop_last:
+        raise ValueError("DataLoader: drop_last needs a batch_size")
+    iterable = isinstance(dataset, IterableDataset)
+    if iterable and (shuffle or sampler is not None or batch_sampler is not None):
+        raise ValueError("DataLoader: an IterableDataset comes in its own order, without shuffle or sampler")
+    named = sampler is not None or batch_sampler is not None
+    if not iterable and not hasattr(dataset, "__len__") and not named:
+        raise TypeError(
+            f"DataLoader: the dataset, {kind(dataset)}, has no length; give a sampler, or make it an "
+            "IterableDataset"
+        )
+    if isinstance(dataset, Mapping) and len(dataset) and 0 not in dataset and not named:
+        raise TypeError("DataLoader: a dict has no numbered samples; give list(d.items()), or a Dataset")
+    if getattr(dataset, "shape", None) == ():
+        raise TypeError("DataLoader: the dataset is a tensor without axes; it needs that of the samples")
+    return iterable
 
 
 def default_convert(sample: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backend import current, host_array, to_numpy
+from ..creation import tensor
 from ..engine import Value
 from ..states import reading_state
 from ..tensor import Tensor
@@ -137,7 +138,7 @@ class Vocab:
 
     @staticmethod
     def _tensor(numbers: Any, device: Any) -> Tensor:
-        return Tensor(numbers.astype(np.int64), device=current() if device is None else device)
+        return tensor(numbers.astype(np.int64), device=current() if device is None else device)
 
     def decode(self, ids: Any, *, skip_specials: bool = True) -> str:
         """The text of numbers: a tensor (N,), an array or a list.

@@ -39,6 +39,14 @@ class GraphError(RuntimeError):
     """The graph cannot be gone through: freed, changed in place, or never built."""
 
 
+class Mismatch(ValueError, RuntimeError):
+    """A value that does not fit, of which PyTorch says RuntimeError: `except` catches it by either name."""
+
+
+class WrongKind(TypeError, RuntimeError):
+    """A thing of another type or device than is needed, of which PyTorch says RuntimeError."""
+
+
 def caller() -> str:
     """`file, line N` of the innermost frame outside this package: the line of the user's that is to blame."""
     frame = sys._getframe(callers_level() - 1)
@@ -61,7 +69,7 @@ def failed_forward(name: str, arrays: Sequence[Array], reason: Exception) -> Exc
     text = str(reason).split("\n")[0]
     if "broadcast" in text:
         text = "these shapes do not broadcast: axes, compared from the last, must be equal or one of them 1"
-    kind = type(reason) if type(reason) in (ValueError, TypeError, IndexError) else ValueError
+    kind = type(reason) if type(reason) in (TypeError, WrongKind, IndexError) else Mismatch
     return kind(f"{name}: got {came}: {text}")
 
 
@@ -88,8 +96,8 @@ def wrong_number(name: str, expected: list[str], n: int) -> TypeError:
     return TypeError(f"{name}: expected {len(expected)} arguments ({', '.join(expected)}), got {n}")
 
 
-def mixed_devices(name: str, position: int, one: str, other: str) -> TypeError:
-    return TypeError(
+def mixed_devices(name: str, position: int, one: str, other: str) -> WrongKind:
+    return WrongKind(
         f"{name}: argument {position + 1} is on {other}, the others are on {one}; "
         f"move one of them with .to({one!r})"
     )
@@ -111,8 +119,8 @@ def changed(name: str, line: str | None) -> GraphError:
     )
 
 
-def wrong_gradient(name: str, g: Gradient, shape: tuple[int, ...]) -> ValueError:
-    return ValueError(
+def wrong_gradient(name: str, g: Gradient, shape: tuple[int, ...]) -> Mismatch:
+    return Mismatch(
         f"{name}: a rule returned a gradient of shape {tuple(g.shape)} for an argument of shape "
         f"{tuple(shape)}; expected the shape of the result, or the argument's"
     )

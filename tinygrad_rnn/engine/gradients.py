@@ -104,6 +104,7 @@ class Watched:
     def __init__(self) -> None:
         self.hooks: dict[int, list[Hook]] = {}
         self.retained: dict[int, ReferenceType[Output] | None] = {}  # None: a node of one result, itself
+        self.after: list[Callable[[], Any]] = []  # of a leaf: called when its `.grad` is there
 
 
 class Gradients:
@@ -215,6 +216,8 @@ class Gradients:
                 if current is not None:
                     current.reads_gradient(leaf)
                 leaf.grad = accumulated(leaf.grad, g, owned, self._create_graph, self._wrap)
+                for hook in [*watched.after] if watched is not None else ():
+                    hook()
         return [None if v is None else self._found.get(v.key) for v in self._wanted or ()]
 
 

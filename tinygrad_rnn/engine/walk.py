@@ -68,12 +68,18 @@ def grad_fn(value: Value) -> Function | None:
 class Handle:
     """Of a hook: `remove()` ends it."""
 
-    def __init__(self, hooks: list[Hook], hook: Hook) -> None:
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
         self._hooks, self._hook = hooks, hook
 
     def remove(self) -> None:
         """Has the hook called no more."""
         self._hooks[:] = [hook for hook in self._hooks if hook is not self._hook]
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
 
 
 def register_hook(value: Value, hook: Hook) -> Handle:
@@ -87,6 +93,25 @@ def register_hook(value: Value, hook: Hook) -> Handle:
     return Handle(hooks, hook)
 
 
+def register_post_accumulate_grad_hook(value: Value, hook: Hook) -> Handle:
+    """Has `hook(value)` called at each backward when the `.grad` of a leaf is there. Raises GraphError
+    for what is no leaf that requires a gradient."""
+    leaf = vertex_of(value)
+    if not isinstance(leaf, Leaf):
+        raise GraphError(
+            "register_post_accumulate_grad_hook: this tensor is no leaf that requires a gradient"
+        )
+    hooks, reference = _watched(leaf).after, ref(value)
+
+    def call() -> None:
+        held = reference()
+        if held is not None:
+            hook(held)
+
+    hooks.append(call)
+    return Handle(hooks, call)
+
+
 def retain_grad(value: Value) -> None:
     """Keeps the gradient of a computed value too. Raises GraphError for a constant."""
     vertex = vertex_of(value)
@@ -95,6 +120,13 @@ def retain_grad(value: Value) -> None:
     if vertex.node is not None:
         k = getattr(vertex, "k", 0)
         _watched(vertex).retained[k] = ref(vertex) if isinstance(vertex, Output) else None
+
+
+def retains_grad(value: Value) -> bool:
+    """Whether `retain_grad` was called on a computed value."""
+    vertex = vertex_of(value)
+    watched = getattr(getattr(vertex, "node", None), "watched", None)
+    return watched is not None and getattr(vertex, "k", 0) in watched.retained
 
 
 def _watched(vertex: Vertex) -> Watched:

@@ -18,6 +18,7 @@ from ..backend import MODULES, ArrayModule, dtypes, find
 from ..backend.random import noting_draws
 from ..engine import Look, Primitive, Value, mode, primitive
 from ..ops import elementwise as e
+from ..ops.arguments import Size
 from ..ops.convert import cast
 from ..ops.index import getitem, pick
 from ..ops.reduce import amax
@@ -443,6 +444,7 @@ class _Unifier:
 
     def _merged(self, x: Any, y: Any, name: str) -> Any:
         """A setting of both, with N for what moved with the batch size."""
+        x, y = (tuple(v) if type(v) is Size else v for v in (x, y))
         if type(x) is not type(y):
             raise Untraceable(f"{name} differs with the batch size: {x!r} and {y!r}")
         if type(x) in (tuple, list) and len(x) == len(y):

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..backend.dtypes import default_dtype
 from ..engine import Value, mode
+from ..ops import Size
 from .effects import HARMLESS, MISSING, MOST_LOOKED_AT, MOST_PARTS, assign, namespace
 from .ir import Block, each_part
 from .trace import Traced, Untraceable
@@ -127,7 +128,7 @@ class Basis:
                 for name, value in vars(x).items():
                     if name not in HARMLESS:
                         self._attribute(value)
-        elif kind in (tuple, list, dict) or _is_namespace(x):
+        elif kind in (tuple, Size, list, dict) or _is_namespace(x):
             if self._is_new(x):
                 self.parts.append(x)
                 for part in _inside(x):
@@ -209,7 +210,7 @@ class Basis:
         elif isinstance(value, type):
             self._class(value)
         elif isinstance(value, (tuple, frozenset)):
-            if kind not in (tuple, frozenset):
+            if kind not in (tuple, Size, frozenset):
                 self._class(kind)
             for part in value:
                 self._value(name, part)
@@ -384,7 +385,7 @@ def _signature(x: Any, seen: dict[int, int], tensors: list[Any]) -> Any:
             seen[id(x)] = k = len(tensors)
             tensors.append(x)
         return kind, x.array.shape, x.array.dtype, k, x.vertex is not None
-    if kind is tuple or kind is list:
+    if kind is tuple or kind is list or kind is Size:
         return kind, tuple([_signature(part, seen, tensors) for part in x])
     if kind is dict:
         return kind, tuple([(k, _signature(v, seen, tensors)) for k, v in x.items()])

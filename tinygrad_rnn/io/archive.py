@@ -48,7 +48,7 @@ class Archive:
     """The members of a file by name, without ".npy"."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file, self.length = file, os.fstat(file.fileno()).st_size
+        self.file, self.length = file, file.seek(0, os.SEEK_END)
         self.members: dict[str, Member] = {}
         entries, start = directory(file)
         at = 0
@@ -149,7 +149,7 @@ class _Entry(NamedTuple):
 
 def directory(file: BinaryIO) -> tuple[Iterator[_Entry], int]:
     """The entries of a zip file's directory, one after the other, and where it begins. Raises Damaged."""
-    length = os.fstat(file.fileno()).st_size
+    length = file.seek(0, os.SEEK_END)
     count, size, start, end = _bounds(file, length)
     if start + size != end:
         raise Damaged("its directory is not where its end says")

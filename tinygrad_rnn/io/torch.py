@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import backend
 from ..backend.naming import kind
+from ..creation import as_tensor
 from ..nn import GRUCell, LSTMCell, Module, RNNCell
 from ..nn.bidirectional import Bidirectional
 from ..nn.recurrent import Recurrent
@@ -78,7 +79,7 @@ def load_torch(module: Module, state_dict: Mapping[str, Any]) -> None:
         assert target is not None
         new[id(target)] = (target, array)
     for target, array in new.values():
-        target.data.copy_(Tensor(array.astype(target.dtype), device=target.device))
+        target.data.copy_(as_tensor(array.astype(target.dtype), device=target.device))
 
 
 def _not_a_dict(given: Any) -> str:

@@ -4,19 +4,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..deprecation import warn_once
+from ..dialect.absent import OUT_OF_SCOPE, absent
 from . import functional, init, utils
 from .activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .attention import Attention, AttentionDecoder, AttentionMemory, DecoderState
+from .batchnorm import BatchNorm1d, Dropout1d, Dropout2d
 from .bidirectional import Bidirectional
 from .cell import Cell
+from .cells import GatedCell as RNNCellBase
 from .cells import GRUCell, LSTMCell, LSTMState, RNNCell
 from .checkpoint import checkpoint
-from .containers import ModuleDict, ModuleList, ParameterList, Sequential
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .ctc import CTCHypothesis, ctc_beam, ctc_greedy, edit_distance
+from .divergences import (
+    CosineEmbeddingLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
+    KLDivLoss,
+    MarginRankingLoss,
+    MultiLabelSoftMarginLoss,
+    PoissonNLLLoss,
+    SoftMarginLoss,
+    TripletMarginLoss,
+)
 from .dropout import Dropout
 from .embedding import Embedding
 from .layers import GRU, LSTM, RNN
-from .linear import Flatten, Identity, Linear
+from .layers import StackedCells as RNNBase
+from .linear import (
+    Bilinear,
+    CosineSimilarity,
+    DataParallel,
+    Flatten,
+    Identity,
+    Linear,
+    PairwiseDistance,
+    Unflatten,
+)
 from .losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -29,7 +53,26 @@ from .losses import (
     SmoothL1Loss,
 )
 from .module import Module, Parameter
-from .norm import LayerNorm
+from .nonlinear import (
+    CELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LogSigmoid,
+    Mish,
+    PReLU,
+    ReLU6,
+    SiLU,
+    Softmin,
+    Softshrink,
+    Softsign,
+    Tanhshrink,
+    Threshold,
+)
+from .norm import LayerNorm, RMSNorm
 from .pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from .recurrent import Recurrent
 from .search import SearchResult, beam_search, greedy_search
@@ -45,12 +88,15 @@ _FORMER_NAMES = {"Memory": "AttentionMemory", "Found": "SearchResult"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "amp":  # when asked for: it brings the optimisers along
-        return import_module(".amp", __name__)
+    if name in ("amp", "parameter"):  # when asked for: amp brings the optimisers along
+        return import_module(f".{name}", __name__)
     if name in _FORMER_NAMES:
         new = _FORMER_NAMES[name]
         warn_once(
             "former names in nn", f"nn.{name} is called nn.{new} now; former names work for the time being"
         )
         return globals()[new]
+    if name in OUT_OF_SCOPE:
+        made = globals()[name] = absent(name, OUT_OF_SCOPE[name])
+        return made
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

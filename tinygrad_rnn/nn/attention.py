@@ -16,6 +16,7 @@ from ..backend import array_module, default_rng
 from ..backend.naming import describe
 from ..creation import empty
 from ..engine import no_grad
+from ..engine.errors import Mismatch, WrongKind
 from ..ops import concat, log_softmax, softmax, stack, tanh, where
 from ..tensor import Tensor
 from . import functional as F
@@ -74,16 +75,16 @@ class Attention(Module):
     ) -> None:
         super().__init__()
         if score not in SCORES:
-            raise ValueError(f"Attention: score is {score!r}, expected one of {', '.join(map(repr, SCORES))}")
+            raise Mismatch(f"Attention: score is {score!r}, expected one of {', '.join(map(repr, SCORES))}")
         if hidden_size is not None and score != "additive":
-            raise ValueError(f"Attention: only the additive score has a hidden_size; score is {score!r}")
+            raise Mismatch(f"Attention: only the additive score has a hidden_size; score is {score!r}")
         key_size = query_size if key_size is None else key_size
         hidden_size = query_size if hidden_size is None else hidden_size
         for name, size in (("query_size", query_size), ("key_size", key_size), ("hidden_size", hidden_size)):
             if not isinstance(size, int) or size < 1:
-                raise ValueError(f"Attention: {name} must be a positive integer, got {size!r}")
+                raise Mismatch(f"Attention: {name} must be a positive integer, got {size!r}")
         if score in ("dot", "scaled_dot") and key_size != query_size:
-            raise ValueError(
+            raise Mismatch(
                 f"Attention: score {score!r} needs key_size = query_size, got {key_size} and {query_size}; "
                 "'general' and 'additive' do not"
             )
@@ -111,14 +112,12 @@ class Attention(Module):
         batch = memory.keys.shape[0]
         rows = 0 if self.batch_first else 1
         if not isinstance(query, Tensor) or query.ndim not in (2, 3):
-            raise ValueError(
+            raise Mismatch(
                 f"Attention: query must be (batch, {self.query_size}), or with a time axis too, "
                 f"got {describe(query)}"
             )
         if query.shape[0 if query.ndim == 2 else rows] != batch:
-            raise ValueError(
-                f"Attention: query has shape {query.shape}, but the keys have a batch of {batch}"
-            )
+            raise Mismatch(f"Attention: query has shape {query.shape}, but the keys have a batch of {batch}")
         if query.ndim == 2:
             context, weights = self._attend(query.unsqueeze(1), memory)
             return context.squeeze(1), weights.squeeze(1)
@@ -132,14 +131,14 @@ class Attention(Module):
         for name, x in (("keys", keys), ("values", values)):
             if (x is not None or x is keys) and (not isinstance(x, Tensor) or x.ndim != 3):
                 wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
-                raise ValueError(f"Attention: {name} must be {wanted}, got {describe(x)}")
+                raise Mismatch(f"Attention: {name} must be {wanted}, got {describe(x)}")
         if keys.shape[-1] != self.key_size:
-            raise ValueError(
+            raise Mismatch(
                 f"Attention: keys have {keys.shape[-1]} features on their last axis, "
                 f"expected key_size = {self.key_size}"
             )
         if values is not None and values.shape[:2] != keys.shape[:2]:
-            raise ValueError(
+            raise Mismatch(
                 f"Attention: values of shape {values.shape} do not fit keys of shape {keys.shape}; "
                 "time and batch must be the same"
             )
@@ -173,7 +172,7 @@ class Attention(Module):
         """
         batch = memory.keys.shape[0]
         if query.ndim != 2 or query.shape[0] % max(1, batch) or (query.shape[0] and not batch):
-            raise ValueError(
+            raise Mismatch(
                 f"Attention: query has shape {query.shape}, expected ({batch}, {self.query_size}) or a "
                 f"multiple of the {batch} rows that are attended to"
             )
@@ -184,7 +183,7 @@ class Attention(Module):
     def _attend(self, query: Tensor, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
         """query (B, S, query_size) -> context (B, S, V), weights (B, S, T)."""
         if query.shape[-1] != self.query_size:
-            raise ValueError(
+            raise Mismatch(
                 f"Attention: query has {query.shape[-1]} features on its last axis, "
                 f"expected query_size = {self.query_size}"
             )
@@ -240,7 +239,7 @@ class AttentionDecoder(Module):
     ) -> None:
         super().__init__()
         if not isinstance(cell, Cell) or not isinstance(attention, Attention):
-            raise TypeError(
+            raise WrongKind(
                 "AttentionDecoder: expected (embedding, cell, attention, out), a Cell and an Attention in "
                 f"the middle, got a {type(cell).__name__} and a {type(attention).__name__}"
             )
@@ -259,12 +258,12 @@ class AttentionDecoder(Module):
         memory = self._remembered(memory, lengths)
         batch = memory.keys.shape[0]
         if not isinstance(tokens, Tensor) or tokens.ndim != 2 or tokens.dtype.kind not in "iu":
-            raise ValueError(f"AttentionDecoder: tokens must be 2-D integers, got {describe(tokens)}")
+            raise Mismatch(f"AttentionDecoder: tokens must be 2-D integers, got {describe(tokens)}")
         if self.attention.batch_first:
             tokens = tokens.T
         n_steps, n_rows = tokens.shape
         if n_rows != batch or not n_steps:
-            raise ValueError(
+            raise Mismatch(
                 f"AttentionDecoder: there are tokens for {n_rows} rows and {n_steps} steps; expected at "
                 f"least one step for each of the {batch} rows of the memory"
             )
@@ -304,7 +303,7 @@ class AttentionDecoder(Module):
     ) -> tuple[DecoderState, Tensor, Tensor]:
         """One step from embeddings (N, E): the state, what `out` reads (N, hidden_size + V), the weights."""
         if x.shape[-1] + state.context.shape[-1] != self.cell.input_size:
-            raise ValueError(
+            raise Mismatch(
                 f"AttentionDecoder: the embedding has {x.shape[-1]} features and the memory "
                 f"{state.context.shape[-1]}; their sum must be the cell's input_size, {self.cell.input_size}"
             )
@@ -347,9 +346,7 @@ class AttentionDecoder(Module):
         if not isinstance(memory, AttentionMemory):
             return self.attention.remember(memory, lengths=lengths)
         if lengths is not None:
-            raise ValueError(
-                "AttentionDecoder: an AttentionMemory has its lengths already; leave lengths out"
-            )
+            raise Mismatch("AttentionDecoder: an AttentionMemory has its lengths already; leave lengths out")
         return memory
 
     def initial_state(self, memory: AttentionMemory, state: State = None) -> DecoderState:

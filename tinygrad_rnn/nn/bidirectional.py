@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import ops
+from ..engine.errors import Mismatch, WrongKind
 from ..ops import concat, stack
 from ..tensor import Tensor
 from .module import Module
@@ -39,10 +40,10 @@ class Bidirectional(Module):
         super().__init__()
         if merge not in _MERGES:
             names = ", ".join(map(repr, _MERGES))
-            raise ValueError(f"Bidirectional: merge is {merge!r}, expected one of {names}")
+            raise Mismatch(f"Bidirectional: merge is {merge!r}, expected one of {names}")
         self.merge = merge
         if not isinstance(layer, Recurrent) or layer.bidirectional or layer.reverse:
-            raise TypeError(
+            raise WrongKind(
                 "Bidirectional: expected a recurrent layer that reads forwards, such as LSTM(...)"
             )
         if backward is None:
@@ -51,9 +52,9 @@ class Bidirectional(Module):
                 if hasattr(cell, "reset_parameters"):
                     cell.reset_parameters(rng)
         elif len(backward.cells) != len(layer.cells) or backward.batch_first != layer.batch_first:
-            raise ValueError("Bidirectional: the two layers differ in depth or batch_first")
+            raise Mismatch("Bidirectional: the two layers differ in depth or batch_first")
         elif rng is not None:
-            raise ValueError("Bidirectional: rng is for the twin of one layer; two layers begin as they are")
+            raise Mismatch("Bidirectional: rng is for the twin of one layer; two layers begin as they are")
         backward.reverse = True
         self.forward_layer, self.backward_layer = layer, backward
         self.batch_first, self.input_size, self.hidden_size = (

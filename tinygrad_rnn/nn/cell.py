@@ -14,6 +14,7 @@ from ..backend import default_rng
 from ..backend.naming import came
 from ..creation import empty
 from ..deprecation import warn_once
+from ..engine.errors import Mismatch, WrongKind
 from ..tensor import Tensor
 from . import init as start
 from . import weights
@@ -63,7 +64,7 @@ class Cell(Module):
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
             if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{type(self).__name__}: {name} must be a positive integer, got {size!r}")
+                raise Mismatch(f"{type(self).__name__}: {name} must be a positive integer, got {size!r}")
         self.input_size, self.hidden_size = input_size, hidden_size
 
     def project(self, x: Tensor) -> Tensor:
@@ -106,20 +107,21 @@ class Cell(Module):
         name = type(self).__name__
         state = hx if state is None else state  # PyTorch's name for it
         if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: x must be a Tensor, got {came(x)}")
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"{name}: x has shape {x.shape}, expected (batch, {self.input_size}) or ({self.input_size},)"
+            raise WrongKind(f"{name}: x must be a Tensor, got {came(x)}")
+        shape = x.array.shape
+        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
+            raise Mismatch(
+                f"{name}: x has shape {shape}, expected (batch, {self.input_size}) or ({self.input_size},)"
             )
-        if x.ndim == 1:
+        if len(shape) == 1:
             state = None if state is None else map_state(lambda s: s.unsqueeze(0), state)
             return map_state(lambda s: s.squeeze(0), self.forward(x.unsqueeze(0), state))
         if state is None:
-            state = self.initial_state(x.shape[0], x)
-        elif (x.shape[0], shapes_of(state)) != self._fitting:
-            state = match_state(name, state, self.initial_state(x.shape[0], x))
-            self._fitting = (x.shape[0], shapes_of(state))
-        cell = self.for_sequence(x.shape[0], x)
+            state = self.initial_state(shape[0], x)
+        elif (shape[0], shapes_of(state)) != self._fitting:
+            state = match_state(name, state, self.initial_state(shape[0], x))
+            self._fitting = (shape[0], shapes_of(state))
+        cell = self.for_sequence(shape[0], x)
         return cell.step(cell.project(x), state)
 
     def weight_shapes(self, bias: bool) -> Shapes:
@@ -157,7 +159,7 @@ class Cell(Module):
         from +-1/sqrt(hidden_size).
         """
         if self.init not in ("default", "torch"):
-            raise ValueError(f"{type(self).__name__}: init is {self.init!r}, expected 'default' or 'torch'")
+            raise Mismatch(f"{type(self).__name__}: init is {self.init!r}, expected 'default' or 'torch'")
         rng = None if rng is None else default_rng(rng)
         h = self.hidden_size
         for name, p in self.named_parameters():

@@ -225,7 +225,10 @@ class GRUCell(GatedCell):
         }
 
     def project(self, x: Tensor) -> Tensor:
-        y: Tensor = x @ self.weight_ih if self.bias is None else addmm(self.bias, x, self.weight_ih)
+        bias = self.bias  # a second one is the candidate's, or, where the reset comes before, only adds to it
+        if self.bias_hh is not None and not self.reset_after:
+            bias = bias + self.bias_hh
+        y: Tensor = x @ self.weight_ih if bias is None else addmm(bias, x, self.weight_ih)
         return y
 
     def step(self, px: Tensor, h: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Containers of modules and parameters, in order and by name."""
+"""Containers: modules in order and by name, parameters in order and by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..tensor import Tensor
 from .loading import kind_or_none
 from .module import Module, Parameter
 
-M = TypeVar("M", bound="Ordered")
+M = TypeVar("M", bound=Module)
 
 
 class Ordered(Module):
@@ -65,21 +65,31 @@ class Ordered(Module):
 
     def append(self: M, module: Module) -> M:
         """Adds one at the end. Returns the container."""
-        return self.extend([module])
+        return self.extend([module])  # type: ignore[attr-defined]
 
     def extend(self: M, modules: Iterable[Module]) -> M:
         """Adds several at the end. Returns the container."""
         for module in modules:
             if not isinstance(module, Module):
                 raise TypeError(f"{type(self).__name__}: expected a module, got {kind_or_none(module)}")
-            self.add_module(str(len(self)), module)
+            self.add_module(str(len(self)), module)  # type: ignore[arg-type]
         return self
 
-    def insert(self, index: int, module: Module) -> None:
-        """Puts one before the place `index`."""
-        values = list(self)
+    def insert(self: M, index: int, module: Module) -> M:
+        """Puts one before the place `index`. Returns the container."""
+        values = list(self)  # type: ignore[call-overload]
         values.insert(index, module)
-        self._set_items(values)
+        self._set_items(values)  # type: ignore[attr-defined]
+        return self
+
+    def pop(self, index: Any = -1) -> Module:
+        """Takes one out, and returns it."""
+        found: Module = self[index]
+        del self[index]
+        return found
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.isdigit()]
 
 
 class ModuleList(Ordered):
@@ -91,6 +101,9 @@ class ModuleList(Ordered):
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *other])
+
+    def __iadd__(self, other: Iterable[Module]) -> ModuleList:
+        return self.extend(other)
 
 
 class Sequential(Ordered):
@@ -110,6 +123,32 @@ class Sequential(Ordered):
 
     def _arguments(self, items: list[tuple[str, Any]]) -> tuple[Any, ...]:
         return (dict(items),)
+
+    def __add__(self, other: Sequential) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise ValueError(f"Sequential: only another Sequential can be added, got {kind_or_none(other)}")
+        return Sequential(*self, *other)
+
+    def __iadd__(self, other: Sequential) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise ValueError(f"Sequential: only another Sequential can be added, got {kind_or_none(other)}")
+        return self.extend(other)
+
+    def __mul__(self, other: int) -> Sequential:
+        return Sequential(*(list(self) * self._times(other)))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, other: int) -> Sequential:
+        return self.extend(list(self) * (self._times(other) - 1))
+
+    @staticmethod
+    def _times(other: Any) -> int:
+        if not isinstance(other, int):
+            raise TypeError(f"Sequential: it takes an integer number of times, got {kind_or_none(other)}")
+        if other <= 0:
+            raise ValueError(f"Sequential: it is repeated at least once, got {other}")
+        return other
 
     def forward(self, x: Any) -> Any:
         for module in self:
@@ -173,6 +212,70 @@ class ModuleDict(Module):
         module = self[key]
         del self[key]
         return module
+
+    def clear(self) -> None:
+        """Takes all out."""
+        for key in self._dict():
+            delattr(self, key)
+
+
+class ParameterDict(Module):
+    """Parameters by name, which are the container's; floating tensors that are given become parameters."""
+
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> None:
+        super().__init__()
+        self.update(parameters)
+
+    def _dict(self) -> dict[str, Any]:
+        return dict(self._own(Tensor))
+
+    def update(self, parameters: Mapping[str, Any] | Iterable[Any]) -> None:
+        """Adds or replaces parameters, from a dict or from pairs (name, parameter)."""
+        for key, value in dict(parameters).items():
+            self[key] = value
+
+    def __getitem__(self, key: str) -> Any:
+        found = self._dict()
+        if key not in found:
+            raise KeyError(f"ParameterDict: there is no {key!r} among {', '.join(found) or 'no parameters'}")
+        return found[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"ParameterDict: {key} must be a Parameter or Tensor, got {kind_or_none(value)}")
+        self.register_parameter(str(key), value if isinstance(value, Parameter) else Parameter(value))
+
+    def __delitem__(self, key: str) -> None:
+        self[key]
+        delattr(self, key)
+
+    def __len__(self) -> int:
+        return len(self._dict())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._dict())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._dict()
+
+    def keys(self) -> Iterable[str]:
+        return self._dict().keys()
+
+    def values(self) -> Iterable[Any]:
+        return self._dict().values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return self._dict().items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter of that name, or the default."""
+        return self._dict().get(key, default)
+
+    def pop(self, key: str) -> Any:
+        """Takes a parameter out, and returns it."""
+        found = self[key]
+        del self[key]
+        return found
 
     def clear(self) -> None:
         """Takes all out."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ..backend import array_module, to_numpy
 from ..backend.naming import came, describe
+from ..engine.errors import Mismatch, WrongKind
 from ..fuse.pointwise import pointwise
 from ..ops import argmax, clip, concat, logaddexp, mean, where
 from ..ops import sum as sum_
@@ -59,7 +60,7 @@ def ctc_loss(
     """
     name = "ctc_loss"
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{name}: reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
+        raise Mismatch(f"{name}: reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
     log_probs, one = _batch(name, log_probs, blank)
     n_steps, n_rows = log_probs.shape[:2]
     ends = read_lengths(name, input_lengths, n_steps, n_rows)
@@ -182,9 +183,9 @@ def ctc_beam(
     ends = _ends(name, log_probs, lengths)
     for called, n in (("beam_size", beam_size), ("n_best", n_best)):
         if not isinstance(n, int) or n < 1:
-            raise ValueError(f"{name}: {called} must be a positive integer, got {n!r}")
+            raise Mismatch(f"{name}: {called} must be a positive integer, got {n!r}")
     if n_best > beam_size:
-        raise ValueError(f"{name}: n_best is {n_best}, expected at most beam_size = {beam_size}")
+        raise Mismatch(f"{name}: n_best is {n_best}, expected at most beam_size = {beam_size}")
     rows = log_probs.swapaxes(0, 1).tolist()
     found = [_prefixes(row[:end], blank, beam_size)[:n_best] for row, end in zip(rows, ends, strict=True)]
     return found[0] if one else found
@@ -244,12 +245,12 @@ def _ends(name: str, log_probs: Tensor, lengths: Any) -> list[int]:
 def _batch(name: str, log_probs: Tensor, blank: int) -> tuple[Tensor, bool]:
     """(T, N, C), at least float32, and whether it was one sequence without a batch."""
     if not isinstance(log_probs, Tensor) or log_probs.dtype.kind != "f" or log_probs.ndim not in (2, 3):
-        raise ValueError(
+        raise Mismatch(
             f"{name}: log_probs must be a floating tensor (T, N, C), or (T, C) for one sequence, "
             f"got {describe(log_probs)}"
         )
     if not 0 <= blank < log_probs.shape[-1]:
-        raise ValueError(f"{name}: blank is {blank}, but there are {log_probs.shape[-1]} classes, from 0 on")
+        raise Mismatch(f"{name}: blank is {blank}, but there are {log_probs.shape[-1]} classes, from 0 on")
     if log_probs.dtype.itemsize < 4:
         log_probs = log_probs.float()
     return (log_probs, False) if log_probs.ndim == 3 else (log_probs.unsqueeze(1), True)
@@ -261,17 +262,17 @@ def _labels(
     """The labels as an array (N, S) of log_probs' library, blanks behind each row's end; and the lengths."""
     n_rows, n_classes = log_probs.shape[1:]
     if not isinstance(targets, Tensor) or targets.dtype.kind not in "iu" or targets.ndim not in (1, 2):
-        raise TypeError(
+        raise WrongKind(
             f"{name}: targets must be a tensor of integers, (N, S) or all labels in one axis, "
             f"got {came(targets)}"
         )
     if targets.ndim == 2 and targets.shape[0] != n_rows:
-        raise ValueError(
+        raise Mismatch(
             f"{name}: targets has {targets.shape[0]} rows, log_probs {n_rows}: they are (N, S) and (T, N, C)"
         )
     sizes = read_lengths(name, target_lengths, targets.shape[-1], n_rows, "labels")
     if targets.ndim == 1 and sum(sizes) != targets.shape[0]:
-        raise ValueError(
+        raise Mismatch(
             f"{name}: target_lengths add to {sum(sizes)}, but targets has {targets.shape[0]} labels"
         )
     xp, longest = array_module(log_probs.array), max(sizes, default=0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..creation import empty
+from ..creation import empty, tensor
+from ..engine.errors import Mismatch
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
@@ -15,7 +16,8 @@ class Embedding(Module):
     """A table of vectors: integers (...) -> (..., embedding_dim).
 
     weight: (num_embeddings, embedding_dim), drawn from a normal distribution. The row `padding_idx` starts
-    at zero and gets no gradient. Raises IndexError for an integer outside the table (on the CPU, where
+    at zero and gets no gradient. `max_norm`, `norm_type`, `scale_grad_by_freq` and `sparse` are
+    `nn.functional.embedding`'s. Raises IndexError for an integer outside the table (on the CPU, where
     looking is free).
     """
 
@@ -24,6 +26,12 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+        _weight: Tensor | None = None,
+        _freeze: bool = False,
         *,
         device: Any = None,
         dtype: Any = None,
@@ -35,15 +43,33 @@ class Embedding(Module):
                 raise ValueError(f"Embedding: {name} must be a positive integer, got {size!r}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = _row("Embedding", padding_idx, num_embeddings)
+        self.max_norm, self.norm_type = max_norm, norm_type
+        self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
+        if _weight is not None:
+            if tuple(_weight.shape) != (num_embeddings, embedding_dim):
+                raise Mismatch(
+                    f"Embedding: _weight has shape {_weight.shape}, "
+                    f"expected ({num_embeddings}, {embedding_dim})"
+                )
+            self.weight = Parameter(_weight.detach(), requires_grad=not _freeze)
+            return
         self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype, device=device))
         self.reset_parameters(rng)
+        self.weight.requires_grad = not _freeze
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
+        cls,
+        embeddings: Any,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
     ) -> Embedding:
         """An embedding with these vectors (num_embeddings, embedding_dim); not trained if `freeze`."""
-        table = Tensor(embeddings.detach() if isinstance(embeddings, Tensor) else embeddings)
+        table = tensor(embeddings.detach() if isinstance(embeddings, Tensor) else embeddings)
         if table.ndim != 2 or not table.is_floating_point():
             raise ValueError(
                 "Embedding.from_pretrained: expected floating (num_embeddings, embedding_dim), "
@@ -53,6 +79,8 @@ class Embedding(Module):
         Module.__init__(self)
         self.num_embeddings, self.embedding_dim = table.shape
         self.padding_idx = _row("Embedding.from_pretrained", padding_idx, self.num_embeddings)
+        self.max_norm, self.norm_type = max_norm, norm_type
+        self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
         self.weight = Parameter(table, requires_grad=not freeze)
         return self
 
@@ -63,11 +91,13 @@ class Embedding(Module):
             start.zeros_(self.weight.data[self.padding_idx])
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.embedding(x, self.weight, self.padding_idx)
+        how = self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse
+        return F.embedding(x, self.weight, self.padding_idx, *how)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        held = "" if self.max_norm is None else f", max_norm={self.max_norm}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{held}"
 
 
 def _row(name: str, padding_idx: int | None, n_rows: int) -> int | None:

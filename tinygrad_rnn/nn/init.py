@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from ..backend import array_module, default_rng
+from ..creation import as_tensor, eye
 from ..tensor import Tensor
 
 
@@ -138,5 +139,52 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, *, rng: Any = None) -> Tensor
     q, r = host.linalg.qr(normal)
     q = q * host.sign(host.diagonal(r))
     q = (q if n_rows >= n_columns else q.T) * gain
-    tensor.data.copy_(Tensor(q.reshape(tensor.shape), tensor.dtype, tensor.device))
+    tensor.data.copy_(as_tensor(q.reshape(tensor.shape), tensor.dtype, tensor.device))
     return tensor
+
+
+def trunc_normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, *, rng: Any = None
+) -> Tensor:
+    """Normally distributed, drawn anew where it is outside of [a, b]."""
+    _memory("trunc_normal_", tensor)
+    if not a < b:
+        raise ValueError(f"init.trunc_normal_: a must be below b, got a = {a} and b = {b}")
+    generator, n = default_rng(rng), tensor.numel()
+    values = generator.normal(mean, std, n)
+    for _ in range(1000):
+        outside = (values < a) | (values > b)
+        left = int(outside.sum())
+        if not left:
+            break
+        values[outside] = generator.normal(mean, std, left)
+    tensor.data.copy_(as_tensor(values.clip(a, b).reshape(tensor.shape), tensor.dtype, tensor.device))
+    return tensor
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """The identity matrix."""
+    _memory("eye_", tensor)
+    if tensor.ndim != 2:
+        raise ValueError(f"init.eye_: expected a matrix, got shape {tensor.shape}")
+    tensor.data.copy_(eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
+    return tensor
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, *, rng: Any = None) -> Tensor:
+    """Normally distributed, with the part `sparsity` of the elements of each column 0 (Martens 2010)."""
+    _memory("sparse_", tensor)
+    if tensor.ndim != 2:
+        raise ValueError(f"init.sparse_: expected a matrix, got shape {tensor.shape}")
+    generator, (n_rows, n_columns) = default_rng(rng), tensor.shape
+    values = generator.normal(0.0, std, (n_rows, n_columns))
+    for k in range(n_columns):
+        values[generator.permutation(n_rows)[: math.ceil(sparsity * n_rows)], k] = 0
+    tensor.data.copy_(as_tensor(values, tensor.dtype, tensor.device))
+    return tensor
+
+
+# PyTorch's names before 0.4, which older scripts call
+uniform, normal, constant, orthogonal, sparse = uniform_, normal_, constant_, orthogonal_, sparse_
+xavier_uniform, xavier_normal = xavier_uniform_, xavier_normal_
+kaiming_uniform, kaiming_normal = kaiming_uniform_, kaiming_normal_

@@ -7,6 +7,7 @@ from typing import Any
 from .. import ops
 from ..backend.naming import came
 from ..creation import empty
+from ..engine.errors import Mismatch, WrongKind
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
@@ -35,9 +36,9 @@ class Linear(Module):
         super().__init__()
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if not isinstance(size, int) or size < 1:
-                raise ValueError(f"Linear: {name} must be a positive integer, got {size!r}")
+                raise Mismatch(f"Linear: {name} must be a positive integer, got {size!r}")
         if init not in ("glorot", "torch"):
-            raise ValueError(f"Linear: init is {init!r}, expected 'glorot' or 'torch'")
+            raise Mismatch(f"Linear: init is {init!r}, expected 'glorot' or 'torch'")
         self.in_features, self.out_features, self.init = in_features, out_features, init
         self.weight = Parameter(empty(out_features, in_features, dtype=dtype, device=device))
         self.bias = Parameter(empty(out_features, dtype=dtype, device=device)) if bias else None
@@ -56,13 +57,13 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor):
-            raise TypeError(f"Linear: x must be a Tensor, got {came(x)}")
+            raise WrongKind(f"Linear: x must be a Tensor, got {came(x)}")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise ValueError(
+            raise Mismatch(
                 f"Linear: x has shape {x.shape}, expected in_features = {self.in_features} on its last axis"
             )
         if not x.is_floating_point():
-            raise TypeError(f"Linear: x must be floating, got {x.dtype}; x.float() makes it so")
+            raise WrongKind(f"Linear: x must be floating, got {x.dtype}; x.float() makes it so")
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -93,3 +94,87 @@ class Identity(Module):
 
     def forward(self, x: Any) -> Any:
         return x
+
+
+class Unflatten(Module):
+    """One axis made several: `Unflatten(1, (2, 3))` of (N, 6) gives (N, 2, 3)."""
+
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, input: Tensor) -> Any:
+        return ops.unflatten(input, self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class Bilinear(Module):
+    """x1 W_k x2 + b_k for each output k: (.., in1), (.., in2) -> (.., out). weight (out, in1, in2), bias
+    (out,), drawn evenly from +-1/sqrt(in1)."""
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        place = {"device": device, "dtype": dtype}
+        self.weight = Parameter(empty(out_features, in1_features, in2_features, **place))
+        self.bias = Parameter(empty(out_features, **place)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """New starting values."""
+        bound = self.in1_features**-0.5
+        for p in self.parameters():
+            start.uniform_(p, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Any:
+        y: Any = ops.einsum("...i,kij,...j->...k", input1, self.weight, input2)
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        sizes = f"{self.in1_features}, {self.in2_features}, {self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between vectors along `dim`."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Any:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Module):
+    """The p-norms of x1 - x2 + eps along the last axis."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+        super().__init__()
+        self.norm, self.eps, self.keepdim = p, eps, keepdim
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Any:
+        return ops.norm(x1 - x2 + self.eps, self.norm, -1, self.keepdim)
+
+
+class DataParallel(Module):
+    """A module on one device, as PyTorch runs it where there are no several GPUs: `module` is the module."""
+
+    def __init__(
+        self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        return self.module(*inputs, **kwargs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from os import PathLike
 from typing import Any, NamedTuple
 
 from ..backend.naming import kind
+from ..creation import tensor
+from ..engine.errors import Mismatch
 from ..tensor import Tensor
 
 _OF_PYTORCH_ALONE = re.compile(r"(^|\.)((weight|bias)_(ih|hh|hr)_l\d+(_reverse)?|bias_ih)$")
@@ -35,7 +37,7 @@ def check_dict(owner: str, given: Any, mine: Mapping[str, Tensor]) -> None:
 
 
 def compare_names(
-    owner: str, mine: Mapping[str, Tensor], given: Mapping[str, Any], transposed: list[str], strict: bool
+    owner: str, mine: Collection[str], given: Mapping[str, Any], transposed: list[str], strict: bool
 ) -> LoadResult:
     """What is missing and what is unexpected. Raises ValueError for either with `strict`, and for what is of
     PyTorch's recurrent layers, by its name or as one of the `transposed` matrices.
@@ -51,7 +53,7 @@ def compare_names(
     if strict and (missing or unexpected):
         wrong = [f"missing {_few(missing)}"] if missing else []
         wrong += [f"unexpected {_few(unexpected)}"] if unexpected else []
-        raise ValueError(
+        raise Mismatch(
             f"{owner}.load_state_dict: {' and '.join(wrong)}; strict=False loads the names that fit"
         )
     return LoadResult(missing, unexpected)
@@ -63,9 +65,9 @@ def values_for(owner: str, mine: Mapping[str, Tensor], state_dict: Mapping[str, 
     for name, target in mine.items():
         if name in state_dict:
             value = state_dict[name]
-            value = Tensor(value.detach() if isinstance(value, Tensor) else value, device=target.device)
+            value = tensor(value.detach() if isinstance(value, Tensor) else value, device=target.device)
             if value.shape != target.shape:
-                raise ValueError(
+                raise Mismatch(
                     f"{owner}.load_state_dict: {name} has shape {target.shape} here, "
                     f"{value.shape} in the dict"
                 )

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ops.arguments import old_reduction
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
 
 
-class _Loss(Module):
+class Loss(Module):
+    """What the losses share: how they are reduced, and weights that move with the model."""
+
     weight: Tensor | None = None
+    reductions: tuple[str, ...] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str, weight: Tensor | None = None) -> None:
         super().__init__()
         name = type(self).__name__
-        if reduction not in ("mean", "sum", "none"):
+        if reduction not in self.reductions:
             raise ValueError(f"{name}: reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
         self.reduction = reduction
         if weight is not None:  # a buffer, so that it moves with the model
@@ -28,13 +32,14 @@ class _Loss(Module):
         return f"reduction={self.reduction!r}"
 
 
-class NLLLoss(_Loss):
+class NLLLoss(Loss):
     """Minus the log probability of each target class: input (N, C, ...) of log probabilities, target (N,
     ...) integers.
 
     weight: (C,), a factor for each class. Targets equal to `ignore_index` count nothing.
     """
 
+    @old_reduction
     def __init__(
         self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
@@ -46,7 +51,7 @@ class NLLLoss(_Loss):
         return F.nll_loss(input, target, self.weight, **settings)  # type: ignore[arg-type]
 
 
-class CrossEntropyLoss(_Loss):
+class CrossEntropyLoss(Loss):
     """Minus the log of the softmax at each target class: input (N, C, ...) of logits, target (N, ...)
     integers, or probabilities (N, C, ...).
 
@@ -54,6 +59,7 @@ class CrossEntropyLoss(_Loss):
     `label_smoothing` s, targets are mixed with s parts of the uniform distribution (Szegedy et al. 2016).
     """
 
+    @old_reduction
     def __init__(
         self,
         weight: Tensor | None = None,
@@ -77,9 +83,10 @@ class CrossEntropyLoss(_Loss):
         )
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """(input - target)^2."""
 
+    @old_reduction
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
 
@@ -87,9 +94,10 @@ class MSELoss(_Loss):
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """|input - target|."""
 
+    @old_reduction
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
 
@@ -97,9 +105,10 @@ class L1Loss(_Loss):
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(Loss):
     """apart^2 / (2 * beta) up to a distance beta, then |apart| - beta / 2; with beta = 0 the L1 loss."""
 
+    @old_reduction
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
         if not beta >= 0:
@@ -110,9 +119,10 @@ class SmoothL1Loss(_Loss):
         return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
-class HuberLoss(_Loss):
+class HuberLoss(Loss):
     """apart^2 / 2 up to a distance delta, then delta * (|apart| - delta / 2) (Huber 1964)."""
 
+    @old_reduction
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
         if not delta > 0:
@@ -123,9 +133,10 @@ class HuberLoss(_Loss):
         return F.huber_loss(input, target, self.reduction, self.delta)
 
 
-class BCELoss(_Loss):
+class BCELoss(Loss):
     """The cross-entropy of probabilities with targets, both in [0, 1]. weight: a factor for each element."""
 
+    @old_reduction
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
         super().__init__(reduction, weight)
 
@@ -134,7 +145,7 @@ class BCELoss(_Loss):
         return loss
 
 
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(Loss):
     """The cross-entropy of sigmoid(input) with targets in [0, 1], from the logits: no overflow.
 
     weight: a factor for each element; pos_weight: a factor for the part of the targets that is 1.
@@ -142,6 +153,7 @@ class BCEWithLogitsLoss(_Loss):
 
     pos_weight: Tensor | None = None
 
+    @old_reduction
     def __init__(
         self, weight: Tensor | None = None, *, reduction: str = "mean", pos_weight: Tensor | None = None
     ) -> None:
@@ -155,7 +167,7 @@ class BCEWithLogitsLoss(_Loss):
         )
 
 
-class CTCLoss(_Loss):
+class CTCLoss(Loss):
     """Minus the log probability of labels of which it is not known when each was said: log_probs (T, N, C),
     targets (N, S) or one after the other, input_lengths and target_lengths N integers.
 
@@ -163,6 +175,7 @@ class CTCLoss(_Loss):
     `zero_infinity` labels that do not fit into the steps count nothing.
     """
 
+    @old_reduction
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
         super().__init__(reduction)
         self.blank, self.zero_infinity = blank, zero_infinity

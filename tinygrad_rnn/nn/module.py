@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..backend import dtypes
 from ..backend.capture import turning
 from ..deprecation import warn_once
+from ..dialect.casts import place_and_type
+from ..ops import as_array
 from ..states import reading_state
-from ..tensor import Tensor, place_and_type
+from ..tensor import Tensor
+from .hooks import before_loading
 from .loading import LoadResult, check_dict, compare_names, kind_or_none, values_for
+from .parts import Parts
 
 M = TypeVar("M", bound="Module")
 
@@ -25,13 +29,15 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data, requires_grad=requires_grad)
+        self.array, self.vertex = as_array(data), None
+        if requires_grad:
+            self.requires_grad = True
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-class Module:
+class Module(Parts):
     """The base of everything with parameters. Subclass it, assign parameters and modules to `self`, define
     `forward`.
 
@@ -52,10 +58,15 @@ class Module:
     transposed_in_pytorch: frozenset[str] = frozenset()  # matrices that PyTorch has the other way round
     _buffers: Mapping[str, bool] = {}  # names of the buffers: whether they are part of the state dict
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if args or kwargs:
+            raise TypeError(
+                f"{type(self).__name__}: the base class takes no arguments; call super().__init__()"
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooks is not None:
+            return self._hooks.run(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -160,11 +171,16 @@ class Module:
     def _own(self, kind: Any) -> list[tuple[str, Any]]:
         return [(name, value) for name, value in vars(self).items() if isinstance(value, kind)]
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module (under `prefix`) and all below it, each once, with names joined by dots."""
-        seen: set[int] = set()
+    def named_modules(
+        self, memo: Any = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module (under `prefix`) and all below it, each once, with names joined by dots; without
+        `remove_duplicate` under every name they have."""
+        if isinstance(memo, str):  # the prefix, which once came first
+            memo, prefix = None, memo
+        seen: set[int] = {id(module) for module in memo or ()}
         for name, module in self._walk(prefix, set()):
-            if id(module) not in seen:
+            if id(module) not in seen or not remove_duplicate:
                 seen.add(id(module))
                 yield name, module
 
@@ -180,12 +196,16 @@ class Module:
             if id(module) not in above:
                 yield from module._walk(_join(prefix, name), above)
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """The parameters with their names; one that is shared counts once, under its first name."""
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """The parameters with their names; one that is shared counts once, under its first name, or without
+        `remove_duplicate` under each."""
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+        modules = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
             for name, parameter in module._own(Parameter):
-                if id(parameter) not in seen:
+                if id(parameter) not in seen or not remove_duplicate:
                     seen.add(id(parameter))
                     yield _join(path, name), parameter
 
@@ -204,15 +224,18 @@ class Module:
                 elif recurse and isinstance(value, Module):
                     inside.append(value)
             modules += reversed(inside)
-        return iter(found.values())
+        yield from found.values()
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """The buffers with their names, each once."""
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The buffers with their names, each once, or without `remove_duplicate` under each name."""
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+        modules = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
             for name in module._buffers:
                 buffer = vars(module).get(name)
-                if buffer is not None and id(buffer) not in seen:
+                if buffer is not None and (id(buffer) not in seen or not remove_duplicate):
                     seen.add(id(buffer))
                     yield _join(path, name), buffer
 
@@ -231,15 +254,42 @@ class Module:
             if isinstance(value, Parameter) or (isinstance(value, Tensor) and module._buffers.get(name))
         }
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(
+        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
         """Name -> tensor for parameters and persistent buffers: their memory, outside the graph.
 
         `copy.deepcopy(module.state_dict())` keeps the present values. A shared parameter stands under each
-        of its names.
+        of its names. `prefix` stands before each; with `keep_vars` tensors are those of the module;
+        `destination` is a dict to add them to.
         """
-        return {name: value.detach() for name, value in self._state().items()}
+        found = {} if destination is None else destination
+        modules = [(p, m) for p, m in self._walk("", set()) if m._hooks is not None or _has_extra(m)]
+        for path, module in modules:
+            for hook in [*module._hooks.state_pre.values()] if module._hooks else ():
+                hook(module, prefix + (f"{path}." if path else ""), keep_vars)
+        for name, value in self._state().items():
+            found[prefix + name] = value if keep_vars else value.detach()
+        for path, module in reversed(modules):
+            start = prefix + (f"{path}." if path else "")
+            if _has_extra(module):
+                found[f"{start}{_EXTRA}"] = module.get_extra_state()
+            for hook in [*module._hooks.state.values()] if module._hooks else ():
+                hook(module, found, start, {})
+        return found
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+    def get_extra_state(self) -> Any:
+        """What a module keeps beside tensors, for its state dict; a subclass that defines it also defines
+        `set_extra_state`."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_extra_state")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Takes back what `get_extra_state` gave."""
+        raise NotImplementedError(f"{type(self).__name__} must define set_extra_state")
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> LoadResult:
         """Copies values (tensors or arrays) into the parameters and buffers of these names.
 
         Types and devices stay the module's. A part that was renamed is found by its former name, too. Raises
@@ -248,12 +298,21 @@ class Module:
         """
         owner, mine = type(self).__name__, self._state()
         check_dict(owner, state_dict, mine)
-        state_dict = self._with_present_names(state_dict)
-        result = compare_names(owner, mine, state_dict, self._in_pytorchs_layout(state_dict), strict)
+        modules = list(self._walk("", set()))
+        state_dict = self._with_present_names(before_loading(modules, state_dict, strict))
+        extra = {_join(path, _EXTRA): module for path, module in modules if _has_extra(module)}
+        names = (*mine, *extra)
+        result = compare_names(owner, names, state_dict, self._in_pytorchs_layout(state_dict), strict)
         with reading_state(f"{owner}.load_state_dict"):
             found = values_for(owner, mine, state_dict)
         for name, value in found.items():
             mine[name].data.copy_(value)
+        for name, module in extra.items():
+            if name in state_dict:
+                module.set_extra_state(state_dict[name])
+        for _, module in modules:
+            for hook in [*module._hooks.load.values()] if module._hooks else ():
+                hook(module, result)
         return result
 
     def _with_present_names(self, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -282,6 +341,8 @@ class Module:
 
     def train(self: M, mode: bool = True) -> M:
         """Sets `training` here and below, which dropout asks for. Returns the module."""
+        if not isinstance(mode, (bool, int)):
+            raise ValueError(f"{type(self).__name__}.train: expected a boolean, got {kind_or_none(mode)}")
         for module in self.modules():
             if module.training != bool(mode):
                 turning(module)
@@ -321,15 +382,15 @@ class Module:
             raise TypeError(
                 f"{type(self).__name__}.to: parameters are floating, got {dtypes.as_dtype(dtype)}"
             )
-        for tensor in (*self.parameters(), *self.buffers()):
-            kind = dtype if tensor.is_floating_point() else None
-            grad = tensor.grad
-            moved = tensor.detach().to(device=device, dtype=kind)
-            if moved.array is tensor.array:
+        for each in (*self.parameters(), *self.buffers()):
+            kind = dtype if each.is_floating_point() else None
+            grad = each.grad
+            moved = each.detach().to(device=device, dtype=kind)
+            if moved.array is each.array:
                 continue
-            tensor.data = moved
+            each.data = moved
             if grad is not None:
-                tensor.grad = grad.detach().to(device=device, dtype=kind)
+                each.grad = grad.detach().to(device=device, dtype=kind)
         return self
 
     def cpu(self: M) -> M:
@@ -376,3 +437,10 @@ class Module:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+_EXTRA = "_extra_state"
+
+
+def _has_extra(module: Module) -> bool:
+    return type(module).get_extra_state is not Module.get_extra_state

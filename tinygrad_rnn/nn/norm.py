@@ -1,12 +1,14 @@
-"""Layer normalization."""
+"""Layer normalization, and that by the root mean square."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from numpy import finfo
+
 from ..creation import ones, zeros
-from ..ops import ints
+from ..ops import ints, mean, rsqrt
 from ..tensor import Tensor
 from . import functional as F
 from . import init as start
@@ -48,6 +50,39 @@ class LayerNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class RMSNorm(Module):
+    """x over the root of the mean of its squares along the last axes, then * weight, which starts at 1
+    (Zhang & Sennrich 2019). `eps` is by default the type's unit of rounding."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = ints((normalized_shape,))
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        place = {"dtype": dtype, "device": device}
+        self.weight = Parameter(ones(self.normalized_shape, **place)) if elementwise_affine else None
+
+    def reset_parameters(self) -> None:
+        """Weights of 1."""
+        if self.weight is not None:
+            start.ones_(self.weight)
+
+    def forward(self, x: Tensor) -> Any:
+        axes = tuple(range(-len(self.normalized_shape), 0))
+        eps = float(finfo(x.dtype).eps) if self.eps is None else self.eps
+        y = x * rsqrt(mean(x * x, axes, True) + eps)
+        return y if self.weight is None else y * self.weight
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"

@@ -14,6 +14,7 @@ from typing import Any
 from ..backend import array_module
 from ..backend.naming import came
 from ..creation import empty
+from ..engine.errors import Mismatch, WrongKind
 from ..ops import addmm, concat, softmax, tanh, where
 from ..ops.arguments import wide
 from ..ops.index import place_rows, take_rows
@@ -45,13 +46,13 @@ class _Pool(Module):
         name = type(self).__name__
         if isinstance(output, PackedSequence):
             if lengths is not None:
-                raise ValueError(f"{name}: a PackedSequence has its lengths already; leave lengths out")
+                raise Mismatch(f"{name}: a PackedSequence has its lengths already; leave lengths out")
             return output.padded, list(output.lengths), False
         if not isinstance(output, Tensor) or output.dtype.kind != "f":
-            raise TypeError(f"{name}: output must be a floating Tensor, got {came(output)}")
+            raise WrongKind(f"{name}: output must be a floating Tensor, got {came(output)}")
         if output.ndim not in (2, 3):
             wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
-            raise ValueError(f"{name}: output has shape {output.shape}, expected {wanted}")
+            raise Mismatch(f"{name}: output has shape {output.shape}, expected {wanted}")
         one = output.ndim == 2
         x = output.unsqueeze(1) if one else output.swapaxes(0, 1) if self.batch_first else output
         if lengths is not None:
@@ -87,7 +88,7 @@ class LastPool(_Pool):
         if not self.bidirectional:
             return _steps(x, [n - 1 for n in ends])
         if n_features % 2:
-            raise ValueError(f"LastPool: bidirectional features come in two halves, got {n_features}")
+            raise Mismatch(f"LastPool: bidirectional features come in two halves, got {n_features}")
         half = n_features // 2
         last, first = [n - 1 for n in ends], [min(n, 1) - 1 for n in ends]
         return concat([_steps(x[..., :half], last), _steps(x[..., half:], first)], -1)
@@ -167,7 +168,7 @@ class AttentionPool(_Pool):
         hidden_size = input_size if hidden_size is None else hidden_size
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
             if not isinstance(size, int) or size < 1:
-                raise ValueError(f"AttentionPool: {name} must be a positive integer, got {size!r}")
+                raise Mismatch(f"AttentionPool: {name} must be a positive integer, got {size!r}")
         self.input_size, self.hidden_size = input_size, hidden_size
         place = {"device": device, "dtype": dtype}
         self.w = Parameter(empty(input_size, hidden_size, **place))
@@ -194,7 +195,7 @@ class AttentionPool(_Pool):
     def _weigh(self, x: Tensor, lengths: list[int] | None) -> tuple[Tensor, Tensor]:
         """x with zeros in its padding, and the weights (T, B, 1)."""
         if x.shape[-1] != self.input_size:
-            raise ValueError(
+            raise Mismatch(
                 f"AttentionPool: output has {x.shape[-1]} features on its last axis, "
                 f"expected input_size = {self.input_size}"
             )

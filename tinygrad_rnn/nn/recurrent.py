@@ -9,7 +9,7 @@ from ..backend import array_module, default_rng
 from ..backend.naming import came
 from ..creation import empty
 from ..deprecation import warn_once
-from ..engine.errors import callers_level, out_of_memory
+from ..engine.errors import Mismatch, WrongKind, callers_level, out_of_memory
 from ..fuse.packing import Packing
 from ..ops import concat, split, stack
 from ..ops.shape import in_shape
@@ -18,6 +18,7 @@ from . import functional as F
 from .cell import Cell
 from .containers import ModuleList, ParameterList
 from .module import Module, Parameter
+from .pytorch_weights import PyTorchWeights
 from .scan import explained, flattened, scan, unflattened
 from .state import State, map_state, match_state
 from .stream import Stream
@@ -35,11 +36,11 @@ def _stacked(states: list[State]) -> State:
 def _with_batch(name: str, state: Any) -> Tensor:
     """A part of a state for one sequence, with an axis for the batch."""
     if not isinstance(state, Tensor):
-        raise TypeError(f"{name}: state must be a Tensor, got {came(state)}")
+        raise WrongKind(f"{name}: state must be a Tensor, got {came(state)}")
     return state.unsqueeze(1)
 
 
-class Recurrent(Module):
+class Recurrent(PyTorchWeights):
     """Runs cells over time: any cell, a user's too.
 
     `Recurrent(cell)` is one layer; `Recurrent(a, b)` two, the second reading the first's output; with
@@ -73,13 +74,13 @@ class Recurrent(Module):
         super().__init__()
         name = type(self).__name__
         if not cells or not all(isinstance(c, Cell) for c in cells):
-            raise TypeError(f"{name}: expected one or more cells")
+            raise WrongKind(f"{name}: expected one or more cells")
         if bidirectional and len(cells) % 2:
-            raise ValueError(f"{name}: bidirectional layers need pairs of cells, got {len(cells)}")
+            raise Mismatch(f"{name}: bidirectional layers need pairs of cells, got {len(cells)}")
         if bidirectional and reverse:
-            raise ValueError(f"{name}: a bidirectional layer reads both ways already; reverse has no meaning")
+            raise Mismatch(f"{name}: a bidirectional layer reads both ways already; reverse has no meaning")
         if checkpoint_every is not None and (not isinstance(checkpoint_every, int) or checkpoint_every < 1):
-            raise ValueError(
+            raise Mismatch(
                 f"{name}: checkpoint_every must be a positive integer or None, got {checkpoint_every!r}"
             )
         self.checkpoint_every = checkpoint_every
@@ -173,12 +174,12 @@ class Recurrent(Module):
             return self._run_packed(x, state, lengths, all_states)
         name = type(self).__name__
         if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: x must be a Tensor or a PackedSequence, got {came(x)}")
+            raise WrongKind(f"{name}: x must be a Tensor or a PackedSequence, got {came(x)}")
         if x.ndim == 2:
             return self._run_unbatched(x, state, lengths, all_states)
         if x.ndim != 3:
             wanted = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
-            raise ValueError(
+            raise Mismatch(
                 f"{name}: x has shape {x.shape}, expected {wanted}, or (time, features) for one sequence"
             )
         self._check_features(x)
@@ -248,7 +249,7 @@ class Recurrent(Module):
 
     def _run_packed(self, x: PackedSequence, state: State, lengths: Any, all_states: bool) -> tuple[Any, ...]:
         if lengths is not None:
-            raise ValueError(
+            raise Mismatch(
                 f"{type(self).__name__}: a PackedSequence has its lengths already; leave lengths out"
             )
         padded: Tensor = x.padded
@@ -259,13 +260,13 @@ class Recurrent(Module):
 
     def _check_features(self, x: Tensor) -> None:
         if x.shape[-1] != self.input_size:
-            raise ValueError(
+            raise Mismatch(
                 f"{type(self).__name__}: x has {x.shape[-1]} features on its last axis, expected "
                 f"input_size = {self.input_size}. Is the batch axis where you mean it? "
                 f"(batch_first={self.batch_first})"
             )
         if x.dtype.kind != "f":
-            raise TypeError(
+            raise WrongKind(
                 f"{type(self).__name__}: x must be floating, got {x.dtype}; embed or x.float() it first"
             )
 

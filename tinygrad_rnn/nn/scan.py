@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..engine.errors import Mismatch
 from ..tensor import Tensor
 from .cell import Cell
 from .checkpoint import checkpoint
@@ -53,7 +54,7 @@ def scan(
 def explained(cell: Cell, x: Tensor, what: str) -> str:
     """What is made of a cell's step for inputs like x (rows, input_size): see Recurrent.explain."""
     if what not in ("step", "reverse", "c", "cuda"):
-        raise ValueError(f"explain: {what!r} is unknown; there are 'step', 'reverse', 'c' and 'cuda'")
+        raise Mismatch(f"explain: {what!r} is unknown; there are 'step', 'reverse', 'c' and 'cuda'")
     from ..fuse.explain import Explanation
     from ..fuse.trace import Untraceable
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..backend.naming import came
+from ..engine.errors import Mismatch, WrongKind
 from ..ops import where
 from ..tensor import Tensor
 
@@ -29,20 +30,20 @@ def match_state(name: str, state: State, expected: State) -> State:
     if isinstance(expected, tuple):
         if not isinstance(state, (tuple, list)) or len(state) != len(expected):
             fields = ", ".join(getattr(expected, "_fields", [f"s{i}" for i in range(len(expected))]))
-            raise TypeError(f"{name}: state must be a tuple ({fields}), got {_kind(state)}")
+            raise WrongKind(f"{name}: state must be a tuple ({fields}), got {_kind(state)}")
         parts = [match_state(name, s, e) for s, e in zip(state, expected, strict=True)]
         return type(expected)(*parts) if hasattr(expected, "_fields") else tuple(parts)
     if not isinstance(state, Tensor):
-        raise TypeError(f"{name}: state must be a Tensor, got {_kind(state)}")
-    if state.shape != expected.shape:
-        raise ValueError(f"{name}: state has shape {state.shape}, expected {expected.shape}")
+        raise WrongKind(f"{name}: state must be a Tensor, got {_kind(state)}")
+    if state.array.shape != expected.array.shape:
+        raise Mismatch(f"{name}: state has shape {state.shape}, expected {expected.shape}")
     return state
 
 
 def shapes_of(state: State) -> Any:
     """The structure of a state, as something to compare."""
     if isinstance(state, Tensor):
-        return state.shape
+        return state.array.shape
     return (type(state), *map(shapes_of, state)) if isinstance(state, tuple) else None
 
 
@@ -71,7 +72,7 @@ def tbptt(
     `batch_first` (`time_axis` says otherwise); `every`: the steps of a stretch, the last may be shorter.
     """
     if not isinstance(every, int) or every < 1:
-        raise ValueError(f"tbptt: every must be a positive integer, got {every!r}")
+        raise Mismatch(f"tbptt: every must be a positive integer, got {every!r}")
     axis = int(x.ndim == 3 and getattr(layer, "batch_first", False)) if time_axis is None else time_axis
     for start in range(0, x.shape[axis], every):
         part = slice(start, min(start + every, x.shape[axis]))
@@ -94,7 +95,7 @@ def reset_rows(state: State, rows: Any, initial: State = None) -> State:
     def chosen(s: Tensor, start: Tensor) -> Tensor:
         mask = rows if isinstance(rows, Tensor) else s.new_tensor(rows).bool()
         if mask.ndim != 1 or s.ndim < 2 or mask.shape[0] != s.shape[-2]:
-            raise ValueError(f"reset_rows: rows has shape {mask.shape}, expected ({s.shape[-2]},)")
+            raise Mismatch(f"reset_rows: rows has shape {mask.shape}, expected ({s.shape[-2]},)")
         y: Tensor = where(mask.bool().unsqueeze(-1), start, s)
         return y
 

@@ -1,6 +1,24 @@
 """The ops: functions of tensors, each with its gradient beside it. Given plain arrays, they return arrays."""
 
-from .arguments import axes_of, axis_of, both_dialects, ints, plain
+from .activations import (
+    celu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    logsigmoid,
+    mish,
+    prelu,
+    relu6,
+    selu,
+    silu,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
+)
+from .arguments import Size, axes_of, axis_of, both_dialects, ints, plain
 from .assignment import change, is_tracked, set_item
 from .compose import (
     binary_cross_entropy,
@@ -15,6 +33,18 @@ from .compose import (
     smooth_l1_loss,
 )  # fmt: skip
 from .convert import as_array, cast, clone, contiguous, transfer, warn_of_constant
+from .curves import acos, asin, atan, atan2, ceil, cosh, exp2, frac, log2, log10, logit, sinh, tan, trunc
+from .divergences import (
+    cosine_embedding_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    kl_div,
+    margin_ranking_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+)
 from .elementwise import (
     abs,
     add,
@@ -65,6 +95,7 @@ from .elementwise import (
     tanh,
 )  # fmt: skip
 from .index import (
+    ValuesAndIndices,
     argsort,
     clean_index,
     embedding,
@@ -77,22 +108,66 @@ from .index import (
     places_along,
     sort,
     take_along_axis,
+    take_along_dim,
     topk,
 )  # fmt: skip
 from .linalg import addmm, einsum, linear, matmul
 from .names import (
+    addcdiv,
+    addcmul,
     allclose,
     equal,
     isclose,
+    lerp,
+    logical_xor,
     masked_select,
+    nan_to_num,
     narrow,
     outer,
     reciprocal,
     rsqrt,
     select,
     square,
+    trace,
     where,
 )  # fmt: skip
+from .order import (
+    bincount,
+    count_nonzero,
+    cummax,
+    cummin,
+    cumprod,
+    diff,
+    isin,
+    kthvalue,
+    logcumsumexp,
+    median,
+    quantile,
+    searchsorted,
+    unique,
+    unique_consecutive,
+)
+from .rearrange import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    broadcast_tensors,
+    column_stack,
+    diag,
+    diag_embed,
+    diagonal,
+    dstack,
+    hstack,
+    meshgrid,
+    movedim,
+    roll,
+    tensor_split,
+    tril,
+    triu,
+    unflatten,
+    unfold,
+    vstack,
+)
 from .reduce import (
     all,
     amax,
@@ -111,6 +186,17 @@ from .reduce import (
     sum,
     var,
 )  # fmt: skip
+from .scatter import (
+    add_at,
+    as_large_as,
+    index_add,
+    index_copy,
+    index_fill,
+    masked_scatter,
+    scatter,
+    scatter_add,
+    slices_along,
+)
 from .shape import (
     broadcast_to,
     cat,

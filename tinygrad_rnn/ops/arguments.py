@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ..backend import Array
 from ..backend.dtypes import float16, float32, float64, result_dtype
+from ..backend.naming import describe, kind
+from ..deprecation import warn_once
 from ..engine import Value, primitive
-from ..engine.errors import describe, kind, wrong_argument
+from ..engine.errors import Mismatch, WrongKind, wrong_argument
 from ..engine.rules import parameter_names
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,6 +29,26 @@ _OTHER_NAMES = {
 }
 
 
+class Size(tuple[int, ...]):
+    """A shape: a tuple of sizes that can also count the elements."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of such a tensor."""
+        return math.prod(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = tuple.__getitem__(self, index)
+        return Size(found) if type(found) is tuple else found
+
+    def __add__(self, other: Any) -> Any:
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __reduce__(self) -> Any:
+        return tuple, (tuple(self),)
+
+
 def both_dialects(function: F) -> F:
     """Lets `dim` stand for `axis`, `keepdim` for `keepdims`, and PyTorch's `input` for the argument x."""
     taken = parameter_names(inspect.unwrap(function))
@@ -37,7 +60,7 @@ def both_dialects(function: F) -> F:
             for other in [o for o in settings if o in names]:
                 name = names[other]
                 if name in settings:
-                    raise TypeError(
+                    raise WrongKind(
                         f"{function.__name__}: {name} and {other} are one setting; give one of them"
                     )
                 settings[name] = settings.pop(other)
@@ -47,6 +70,24 @@ def both_dialects(function: F) -> F:
             if args and not hasattr(args[0], "ndim"):
                 raise wrong_argument(function.__name__, 0, args[0]) from reason
             raise
+
+    return op  # type: ignore[return-value]
+
+
+def old_reduction(function: F) -> F:
+    """Lets PyTorch's `size_average` and `reduce`, which are older than `reduction`, say the same."""
+
+    @functools.wraps(function)
+    def op(*args: Any, size_average: bool | None = None, reduce: bool | None = None, **settings: Any) -> Any:
+        if size_average is not None or reduce is not None:
+            found = "none" if reduce is False else "sum" if size_average is False else "mean"
+            settings["reduction"] = found
+            warn_once(
+                "size_average",
+                f"size_average and reduce are names of old; reduction={found!r} says the same",
+                kind=UserWarning,
+            )
+        return function(*args, **settings)
 
     return op  # type: ignore[return-value]
 
@@ -90,10 +131,10 @@ def wide(*, integers: bool) -> Callable[[F], F]:
 def several(name: str, tensors: Any) -> tuple[tuple[Any, ...], list[tuple[int, ...]]]:
     """The tensors of a sequence, or those along the first axis of one: at least one; and their shapes."""
     if not isinstance(tensors, Iterable):
-        raise TypeError(f"{name}: expected a list of tensors, got {kind(tensors)}; give {name}([a, b])")
+        raise WrongKind(f"{name}: expected a list of tensors, got {kind(tensors)}; give {name}([a, b])")
     tensors = tuple(tensors)
     if not tensors:
-        raise ValueError(f"{name}: got no tensors")
+        raise Mismatch(f"{name}: got no tensors")
     try:
         return tensors, [x.shape for x in tensors]
     except AttributeError as reason:
@@ -112,7 +153,7 @@ def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
     found = tuple(axis_of(name, a, ndim or 1) for a in axes)
     if len(set(found)) != len(found):
-        raise ValueError(f"{name}: axis {axis} names an axis twice")
+        raise Mismatch(f"{name}: axis {axis} names an axis twice")
     return found if ndim else ()
 
 
@@ -143,7 +184,7 @@ def axis_of(name: str, axis: Any, ndim: int) -> int:
     if type(axis) is int and -ndim <= axis < ndim:
         return axis % ndim
     if not hasattr(axis, "__index__"):
-        raise TypeError(f"{name}: axis must be an integer, got {type(axis).__name__}")
+        raise WrongKind(f"{name}: axis must be an integer, got {type(axis).__name__}")
     axis = axis.__index__()
     if not -ndim <= axis < ndim:
         raise IndexError(f"{name}: axis {axis} does not exist; the tensor has {ndim} axes")
@@ -164,7 +205,7 @@ def ints(values: tuple[Any, ...]) -> tuple[int, ...]:
         return tuple([v.__index__() for v in values])
     except (AttributeError, TypeError) as reason:
         came = ", ".join(map(describe, given))
-        raise TypeError(f"sizes and axes are integers, or one tuple of them; got {came}") from reason
+        raise WrongKind(f"sizes and axes are integers, or one tuple of them; got {came}") from reason
 
 
 def plain(x: Any) -> Array:
@@ -173,5 +214,5 @@ def plain(x: Any) -> Array:
 
 
 __all__ = [
-    "Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive", "wide", "widened",
+    "Size", "Value", "axes_of", "axis_of", "both_dialects", "ints", "plain", "primitive", "wide", "widened",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 from ..backend import Array, array_module
 from ..engine import GraphError, Leaf, Value, mark_changed, mode, primitive, versions, walk
 from ..engine.core import wrap
+from ..engine.errors import Mismatch
 from .convert import cast
 from .elementwise import where
 from .index import pick
@@ -166,9 +167,7 @@ def change(name: str, x: Value, op: Callable[..., Any], *args: Any, **settings: 
         old = wrap(x.array.copy() if _is_read(op) else x.array, before[0])
     y = op(old, *[old if a is x else a for a in args], **settings)
     if y.shape != x.array.shape:
-        raise ValueError(
-            f"{name}: the result has shape {y.shape} and does not fit a tensor of {x.array.shape}"
-        )
+        raise Mismatch(f"{name}: the result has shape {y.shape} and does not fit a tensor of {x.array.shape}")
     if y.dtype != x.array.dtype:
         y = cast(y, dtype=x.array.dtype)
     if y.array is not x.array:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from ..backend import Array, array_module
-from ..engine.errors import came, describe
-from .arguments import axis_of, both_dialects, plain, primitive, wide
+from ..backend.naming import came, describe
+from ..engine.errors import Mismatch, WrongKind, callers_level
+from .arguments import axis_of, both_dialects, old_reduction, plain, primitive, wide
 from .elementwise import abs as abs_
 from .elementwise import clip, log, log1p, maximum, minimum, softplus, where
 from .index import getitem, pick
@@ -25,58 +27,77 @@ def reduced(values: Array, reduction: str, name: str) -> Array:
         return sum_(values)
     if reduction == "none":
         return values
-    raise ValueError(f"{name}: reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
+    raise Mismatch(f"{name}: reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
+
+
+def apart_of(name: str, x: Array, target: Array) -> Array:
+    """x - target. Where their shapes differ they broadcast, with a warning: (B, 1) against (B,) compares
+    everything with everything."""
+    two_tensors(name, x, target)
+    if tuple(x.shape) != tuple(target.shape):
+        warnings.warn(
+            f"{name}: the target has shape {tuple(target.shape)}, the input {tuple(x.shape)}; they are "
+            "broadcast, which is likely not what is meant: make them equal",
+            UserWarning,
+            stacklevel=callers_level(),
+        )
+    return x - target
+
+
+def two_tensors(name: str, x: Array, target: Array) -> None:
+    """Raises where one of two is no tensor."""
+    if not all(hasattr(getattr(value, "dtype", None), "kind") for value in (x, target)):
+        raise WrongKind(f"{name}: expected two tensors, got {came(x, True)} and {came(target, True)}")
 
 
 def same_shape(name: str, x: Array, target: Array) -> None:
-    """Losses never broadcast: (B, 1) against (B,) would silently compare everything with everything."""
-    if not all(hasattr(getattr(value, "dtype", None), "kind") for value in (x, target)):
-        raise TypeError(f"{name}: expected two tensors, got {came(x, True)} and {came(target, True)}")
+    """Losses of probabilities do not broadcast."""
+    two_tensors(name, x, target)
     if tuple(x.shape) != tuple(target.shape):
-        raise ValueError(
+        raise Mismatch(
             f"{name}: input has shape {tuple(x.shape)} and target {tuple(target.shape)}; they must be equal"
         )
 
 
+@old_reduction
 @wide(integers=True)
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """(input - target)^2."""
-    same_shape("mse_loss", input, target)
-    apart = input - target
+    apart = apart_of("mse_loss", input, target)
     return reduced(apart * apart, reduction, "mse_loss")
 
 
+@old_reduction
 @wide(integers=True)
 def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """|input - target|."""
-    same_shape("l1_loss", input, target)
-    return reduced(abs_(input - target), reduction, "l1_loss")
+    return reduced(abs_(apart_of("l1_loss", input, target)), reduction, "l1_loss")
 
 
 @wide(integers=True)
 def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0) -> Array:
     """apart^2 / 2 up to a distance `delta`, then delta * (|apart| - delta / 2) (Huber 1964)."""
-    same_shape("huber_loss", input, target)
     if not delta > 0:
-        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
-    apart = abs_(input - target)
+        raise Mismatch(f"huber_loss: delta must be positive, got {delta}")
+    apart = abs_(apart_of("huber_loss", input, target))
     near = minimum(apart, delta)  # near * (apart - near / 2) is both branches in one, with a smooth joint
     return reduced(near * (apart - 0.5 * near), reduction, "huber_loss")
 
 
+@old_reduction
 @wide(integers=True)
 def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
     """apart^2 / (2 * beta) up to a distance `beta`, then |apart| - beta / 2; with beta = 0 the L1 loss."""
-    same_shape("smooth_l1_loss", input, target)
     if not beta >= 0:
-        raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+        raise Mismatch(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    apart = abs_(input - target)
+    apart = abs_(apart_of("smooth_l1_loss", input, target))
     near = minimum(apart, beta)
     return reduced(near / beta * (apart - 0.5 * near), reduction, "smooth_l1_loss")
 
 
+@old_reduction
 @wide(integers=True)
 def binary_cross_entropy_with_logits(
     input: Array,
@@ -94,6 +115,7 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else loss * weight, reduction, name)
 
 
+@old_reduction
 @wide(integers=False)
 def nll_loss(
     input: Array,
@@ -113,11 +135,11 @@ def nll_loss(
     _check_scores(name, input)
     wanted = plain(target)
     if getattr(getattr(wanted, "dtype", None), "kind", "") not in ("i", "u"):
-        raise TypeError(f"{name}: target must be a tensor of integer classes, got {came(target, True)}")
+        raise WrongKind(f"{name}: target must be a tensor of integer classes, got {came(target, True)}")
     class_axis = 0 if input.ndim == 1 else 1
     expected = (*input.shape[:class_axis], *input.shape[class_axis + 1 :])
     if tuple(wanted.shape) != expected:
-        raise ValueError(
+        raise Mismatch(
             f"{name}: input of shape {tuple(input.shape)} needs a target of shape {expected}, "
             f"got {tuple(wanted.shape)}"
         )
@@ -156,12 +178,12 @@ def _over(losses: Array, weights: Array) -> Array:
 
 def _check_scores(name: str, input: Array) -> None:
     if not getattr(input, "ndim", 0) or input.dtype.kind != "f":
-        raise TypeError(f"{name}: input must be floating scores (N, C, ...) or (C,), got {describe(input)}")
+        raise WrongKind(f"{name}: input must be floating scores (N, C, ...) or (C,), got {describe(input)}")
 
 
 def _check_weight(name: str, weight: Array, n_classes: int) -> None:
     if tuple(weight.shape) != (n_classes,):
-        raise ValueError(
+        raise Mismatch(
             f"{name}: weight has shape {tuple(weight.shape)}, expected ({n_classes},): one per class"
         )
 
@@ -170,6 +192,7 @@ def _on_host(array: Array) -> bool:
     return array_module(array).device_type == "cpu"
 
 
+@old_reduction
 @wide(integers=False)
 def cross_entropy(
     input: Array,
@@ -191,25 +214,25 @@ def cross_entropy(
     class_axis = 0 if input.ndim == 1 else 1
     logs = log_softmax(input, class_axis)
     if not hasattr(getattr(target, "dtype", None), "kind"):
-        raise TypeError(
+        raise WrongKind(
             f"{name}: target must be a tensor of classes or probabilities, got {came(target, True)}"
         )
     if weight is not None:
         _check_weight(name, weight, input.shape[class_axis])
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing}")
+        raise Mismatch(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing}")
     by_class = target.dtype.kind in "iu"
     if by_class and label_smoothing == 0.0:
         return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
     n_classes = input.shape[class_axis]
     if not by_class:
         if tuple(target.shape) != tuple(input.shape):
-            raise ValueError(
+            raise Mismatch(
                 f"{name}: a floating target holds probabilities in the shape of the input, "
                 f"{tuple(input.shape)}, got {tuple(target.shape)}; classes are integers: target.long()"
             )
         if ignore_index >= 0:
-            raise ValueError(f"{name}: ignore_index is for classes; the target holds probabilities")
+            raise Mismatch(f"{name}: ignore_index is for classes; the target holds probabilities")
         soft = target * (1 - label_smoothing) + label_smoothing / n_classes
         row = -(soft * logs if weight is None else soft * logs * _along_classes(weight, input, class_axis))
         losses = sum_(row, class_axis)
@@ -233,6 +256,7 @@ def _along_classes(weight: Array, input: Array, class_axis: int) -> Array:
     return reshape(weight, tuple(-1 if i == class_axis else 1 for i in range(input.ndim)))
 
 
+@old_reduction
 @wide(integers=True)
 def binary_cross_entropy(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
@@ -241,7 +265,7 @@ def binary_cross_entropy(
     same_shape("binary_cross_entropy", input, target)
     p = plain(input)
     if _on_host(p) and bool(((p < 0) | (p > 1)).any()):
-        raise ValueError(
+        raise Mismatch(
             "binary_cross_entropy: input must be probabilities between 0 and 1; for logits there is "
             "binary_cross_entropy_with_logits"
         )
@@ -285,7 +309,7 @@ def layer_norm(
     """(x - mean) / sqrt(var + eps) over the last axes, then * weight + bias (Ba et al. 2016, eq. 4)."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if tuple(x.shape[x.ndim - len(shape) :]) != shape or not shape:
-        raise ValueError(f"layer_norm: x has shape {tuple(x.shape)}, its last axes should be {shape}")
+        raise Mismatch(f"layer_norm: x has shape {tuple(x.shape)}, its last axes should be {shape}")
     axes = tuple(range(-len(shape), 0))
     y = standardize(x, axes, eps)
     y = y if weight is None else y * weight

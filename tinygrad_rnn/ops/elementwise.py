@@ -12,6 +12,7 @@ from typing import Any
 
 from ..backend import Array
 from ..engine import primitive
+from ..engine.errors import Mismatch
 from .arguments import widened
 
 # ---------------------------------------------------------------- arithmetic
@@ -390,7 +391,7 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     formula close to it.
     """
     if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+        raise Mismatch(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
     return _gelu(x, approximate=approximate)
 
 
@@ -434,7 +435,7 @@ def _clip(xp: Any, x: Array, *, min: float | None, max: float | None) -> Array:
 def clip(x: Array, min: Any = None, max: Any = None) -> Array:
     """x held between `min` and `max`: numbers, tensors, or None for no bound; the gradient is 0 outside."""
     if min is None and max is None:
-        raise ValueError("clip: give min, max or both")
+        raise Mismatch("clip: give min, max or both")
     if any(hasattr(bound, "shape") for bound in (min, max)):
         x = x if min is None else maximum(x, min)
         return x if max is None else minimum(x, max)

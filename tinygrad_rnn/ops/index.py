@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from ..backend import Array, array_module, draw_from_rows, to_numpy
 from ..backend.dtypes import ADDED_IN
+from ..backend.naming import came
 from ..engine import Deferred, Look, Value, primitive
-from ..engine.errors import came, mixed_devices
+from ..engine.errors import Mismatch, WrongKind, mixed_devices
 from .arguments import axis_of, both_dialects, plain, scalars_too
 from .elementwise import where
 from .shape import reshape
@@ -227,7 +228,7 @@ def take_along_axis(x: Array, indices: Array, axis: int) -> Array:
         i == axis or n in (1, x.shape[i]) for i, n in enumerate(chosen.shape)
     )
     if not fits:
-        raise ValueError(
+        raise Mismatch(
             f"take_along_axis: indices of shape {tuple(chosen.shape)} do not fit a tensor of shape "
             f"{tuple(x.shape)} along axis {axis}; the other axes are the tensor's, or 1"
         )
@@ -236,7 +237,15 @@ def take_along_axis(x: Array, indices: Array, axis: int) -> Array:
 
 
 @both_dialects
-def gather(x: Array, axis: int, index: Array) -> Array:
+def take_along_dim(x: Array, indices: Array, axis: int | None = None) -> Array:
+    """`take_along_axis`; without an axis, of the flat tensor."""
+    if axis is None:
+        return pick(reshape(x, -1), index=reshape(plain(indices), -1))
+    return take_along_axis(x, indices, axis)
+
+
+@both_dialects
+def gather(x: Array, axis: int, index: Array, *, sparse_grad: bool = False) -> Array:
     """PyTorch's spelling of take_along_axis; `index` may also be smaller than x along other axes."""
     return pick(x, index=places_along("gather", x, axis, plain(index)))
 
@@ -247,7 +256,7 @@ def places_along(name: str, x: Array, axis: int, chosen: Array) -> tuple[Array, 
     if chosen.ndim != x.ndim or any(
         n > m for i, (n, m) in enumerate(zip(chosen.shape, x.shape, strict=False)) if i != axis
     ):
-        raise ValueError(
+        raise Mismatch(
             f"{name}: index of shape {tuple(chosen.shape)} does not fit a tensor of shape {tuple(x.shape)} "
             f"along axis {axis}; the other axes are at most the tensor's"
         )
@@ -257,7 +266,7 @@ def places_along(name: str, x: Array, axis: int, chosen: Array) -> tuple[Array, 
 def _along(name: str, sizes: Sequence[int], chosen: Array, axis: int) -> tuple[Array, ...]:
     """An index array for each axis: `chosen` for one, and along each other 0, 1, ... to its size."""
     if chosen.dtype.kind not in "iu":
-        raise TypeError(f"{name}: indices must be integers, got {chosen.dtype}")
+        raise WrongKind(f"{name}: indices must be integers, got {chosen.dtype}")
     xp, n_axes = array_module(chosen), len(sizes)
     return tuple(
         chosen
@@ -282,9 +291,9 @@ def embedding(indices: Array, weight: Array, padding_idx: int | None = None) -> 
     """
     chosen = plain(indices)
     if getattr(getattr(chosen, "dtype", None), "kind", "") not in ("i", "u"):
-        raise TypeError(f"embedding: indices must be a tensor of integers, got {came(indices, True)}")
+        raise WrongKind(f"embedding: indices must be a tensor of integers, got {came(indices, True)}")
     if weight.ndim != 2:
-        raise ValueError(
+        raise Mismatch(
             f"embedding: weight must be (num_embeddings, embedding_dim), got {tuple(weight.shape)}"
         )
     n_rows = weight.shape[0]
@@ -347,7 +356,7 @@ def topk(x: Array, k: int, axis: int = -1, largest: bool = True, sorted: bool = 
     """`(values, indices)` of the k largest (or smallest) elements along `axis`; in order, `sorted` or not."""
     axis = axis_of("topk", axis, x.ndim)
     if not 0 <= k <= x.shape[axis]:
-        raise ValueError(f"topk: k = {k} is not between 0 and the {x.shape[axis]} elements along axis {axis}")
+        raise Mismatch(f"topk: k = {k} is not between 0 and the {x.shape[axis]} elements along axis {axis}")
     places = argsort(x, axis, largest)[(slice(None),) * axis + (slice(0, k),)]
     return ValuesAndIndices(take_along_axis(x, places, axis), places)
 
@@ -373,18 +382,20 @@ def one_hot(x: Array, num_classes: int = -1) -> Array:
     array = plain(x)
     xp = array_module(array)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"one_hot: expected integers, got {array.dtype}")
+        raise WrongKind(f"one_hot: expected integers, got {array.dtype}")
     top = int(array.max()) if array.size else -1
     if num_classes < 0:
         num_classes = top + 1
     if array.size and (top >= num_classes or int(array.min()) < 0):
-        raise ValueError(f"one_hot: values from {int(array.min())} to {top} do not fit {num_classes} classes")
+        raise Mismatch(f"one_hot: values from {int(array.min())} to {top} do not fit {num_classes} classes")
     rows = (array[..., None] == xp.arange(num_classes)).astype("int64")
     return Value.result._of(rows) if isinstance(x, Value) else rows
 
 
 @both_dialects
-def multinomial(probs: Array, num_samples: int, replacement: bool = False, *, rng: Any = None) -> Array:
+def multinomial(
+    probs: Array, num_samples: int, replacement: bool = False, *, generator: Any = None, rng: Any = None
+) -> Array:
     """`num_samples` indices drawn by the weights in each row of `probs`, which need not add to 1.
 
     (n,) -> (num_samples,) and (rows, n) -> (rows, num_samples), int64.
@@ -392,9 +403,11 @@ def multinomial(probs: Array, num_samples: int, replacement: bool = False, *, rn
     """
     weights = to_numpy(plain(probs)).astype("float64")
     if num_samples < 0:
-        raise ValueError(f"multinomial: num_samples must be >= 0, got {num_samples}")
+        raise Mismatch(f"multinomial: num_samples must be >= 0, got {num_samples}")
     if weights.ndim not in (1, 2) or weights.shape[-1] == 0:
-        raise ValueError(f"multinomial: expected weights of shape (n,) or (rows, n), got {weights.shape}")
-    picked = draw_from_rows(weights.reshape(-1, weights.shape[-1]), num_samples, replacement, rng)
+        raise Mismatch(f"multinomial: expected weights of shape (n,) or (rows, n), got {weights.shape}")
+    picked = draw_from_rows(
+        weights.reshape(-1, weights.shape[-1]), num_samples, replacement, generator if rng is None else rng
+    )
     moved = array_module(plain(probs)).from_numpy(picked.reshape(*weights.shape[:-1], num_samples))
     return Value.result._of(moved) if isinstance(probs, Value) else moved

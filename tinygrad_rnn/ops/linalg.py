@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend import Array, array_module
 from ..engine import Deferred, Value, mode, primitive
+from ..engine.errors import Mismatch, WrongKind
 from .arguments import widened
 from .reduce import sum as sum_
 from .shape import concat, permute, reshape, swapaxes
@@ -97,10 +98,10 @@ def _product(xp: Any, a: Array, b: Array, add: Array | None = None) -> Array:
     if getattr(a, "ndim", 0) == 2 == getattr(b, "ndim", 0) and a.shape[1] == b.shape[0]:
         return xp.product(a, b, add)  # the commonest, first
     if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
-        raise ValueError("matmul: both arguments need at least one axis; use * for a number")
+        raise Mismatch("matmul: both arguments need at least one axis; use * for a number")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
-        raise ValueError(
+        raise Mismatch(
             f"matmul: {a.shape} @ {b.shape}: the last axis of the first ({a.shape[-1]}) "
             f"must equal the {'second-last' if b.ndim > 1 else 'only'} axis of the second ({inner})"
         )
@@ -139,7 +140,7 @@ def linear(xp: Any, x: Array, weight: Array) -> Array:
     """x @ weight^T: (..., in) and (out, in) -> (..., out). As one op, so that a weight used at many time
     steps has its gradient made by one product."""
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
-        raise ValueError(
+        raise Mismatch(
             f"linear: x {x.shape} and weight {weight.shape} do not fit; expected (..., in) and (out, in)"
         )
     if x.ndim > 2:
@@ -162,32 +163,32 @@ def einsum(subscripts: str, *operands: Array) -> Array:
     for i, given in enumerate((subscripts, *operands)):
         if not isinstance(given, str) if i == 0 else not hasattr(given, "ndim"):
             kind = "a string such as 'ij,jk->ik'" if i == 0 else "a tensor"
-            raise TypeError(f"einsum: argument {i + 1} is a {type(given).__name__}, expected {kind}")
+            raise WrongKind(f"einsum: argument {i + 1} is a {type(given).__name__}, expected {kind}")
     subscripts = subscripts.replace(" ", "")
     inputs, arrow, output = subscripts.partition("->")
     terms = inputs.split(",")
     if len(terms) != len(operands):
-        raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, got {len(operands)}")
+        raise Mismatch(f"einsum: {subscripts!r} names {len(terms)} operands, got {len(operands)}")
     terms, output = _spell_out(terms, output if arrow else None, operands)
     for term, operand in zip(terms, operands, strict=True):
         if len(term) != operand.ndim:
-            raise ValueError(
+            raise Mismatch(
                 f"einsum: {term!r} names {len(term)} axes, the operand has shape {tuple(operand.shape)}"
             )
         if len(set(term)) != len(term):
-            raise ValueError(f"einsum: {term!r} repeats a letter; take the diagonal by indexing first")
+            raise Mismatch(f"einsum: {term!r} repeats a letter; take the diagonal by indexing first")
     sizes: dict[str, int] = {}
     for term, operand in zip(terms, operands, strict=True):
         for letter, size in zip(term, operand.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
-                raise ValueError(
+                raise Mismatch(
                     f"einsum: axis {letter!r} is {sizes[letter]} in one operand and {size} in another"
                 )
     if len(set(output)) != len(output):
-        raise ValueError(f"einsum: the result {output!r} names an axis twice")
+        raise Mismatch(f"einsum: the result {output!r} names an axis twice")
     unknown = [letter for letter in output if letter not in sizes]
     if unknown:
-        raise ValueError(f"einsum: the result names {unknown[0]!r}, which no operand has")
+        raise Mismatch(f"einsum: the result names {unknown[0]!r}, which no operand has")
     names, value = terms[0], operands[0]
     for i, (term, operand) in enumerate(zip(terms[1:], operands[1:], strict=True), start=2):
         needed = set(output).union(*terms[i:])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
+
 from ..backend import Array, array_module
+from ..backend.naming import describe
 from ..engine import Value
-from ..engine.errors import describe
-from .arguments import axis_of, both_dialects, plain
+from ..engine.errors import Mismatch, WrongKind
+from .arguments import axis_of, both_dialects, plain, wide
 from .elementwise import sqrt
 from .elementwise import where as choose
 from .index import getitem, nonzero
+from .rearrange import diag
 
 
 def square(x: Array) -> Array:
@@ -31,14 +36,14 @@ def rsqrt(x: Array) -> Array:
 def outer(x: Array, y: Array) -> Array:
     """x_i * y_j of two vectors: (n,) and (m,) -> (n, m)."""
     if getattr(x, "ndim", 0) != 1 or getattr(y, "ndim", 0) != 1:
-        raise ValueError(f"outer: expected two vectors, got {describe(x)} and {describe(y)}")
+        raise Mismatch(f"outer: expected two vectors, got {describe(x)} and {describe(y)}")
     return x[:, None] * y[None, :]
 
 
 def masked_select(x: Array, mask: Array) -> Array:
     """The elements of x where the mask holds, in a vector; the mask broadcasts to x."""
     if getattr(getattr(mask, "dtype", None), "kind", "") != "b":
-        raise TypeError(f"masked_select: the mask must be a tensor of booleans, got {describe(mask)}")
+        raise WrongKind(f"masked_select: the mask must be a tensor of booleans, got {describe(mask)}")
     array = plain(mask)
     return getitem(x, array_module(array).broadcast_to(array, tuple(x.shape)))
 
@@ -67,6 +72,44 @@ def where(condition: Array, input: Any = None, other: Any = None) -> Any:
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
     return choose(condition, input, other)
+
+
+@wide(integers=True)
+def lerp(x: Array, end: Array, weight: Any) -> Array:
+    """The part `weight` of the way from x to `end`."""
+    return x + (end - x) * weight
+
+
+def addcmul(x: Array, tensor1: Array, tensor2: Array, *, value: Any = 1) -> Array:
+    """x + value * tensor1 * tensor2."""
+    return x + tensor1 * tensor2 * value
+
+
+def addcdiv(x: Array, tensor1: Array, tensor2: Array, *, value: Any = 1) -> Array:
+    """x + value * tensor1 / tensor2."""
+    return x + tensor1 / tensor2 * value
+
+
+def logical_xor(x: Array, y: Array) -> Array:
+    """Where one of the two holds and not both: booleans."""
+    return (x != 0) != (y != 0)
+
+
+@both_dialects
+def nan_to_num(x: Array, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Array:
+    """x with numbers in place of NaN and infinity: by default 0 and the largest that the type holds."""
+    if x.dtype.kind != "f":
+        return x
+    largest = float(np.finfo(x.dtype).max)
+    y = choose(x != x, nan, x)
+    y = choose(y == math.inf, largest if posinf is None else posinf, y)
+    return choose(y == -math.inf, -largest if neginf is None else neginf, y)
+
+
+@both_dialects
+def trace(x: Array) -> Array:
+    """The sum of the diagonal of a matrix."""
+    return diag(x).sum()
 
 
 # ---------------------------------------------------------------- without gradients

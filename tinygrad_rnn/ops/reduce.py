@@ -12,6 +12,7 @@ from typing import Any
 from ..backend import Array, array_module, dtypes
 from ..backend.dtypes import ADDED_IN
 from ..engine import Value, primitive
+from ..engine.errors import Mismatch
 from .arguments import axes_of, axis_of, both_dialects, plain, reduced_axes, scalars_too, wide, widened
 from .elementwise import abs as abs_
 from .elementwise import exp, maximum, minimum, sign, sqrt, where
@@ -150,7 +151,7 @@ def amin(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 def _not_empty(name: str, x: Array, axis: Any) -> tuple[int, ...]:
     axes = reduced_axes(name, axis, x.ndim)
     if 0 in [x.shape[i] for i in axes]:
-        raise ValueError(f"{name}: no elements along axis {axis} of shape {tuple(x.shape)}")
+        raise Mismatch(f"{name}: no elements along axis {axis} of shape {tuple(x.shape)}")
     return axes
 
 
@@ -164,7 +165,7 @@ def _extremes(name: str, x: Array, axis: Any, keepdims: bool) -> Any:
     if axis is None or axis == ():
         return (amax if name == "max" else amin)(x, None, keepdims)
     if len(axes) > 1:
-        raise ValueError(f"{name}: one axis, or none for all; amax and amin take several")
+        raise Mismatch(f"{name}: one axis, or none for all; amax and amin take several")
     indices = (argmax if name == "max" else argmin)(x, axes[0], keepdims=True)
     values = take_along_axis(x, indices, axes[0])
     if not keepdims:
@@ -417,12 +418,13 @@ def _norm(xp: Any, x: Array, *, p: float, axes: tuple[int, ...], keepdims: bool)
 
 @both_dialects
 @wide(integers=True)
-def norm(x: Array, p: float = 2, axis: Any = None, keepdims: bool = False) -> Array:
+def norm(x: Array, p: Any = 2, axis: Any = None, keepdims: bool = False) -> Array:
     """The p-norm of the elements: (sum |x|^p)^(1/p). p may be any number: math.inf is the largest |x|,
-    -math.inf the least, 0 how many are not 0. An element that is 0 has no gradient, whatever p.
+    -math.inf the least, 0 how many are not 0; "fro" is 2. An element that is 0 has no gradient, whatever p.
     """
+    p = 2 if p is None or p == "fro" else p
     if math.isnan(p):
-        raise ValueError(f"norm: p must be a number, got {p}")
+        raise Mismatch(f"norm: p must be a number, got {p}")
     if math.isinf(p):
         return (amax if p > 0 else amin)(abs_(x), axis, keepdims)
     axes = reduced_axes("norm", axis, x.ndim)

@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backend import Array, array_module
+import numpy as np
+
+from ..backend import Array, array_module, to_numpy
 from ..engine import Look, primitive
+from ..engine.errors import Mismatch
 from .arguments import along, axes_of, axis_of, both_dialects, ints, plain, scalars_too, several
 
 # ---------------------------------------------------------------- one array
@@ -36,7 +39,7 @@ def _fill_in(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...]:
     if new.count(-1) == 1 and known and size % known == 0:
         return tuple(size // known if n == -1 else n for n in new)
     if new.count(-1) or min(new, default=0) < 0 or known != size:
-        raise ValueError(f"reshape: {size} elements of shape {tuple(old)} do not fit shape {new}")
+        raise Mismatch(f"reshape: {size} elements of shape {tuple(old)} do not fit shape {new}")
     return new
 
 
@@ -52,7 +55,7 @@ def permute(x: Array, *axes: Any) -> Array:
     """The axes in another order: the result's axis i is x's axis axes[i]."""
     order = axes_of("permute", ints(axes), x.ndim)
     if len(order) != x.ndim:
-        raise ValueError(f"permute: {order} names {len(order)} axes, the tensor has {x.ndim}")
+        raise Mismatch(f"permute: {order} names {len(order)} axes, the tensor has {x.ndim}")
     return _permute(x, axes=order)
 
 
@@ -82,7 +85,7 @@ def transpose(x: Array, *axes: Any, axis0: Any = None, axis1: Any = None) -> Arr
 def t(x: Array) -> Array:
     """The transpose of a matrix."""
     if x.ndim > 2:
-        raise ValueError(f"t: expected at most 2 axes, got {x.ndim}; use swapaxes or permute")
+        raise Mismatch(f"t: expected at most 2 axes, got {x.ndim}; use swapaxes or permute")
     return transpose(x)
 
 
@@ -107,7 +110,7 @@ def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
         return _reshape(x, shape=(1,))
     i, j = axis_of("flatten", start_dim, x.ndim), axis_of("flatten", end_dim, x.ndim)
     if i > j:
-        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in {x.ndim} axes")
+        raise Mismatch(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in {x.ndim} axes")
     return _reshape(x, shape=(*x.shape[:i], math.prod(x.shape[i : j + 1]), *x.shape[j + 1 :]))
 
 
@@ -122,7 +125,7 @@ def broadcast_to(x: Array, *shape: Any) -> Array:
     target = ints(shape)
     pairs = zip(reversed(x.shape), reversed(target), strict=False)
     if len(target) < x.ndim or min(target, default=0) < 0 or any(n not in (1, m) for n, m in pairs):
-        raise ValueError(f"broadcast_to: shape {tuple(x.shape)} does not broadcast to {target}")
+        raise Mismatch(f"broadcast_to: shape {tuple(x.shape)} does not broadcast to {target}")
     return _broadcast_to(x, shape=target)
 
 
@@ -132,7 +135,7 @@ def expand(x: Array, *shape: Any) -> Array:
     sizes = ints(shape)
     new = len(sizes) - x.ndim
     if new < 0 or -1 in sizes[:new]:
-        raise ValueError(
+        raise Mismatch(
             f"expand: shape {tuple(x.shape)} does not expand to {sizes}; -1 keeps an axis that is there"
         )
     return broadcast_to(x, tuple(x.shape[i - new] if n == -1 else n for i, n in enumerate(sizes)))
@@ -165,18 +168,26 @@ def pad(x: Array, widths: Any, value: float = 0.0) -> Array:
     """x with `widths[i] = (before, after)` elements of `value` added along each axis i, as NumPy's pad."""
     pairs = tuple((int(a), int(b)) for a, b in widths)
     if len(pairs) != x.ndim or any(a < 0 or b < 0 for a, b in pairs):
-        raise ValueError(f"pad: expected {x.ndim} pairs (before, after) of sizes >= 0, got {widths}")
+        raise Mismatch(f"pad: expected {x.ndim} pairs (before, after) of sizes >= 0, got {widths}")
     return _pad(x, widths=pairs, value=value)
 
 
 @both_dialects
-def repeat_interleave(x: Array, repeats: int, axis: int | None = None) -> Array:
-    """Each slice along `axis` `repeats` times in a row; without an axis, each element of the flat tensor."""
+def repeat_interleave(
+    x: Array, repeats: Any, axis: int | None = None, *, output_size: int | None = None
+) -> Array:
+    """Each slice along `axis` `repeats` times in a row, an integer or one for each; without an axis,
+    each element of the flat tensor."""
     if axis is None:
         x, axis = flatten(x), 0
     axis = axis_of("repeat_interleave", axis, x.ndim)
+    if getattr(repeats, "ndim", 0) or isinstance(repeats, (list, tuple)):
+        times = to_numpy(plain(repeats)) if hasattr(repeats, "ndim") else np.asarray(repeats)
+        xp = array_module(plain(x))
+        return x[along(axis, xp.from_numpy(np.repeat(np.arange(x.shape[axis]), times)))]
+    repeats = int(repeats)
     if repeats < 0:
-        raise ValueError(f"repeat_interleave: repeats must be >= 0, got {repeats}")
+        raise Mismatch(f"repeat_interleave: repeats must be >= 0, got {repeats}")
     shape = (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :])
     wide = _broadcast_to(unsqueeze(x, axis + 1), shape=shape)
     return _reshape(wide, shape=(*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :]))
@@ -187,7 +198,7 @@ def tile(x: Array, *repeats: Any) -> Array:
     """x laid out `repeats[i]` times along each axis i (PyTorch's Tensor.repeat)."""
     times = ints(repeats)
     if min(times, default=0) < 0:
-        raise ValueError(f"tile: repeats must be >= 0, got {times}")
+        raise Mismatch(f"tile: repeats must be >= 0, got {times}")
     x = _reshape(x, shape=(1,) * (len(times) - x.ndim) + tuple(x.shape))
     times = (1,) * (x.ndim - len(times)) + times
     apart = tuple(n for size in x.shape for n in (1, size))
@@ -221,7 +232,7 @@ def concat(tensors: Sequence[Array], axis: int = 0) -> Array:
     rest = [(*shape[:axis], *shape[axis + 1 :]) for shape in shapes]
     if any(r != rest[0] for r in rest):
         came = ", ".join(str(tuple(shape)) for shape in shapes)
-        raise ValueError(f"concat: shapes {came} differ on an axis other than {axis}")
+        raise Mismatch(f"concat: shapes {came} differ on an axis other than {axis}")
     return _concat(*tensors, axis=axis)
 
 
@@ -242,7 +253,7 @@ def stack(tensors: Sequence[Array], axis: int = 0) -> Array:
     """Joined along a new axis; all must have one shape."""
     tensors, shapes = several("stack", tensors)
     if any(shape != shapes[0] for shape in shapes):
-        raise ValueError(f"stack: shapes differ: {', '.join(str(tuple(shape)) for shape in shapes)}")
+        raise Mismatch(f"stack: shapes differ: {', '.join(str(tuple(shape)) for shape in shapes)}")
     return _stack(*tensors, axis=axis_of("stack", axis, len(shapes[0]) + 1))
 
 
@@ -286,11 +297,11 @@ def split(x: Array, split_size_or_sections: Any, axis: int = 0) -> tuple[Array, 
     if isinstance(split_size_or_sections, (tuple, list)):
         sizes = ints(tuple(split_size_or_sections))
         if sum(sizes) != n or min(sizes, default=0) < 0:
-            raise ValueError(f"split: sizes {sizes} add up to {sum(sizes)}, axis {axis} has {n}")
+            raise Mismatch(f"split: sizes {sizes} add up to {sum(sizes)}, axis {axis} has {n}")
     else:
         size = int(split_size_or_sections)
         if size <= 0:
-            raise ValueError(f"split: the size of a piece must be positive, got {size}")
+            raise Mismatch(f"split: the size of a piece must be positive, got {size}")
         sizes = tuple(min(size, n - start) for start in range(0, n, size)) or (0,)
     return _split(x, sizes=sizes, axis=axis)
 
@@ -299,7 +310,7 @@ def split(x: Array, split_size_or_sections: Any, axis: int = 0) -> tuple[Array, 
 def chunk(x: Array, chunks: int, axis: int = 0) -> tuple[Array, ...]:
     """`chunks` views of equal size along `axis` (the last smaller where it does not divide)."""
     if chunks < 1:
-        raise ValueError(f"chunk: expected at least 1 chunk, got {chunks}")
+        raise Mismatch(f"chunk: expected at least 1 chunk, got {chunks}")
     axis = axis_of("chunk", axis, x.ndim)
     n = x.shape[axis]
     size = -(-n // chunks)

@@ -1,4 +1,4 @@
-"""What may be given to an optimiser: parameters in an order, leaves that learn, options within ranges."""
+"""What may be given to an optimiser: parameters in an order, leaves, options within ranges."""
 
 from __future__ import annotations
 
@@ -35,10 +35,6 @@ def check_parameter(name: str, i: int, p: Any) -> None:
         raise ValueError(
             f"{name}: parameter {i}, of shape {p.shape}, was computed by {p.grad_fn} and is no leaf; "
             "give the tensors it was computed from"
-        )
-    if not p.requires_grad and type(p) is Tensor:
-        raise ValueError(
-            f"{name}: parameter {i}, of shape {p.shape}, does not require a gradient; set requires_grad first"
         )
 
 

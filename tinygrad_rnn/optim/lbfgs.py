@@ -7,6 +7,7 @@ from math import inf, sqrt
 from typing import Any, NamedTuple
 
 from ..backend import Array, ArrayModule, array_module
+from ..creation import tensor
 from ..engine import enable_grad, mark_changed
 from ..tensor import Tensor
 from .optimizer import Optimizer
@@ -118,7 +119,7 @@ class LBFGS(Optimizer, marks_changes=True):
                 f"{type(self).__name__}: step needs a closure that zeroes the gradients, computes the loss, "
                 "calls backward and returns the loss"
             )
-        with self.changing(self._as_now()):
+        with self.hooked(closure), self.changing(self._as_now()):
             return self._iterate(closure)
 
     def _as_now(self) -> Callable[[], None]:
@@ -233,7 +234,7 @@ class LBFGS(Optimizer, marks_changes=True):
                 raise ValueError(
                     f"{name}: {what} should hold {length} numbers, one for each in the parameters"
                 )
-            made = [Tensor(v, working_type(p.array), p.device) for v in vectors]
+            made = [tensor(v, working_type(p.array), p.device) for v in vectors]
             return made if isinstance(value, (list, tuple)) else made[0]
         if what == "ro":
             return [float(v) for v in value]

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from ..backend.capture import Stale, capturing
+from ..creation import tensor
 from ..deprecation import join_former_names
 from ..engine import enable_grad, mark_changed
 from ..states import reading_state
 from ..tensor import Tensor
 from .groups import check_parameter, check_ranges, in_order
+from .hooks import OptimizerHooks
 from .saved import given_instead, read_groups
 from .signals import signals_wait
 from .update_rule import UpdateRule, working_type
 
 
-class Optimizer(UpdateRule):
+class Optimizer(OptimizerHooks, UpdateRule):
     """The base of the optimisers. `params`: tensors, or dicts with "params" and options that differ from
     `defaults`.
 
@@ -52,6 +54,9 @@ class Optimizer(UpdateRule):
                 return p - tg.sign(average) * lr, average
 
     Or it overrides `step`, and changes `p.data` for the `p` in `self.param_groups`.
+
+    The optimisers here read PyTorch's `foreach`, `fused`, `capturable` and `differentiable`, and have
+    nothing to choose by them.
 
     A step happens whole or not at all: signals (Ctrl-C) wait for the end of what it changes, and where the
     closure raises nothing has changed. Whatever else breaks it off leaves `torn` true: the parameters are
@@ -87,8 +92,6 @@ class Optimizer(UpdateRule):
         everything = [p for group in self.param_groups for p in group["params"]]
         if not everything:
             raise ValueError(f"{name}: the parameter groups are all empty; has the model any parameters?")
-        if not any(p.requires_grad for p in everything):
-            raise ValueError(f"{name}: none of the parameters requires a gradient; all of them are frozen")
 
     def __repr__(self) -> str:
         lines = [f"{self._name} ("]
@@ -151,6 +154,10 @@ class Optimizer(UpdateRule):
         """Changes every parameter that has a gradient, in place. Returns the loss that `closure()` gives, if
         any.
         """
+        with self.hooked(closure):
+            return self._stepped(closure)
+
+    def _stepped(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
         if closure is not None:
             with enable_grad():
@@ -203,6 +210,7 @@ class Optimizer(UpdateRule):
                 f"{self._name}.state_dict: a step was broken off in its middle, and what it left is not to "
                 "be saved; load the last whole checkpoint into the model and the optimizer"
             )
+        self.before_state()
         number: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
@@ -215,7 +223,7 @@ class Optimizer(UpdateRule):
             for p, kept in self.state.items()
             if kept and id(p) in number
         }
-        return {"state": state, "param_groups": groups}
+        return self.shown_state({"state": state, "param_groups": groups})
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over options and state that `state_dict` gave: copies, in the parameters' types and on their
@@ -229,9 +237,11 @@ class Optimizer(UpdateRule):
                 f'{name}: expected a dict with "state" and "param_groups", as state_dict() gives'
                 f"{given_instead(state_dict)}"
             )
+        state_dict = self.before_loading(state_dict)
         with reading_state(name):
             self.param_groups, self.state = self._read_state(name, state_dict)
         self.torn = False
+        self.after_loading()
 
     def _read_state(self, name: str, state_dict: Mapping[str, Any]) -> tuple[Any, Any]:
         """Groups and state that were saved, for the parameters here."""
@@ -264,7 +274,7 @@ class Optimizer(UpdateRule):
                 f"{name}: {what} of parameter {number} has shape {tuple(value.shape)}, the parameter "
                 f"{p.shape}"
             )
-        return Tensor(value, working_type(p.array), p.device)
+        return tensor(value, working_type(p.array), p.device)
 
 
 def _whole(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -272,7 +282,7 @@ def _whole(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def whole(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        with self.changing():
+        with self.hooked(*args, **kwargs), self.changing():
             return step(self, *args, **kwargs)
 
     return whole

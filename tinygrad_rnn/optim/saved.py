@@ -9,6 +9,9 @@ from typing import Any
 from ..backend.naming import kind
 from ..tensor import Tensor
 
+# Options that states written before they existed lack; all are off unless somebody asks for them.
+_YOUNG_OPTIONS = {"maximize": None, "decoupled_weight_decay": None, "amsgrad": None}
+
 
 def read_groups(
     name: str,
@@ -25,7 +28,7 @@ def read_groups(
     found: list[dict[str, Any]] = []
     numbered: dict[int, Tensor] = {}
     for i, (mine, theirs) in enumerate(zip(groups, saved, strict=True)):
-        missing = [option for option in defaults if option not in theirs]
+        missing = [option for option in defaults if option not in {**theirs, **_YOUNG_OPTIONS}]
         if missing:
             raise ValueError(f"{name}: group {i} lacks {missing[0]!r}; is it the state of another optimiser?")
         wrong = [k for k, v in theirs.items() if k in mine and k != "params" and not is_alike(mine[k], v)]

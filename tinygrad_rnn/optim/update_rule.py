@@ -17,6 +17,7 @@ from typing import Any
 from ..backend import Array, ArrayModule, array_module, dtypes
 from ..backend.capture import Stale
 from ..backend.native import native
+from ..creation import tensor
 from ..engine import mark_changed
 from ..fuse.lower.update import InPlace, is_number, lie_plainly
 from ..ops import where
@@ -226,7 +227,7 @@ class UpdateRule:
         array = state[name].array
         if array_module(array) is not xp or array.dtype != kind:
             with xp.at_once():
-                state[name] = Tensor(array, kind, p.device)
+                state[name] = tensor(array, kind, p.device)
             array = state[name].array
         if array.shape != p.shape:
             raise ValueError(

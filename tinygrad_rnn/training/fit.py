@@ -9,7 +9,7 @@ from typing import Any
 
 from ..backend.naming import describe
 from ..io.atomic import check_writable, file_name
-from ..io.checkpoint import encoded
+from ..io.structure import Arrays, encoded
 from ..nn import Module
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from . import files
@@ -108,7 +108,7 @@ def fit(
         raise ValueError("fit: scheduler_every needs a scheduler")
     if extras and checkpoint is None:
         raise ValueError("fit: extras stand in the checkpoint; give its file name as checkpoint")
-    encoded(dict(extras or {}), "extras", {})  # a TypeError now, not after the first epoch
+    encoded(dict(extras or {}), "extras", Arrays())  # a TypeError now, not after the first epoch
     settings = Settings(
         loss=loss, batches=batches, epochs=epochs, seconds=math.inf if minutes is None else 60.0 * minutes,
         validate=validate, metrics=dict(metrics or {}), monitor=monitor, mode=mode, patience=patience,

@@ -10,6 +10,7 @@ from typing import Any
 
 from ... import ops
 from ...backend import array_module, dtypes
+from ...creation import tensor
 from ...tensor import Tensor
 
 
@@ -38,6 +39,7 @@ def clip_grad_norm_(
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
 ) -> Tensor:
     """Scales the gradients, in place, so that the norm of all of them together is at most `max_norm`.
 
@@ -55,7 +57,7 @@ def clip_grad_norm_(
         raise ValueError(f"{name}: max_norm must not be negative, got {max_norm}")
     gradients = _gradients(name, parameters)
     if not gradients:
-        return Tensor(0.0)
+        return tensor(0.0)
     xp = array_module(*(g.array for g in gradients))
     norm = _total_norm(xp, [g.array for g in gradients if g.numel()], norm_type)
     if error_if_nonfinite and not math.isfinite(float(norm)):
@@ -88,7 +90,26 @@ def _at_least_float32(*tensors: Tensor) -> Any:
     return kind if kind.itemsize >= 4 else dtypes.float32
 
 
-def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """The norm of all elements of some tensors together, as of gradients."""
+    given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    if not given:
+        return tensor(0.0)
+    xp = array_module(*(t.array for t in given))
+    norm = _total_norm(xp, [t.array for t in given if t.numel()], float(norm_type))
+    if error_if_nonfinite and not math.isfinite(float(norm)):
+        raise RuntimeError(f"get_total_norm: the norm is {float(norm)}, and error_if_nonfinite is set")
+    return Tensor._of(norm.astype(_at_least_float32(*given)))
+
+
+def clip_grad_value_(
+    parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
+) -> None:
     """Holds each element of the gradients, in place, between -clip_value and clip_value."""
     clip_value = float(clip_value)
     if not clip_value >= 0:

@@ -4,6 +4,13 @@ epoch or, for warm-ups and one-cycle schedules, once a step. Names, defaults and
 """
 
 from .base import LRScheduler
+from .cycles import (
+    ChainedScheduler,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    MultiplicativeLR,
+    PolynomialLR,
+)
 from .formulas import (
     ConstantLR,
     CosineAnnealingLR,
@@ -18,7 +25,10 @@ from .one_cycle import OneCycleLR
 from .plateau import ReduceLROnPlateau
 from .sequential import SequentialLR
 
+_LRScheduler = LRScheduler  # its name in PyTorch before 2.0, which scripts still inherit
+
 __all__ = [
-    "ConstantLR", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
-    "OneCycleLR", "ReduceLROnPlateau", "SequentialLR", "StepLR", "WarmupCosineLR",
+    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR",
+    "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR",
+    "PolynomialLR", "ReduceLROnPlateau", "SequentialLR", "StepLR", "WarmupCosineLR",
 ]  # fmt: skip

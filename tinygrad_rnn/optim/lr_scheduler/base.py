@@ -92,9 +92,17 @@ class LRScheduler:
         """The learning rate of each group as this schedule set it last."""
         return self._last_lr
 
-    def step(self) -> None:
-        """Goes on to the next epoch and sets the optimiser's learning rates."""
-        self.set_lrs(self.last_epoch + 1)
+    def step(self, epoch: int | None = None) -> None:
+        """Goes on to the next epoch, or to the one that is given, and sets the optimiser's learning rates."""
+        if epoch is None:
+            self.set_lrs(self.last_epoch + 1)
+            return
+        self.last_epoch = epoch
+        self.set_lrs(epoch, self.at(epoch))
+
+    def at(self, epoch: int) -> list[float] | None:
+        """The rates of an epoch, whatever they are at the moment; None: `get_lr` gives them."""
+        return None
 
     def restart(self) -> None:
         """Sets the rates of epoch 0, whatever they are at the moment."""

@@ -46,6 +46,9 @@ class StepLR(LRScheduler):
             return self.present_lrs()
         return [lr * self.gamma for lr in self.present_lrs()]
 
+    def at(self, epoch: int) -> list[float]:
+        return [base * self.gamma ** (epoch // self.step_size) for base in self.base_lrs]
+
     def restart(self) -> None:
         self.set_lrs(0, self.base_lrs)
 
@@ -66,8 +69,11 @@ class MultiStepLR(LRScheduler):
         factor = self.gamma ** self.milestones.count(self.last_epoch)
         return [lr * factor for lr in self.present_lrs()]
 
+    def at(self, epoch: int) -> list[float]:
+        return [base * self.gamma ** bisect_right(self.milestones, epoch) for base in self.base_lrs]
+
     def restart(self) -> None:
-        self.set_lrs(0, [base * self.gamma ** bisect_right(self.milestones, 0) for base in self.base_lrs])
+        self.set_lrs(0, self.at(0))
 
 
 class ConstantLR(LRScheduler):
@@ -163,6 +169,10 @@ class CosineAnnealingLR(LRScheduler):
             return [lr + (base - low) * rise for lr, base in lrs]
         factor = (1 + cos(pi * t / t_max)) / (1 + cos(pi * (t - 1) / t_max))
         return [factor * (lr - low) + low for lr in self.present_lrs()]
+
+    def at(self, epoch: int) -> list[float]:
+        part = (1 + cos(pi * epoch / self.T_max)) / 2
+        return [self.eta_min + (base - self.eta_min) * part for base in self.base_lrs]
 
     def restart(self) -> None:
         self.set_lrs(0, self.base_lrs)

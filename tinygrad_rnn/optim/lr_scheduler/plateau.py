@@ -30,6 +30,8 @@ class ReduceLROnPlateau(LRScheduler):
         cooldown: int = 0,
         min_lr: float | Sequence[float] = 0,
         eps: float = 1e-8,
+        *,
+        verbose: Any = False,
     ) -> None:
         self.optimizer = self._checked(optimizer)
         if not factor < 1:
@@ -45,10 +47,10 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = self.num_bad_epochs = self.last_epoch = 0
         self._last_lr = self.present_lrs()
 
-    def step(self, metrics: Any) -> None:  # type: ignore[override]
+    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Looks at the metric of one more epoch, a number or a tensor of one element."""
         metric = float(metrics)
-        self.last_epoch += 1
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(metric):
             self.best, self.num_bad_epochs = metric, 0
         else:

@@ -63,7 +63,7 @@ class SequentialLR(LRScheduler):
         self.schedulers[0].restart()
         self._last_lr = self.present_lrs()
 
-    def step(self) -> None:
+    def step(self, epoch: int | None = None) -> None:
         self.last_epoch += 1
         k = bisect_right(self.milestones, self.last_epoch)
         scheduler = self.schedulers[k]

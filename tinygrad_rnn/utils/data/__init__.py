@@ -1,6 +1,6 @@
 """`from tinygrad_rnn.utils.data import DataLoader`: tinygrad_rnn.data under PyTorch's name for it."""
 
-from ..data import (
+from ...data import (
     BatchSampler,
     ConcatDataset,
     DataLoader,

@@ -1,0 +1,5 @@
+"""PyTorch's place for Parameter."""
+
+from .module import Parameter
+
+__all__ = ["Parameter"]

@@ -1,0 +1,5 @@
+"""PyTorch's place for data sets."""
+
+from ...data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
+
+__all__ = ["ConcatDataset", "Dataset", "IterableDataset", "Subset", "TensorDataset", "random_split"]
