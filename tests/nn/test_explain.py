@@ -41,7 +41,7 @@ def test_kernels_of_a_gpu():
 
 def test_c():
     text = nn.LSTM(3, 4).explain("c")
-    assert text.count("void rows(const Call* call, long r0, long r1) {") == 2
+    assert text.count("EXPORT void rows(const Call* call, Index r0, Index r1) {") == 2
     assert "product(" in text
     assert "runs by NumPy: " in nn.LSTM(3, 4, dtype="float16").explain("c")
 
