@@ -46,7 +46,7 @@ def compiled():
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
 def functions(request):
-    names = ("exp", "tanh")
+    names = ("exp", "tanh", "log", "log1p")
     lines = [
         f"void {n}s(const T* x, T* y, long n) {{ for (long k = 0; k < n; k++) y[k] = {n}(x[k]); }}"
         for n in names
@@ -61,12 +61,16 @@ def functions(request):
     return call, np.dtype(request.param)
 
 
-@pytest.mark.parametrize("name", ["exp", "tanh"])
+@pytest.mark.parametrize("name", ["exp", "tanh", "log", "log1p"])
 def test_functions_are_right_to_two_units(functions, name):
     call, kind = functions
     rng = np.random.default_rng(0)
     spread = [rng.normal(0, s, 20000) for s in (1e-6, 0.1, 1, 10, 60)]
     x = np.concatenate([*spread, np.linspace(-110, 95, 50001), np.linspace(-0.7, 0.7, 10001)]).astype(kind)
+    if name.startswith("log"):
+        largest, least = (np.log(float(f)) for f in (np.finfo(kind).max, np.finfo(kind).smallest_subnormal))
+        x = np.concatenate([np.exp(rng.uniform(least, largest, 50000)), abs(x), -np.exp(-abs(x[:50000]))])
+        x = (x if name == "log1p" else abs(x) + (x == 0)).astype(kind)
     with np.errstate(all="ignore"):
         right = getattr(np, name)(x.astype(np.longdouble))
         y = call(name, x)
@@ -76,6 +80,7 @@ def test_functions_are_right_to_two_units(functions, name):
         )
         assert units.max() < 2
         np.testing.assert_array_equal(np.isinf(y), np.isinf(right.astype(kind)))
+        np.testing.assert_array_equal(np.isnan(y), np.isnan(right))
         small = abs(right) <= np.finfo(kind).tiny
         np.testing.assert_allclose(
             y[small], right[small].astype(kind), atol=4 * np.finfo(kind).smallest_subnormal, rtol=1e-6
@@ -89,6 +94,13 @@ def test_functions_at_their_edges(functions):
     assert math.isnan(y[0])
     assert y[1:].tolist() == [1, -1, 0, 0, 1, -1, np.finfo(kind).tiny]
     assert math.copysign(1, y[4]) == -1
+    y = call("log", [*edges, 1, -1])
+    assert [str(v) for v in y[:7]] == ["nan", "inf", "nan", "-inf", "-inf", str(y[5]), "nan"]
+    assert y[8] == 0
+    assert math.isnan(y[9])
+    y = call("log1p", [*edges, -1])
+    assert [str(v) for v in y[:5]] == ["nan", "inf", "nan", "0.0", "-0.0"]
+    assert (y[7], y[8]) == (np.finfo(kind).tiny, -math.inf)
     y = call("exp", edges)
     assert math.isnan(y[0])
     assert y[1:7].tolist() == [math.inf, 0, 1, 1, math.inf, 0]

@@ -19,7 +19,7 @@ from ..backend import array_module, to_numpy
 from ..backend.naming import came, describe
 from ..engine.errors import Mismatch, WrongKind
 from ..fuse.pointwise import pointwise
-from ..ops import argmax, clip, concat, logaddexp, mean, where
+from ..ops import argmax, clip, concat, logaddexp, mean, minimum, where
 from ..ops import sum as sum_
 from ..ops.index import pick
 from ..tensor import Tensor
@@ -84,22 +84,24 @@ def _log_likelihood(log_probs: Tensor, labels: Any, ends: list[int], sizes: list
     xp = array_module(labels)
     n_steps, (n_rows, n_labels) = max(ends, default=0), labels.shape
     n_places = 2 * n_labels + 1
-    said = xp.full((n_places, n_rows), blank, dtype="int64")
-    said[1::2] = labels.T
-    allowed = xp.full((n_places, n_rows), NEVER, dtype=log_probs.dtype)  # to skip the place before
-    allowed[1:2] = 0.0
-    allowed[3::2] = (said[3::2] == said[1:-2:2]) * NEVER
-    before = _constant(log_probs, [[NEVER], [NEVER]]).expand(2, n_rows)
-    start = _constant(log_probs, [[NEVER], [0.0], *[[NEVER]] * n_places]).expand(n_places + 2, n_rows)
+    said = xp.full((n_rows, n_places), blank, dtype="int64")
+    said[:, 1::2] = labels
+    allowed = xp.full((n_rows, n_places), NEVER, dtype=log_probs.dtype)  # to skip the place before
+    allowed[:, 1:2] = 0.0
+    allowed[:, 3::2] = (said[:, 3::2] == said[:, 1:-2:2]) * NEVER
+    start = _constant(log_probs, [[NEVER, 0.0, *[NEVER] * n_places]]).expand(n_rows, n_places + 2)
     skips: Tensor = Tensor._of(allowed)
 
     def step(emitted: Tensor, alpha: Tensor) -> Tensor:
-        return concat([before, _arrive(alpha[2:], alpha[1:-1], alpha[:-2], skips, emitted)])
+        nobody = minimum(alpha[:, :2], NEVER)
+        may_skip = skips[: alpha.shape[0]]
+        return concat([nobody, _arrive(alpha[:, 2:], alpha[:, 1:-1], alpha[:, :-2], may_skip, emitted)], 1)
 
     alphas = concat([start, *_steps(step, _emitted(log_probs[:n_steps], said, ends), start, n_steps)])
     # The last place or the one before, after each row's last step.
-    rows = [[end * (n_places + 2) + 2 * n + k for end, n in zip(ends, sizes, strict=True)] for k in (1, 2)]
-    last = pick(alphas, index=(xp.asarray(rows, dtype="int64"), xp.arange(n_rows)))
+    rows = [end * n_rows + row for row, end in enumerate(ends)]
+    places = [[2 * n + k for n in sizes] for k in (1, 2)]
+    last = pick(alphas, index=(xp.asarray([rows, rows], dtype="int64"), xp.asarray(places, dtype="int64")))
     total: Tensor = logaddexp(last[0], last[1])
     return total
 
@@ -111,32 +113,31 @@ def _constant(like: Tensor, values: Any) -> Tensor:
 
 
 def _emitted(log_probs: Tensor, said: Any, ends: list[int]) -> Tensor:
-    """The log probability of what is said at each place: (T, N, C), (places, N) -> (T * places, N)."""
+    """The log probability of what is said at each place: (T, N, C), (N, places) -> (T * N, places)."""
     xp, (n_steps, n_rows, n_classes) = array_module(said), log_probs.shape
     # By rows of all steps, so that the gradient adds rows, not elements.
     rows = log_probs.permute(1, 2, 0).reshape(n_rows * n_classes, n_steps)
-    emitted = pick(rows, index=said + xp.arange(n_rows) * n_classes).permute(2, 0, 1)
+    emitted = pick(rows, index=said + xp.arange(n_rows)[:, None] * n_classes).permute(2, 0, 1)
     if any(end < n_steps for end in ends):
-        real = xp.arange(n_steps)[:, None, None] < xp.asarray(ends)
+        real = (xp.arange(n_steps)[:, None] < xp.asarray(ends))[:, :, None]
         emitted = where(Tensor._of(real), emitted, 0.0)
     emitted = clip(emitted, min=NEVER)
-    flat: Tensor = emitted.reshape(n_steps * said.shape[0], n_rows)
+    flat: Tensor = emitted.reshape(n_steps * n_rows, said.shape[1])
     return flat
 
 
 def _steps(step: Any, xs: Tensor, state: Tensor, n_steps: int) -> list[Tensor]:
     """The state after each step, below each other: one tensor, or several to be joined."""
     if not n_steps:
-        return [xs]  # which is empty, but a part of the graph
+        return [concat([xs, xs[:, :1], xs[:, :1]], 1)]  # which is empty, but a part of the graph
     from ..fuse.scan import Scanned  # as in scan.py
 
     def both(xs: list[Any], states: list[Any]) -> tuple[list[Any], list[Any]]:
         new = step(*xs, *states)
         return [new], [new]
 
-    rows = xs.shape[0]
-    scanned = Scanned(both, None, [step], n_rows=rows // n_steps)
-    (own,), run = scanned.prepared([xs], [state], [rows])
+    scanned = Scanned(both, None, [step])
+    (own,), run = scanned.prepared([xs], [state], [xs.shape[0]])
     alphas: list[Tensor] = run(own, [state], n_steps, False)[0]
     return alphas
 

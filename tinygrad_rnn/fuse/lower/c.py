@@ -27,7 +27,7 @@ from .calls import Calls
 from .functions import HELPERS
 
 RUNTIME = Path(__file__).with_name("runtime.h")
-SUM, AMAX, BROADCAST = (REGISTRY[name] for name in ("sum", "amax", "broadcast_to"))
+SUM, AMAX, BROADCAST, PUT = (REGISTRY[name] for name in ("sum", "amax", "broadcast_to", "put"))
 LINEAR = REGISTRY["linear"]
 LONG = 1 << 31  # multiplications of one call: some tenths of a second, so that Ctrl-C is soon served
 MOVING, FIXED, MATRIX, OWN, PACKED, ROWS = range(6)  # kinds of slots, as in pool.c
@@ -202,6 +202,8 @@ class CLoop:
             return [self._product(instr)]
         if instr.op.view is Look.where_it_can and type(instr.args[0]) is Ref:
             return [self._in_order(instr.args[0], instr.out)]
+        if instr.op is PUT:
+            return [self._put(instr)]
         if instr.op in (SUM, AMAX) and instr.settings["axes"] and 0 not in instr.settings["axes"]:
             return [self._along_rows(instr)]
         raise NotLowerable(f"{instr.op.name} is not written in C")
@@ -245,6 +247,22 @@ class CLoop:
             f"    for (Index r = r0; r < r1; r++)\n      for (Index c = 0; c < {y.width}; c++)\n"
             f"        {self._at(y)} = {self._at(a)};"
         )
+
+    def _put(self, instr: Instr) -> str:
+        """Zeros, with pieces of rows added where they belong."""
+        out, lines = self._field(instr.out), []
+        strides = [math.prod(instr.out.shape[k + 1 :]) for k in range(instr.out.ndim)]
+        for piece, index in zip(instr.args, instr.settings["indices"], strict=True):
+            parts = index if type(index) is tuple else (index,)
+            cuts = tuple([Cut(p.start, p.stop, p.step) if type(p) is slice else p for p in parts])
+            shape, own, offset = _cut(cuts, [*instr.out.shape], strides, 0)
+            width = math.prod(shape[1:])
+            if type(piece) is not Ref or piece.shape[:1] != (N,) or not _follow(shape, own):
+                raise NotLowerable("pieces that do not follow each other")
+            to = self._at(out._replace(offset=out.offset + offset))
+            lines.append(f"      for (Index c = 0; c < {width}; c++) {to} += {self._operand(piece, shape[1:])};")
+        zeros = f"      for (Index c = 0; c < {out.width}; c++) {self._at(out)} = 0;"
+        return "\n".join(["    for (Index r = r0; r < r1; r++) {", zeros, *lines, "    }"])
 
     def _product(self, instr: Instr) -> str:
         left, right = instr.args[-2:]

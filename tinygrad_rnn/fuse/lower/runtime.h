@@ -117,8 +117,65 @@ INLINE T tanh_(T x) {
   return OF_LIBRARY(__builtin_copysign)(a < T(0.625) ? near : far, x); /* of zeros, too */
 }
 
-INLINE T log_(T x) { return OF_LIBRARY(log)(x); }
-INLINE T log1p_(T x) { return OF_LIBRARY(log1p)(x); }
+INLINE T infinite(void) { return (T)INFINITY; }
+
+INLINE T number(Bits n) { /* as few processors convert 64 bits at a time */
+#ifdef DOUBLE
+  union { T x; Bits i; } u = {6755399441055744.0};
+  u.i += n;
+  return u.x - 6755399441055744.0;
+#else
+  return T(n);
+#endif
+}
+
+/* log: x = 2^e (1 + f) with 1 + f from sqrt(1/2) to sqrt(2), f - f^2 / 2 + f^3 times a polynomial (or a quotient of
+   two), and e log 2 in two parts. Moshier, Cephes, logf.c and log.c. */
+INLINE T log_(T x) {
+#ifdef DOUBLE
+  const T least_normal = 2.2250738585072014e-308, up = 18014398509481984.0, ln2_high = 0.693359375,
+          ln2_low = -2.121944400546905827679e-4;
+  const Bits bias = 1022, lift = 54, mantissa = 0xfffffffffffff, half = (Bits)1022 << 52;
+  const int shift = 52;
+#else
+  const T least_normal = 1.17549435e-38f, up = 33554432.0f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  const Bits bias = 126, lift = 25, mantissa = 0x7fffff, half = (Bits)126 << 23;
+  const int shift = 23;
+#endif
+  const int is_small = x < least_normal;
+  union { T x; Bits i; } u = {is_small ? x * up : x};
+  Bits whole = (u.i >> shift) - bias - (is_small ? lift : 0);
+  u.i = (u.i & mantissa) | half;
+  const int is_low = u.x < T(0.70710678118654752440);
+  const T e = number(whole - (is_low ? 1 : 0)), f = (is_low ? u.x + u.x : u.x) - 1, z = f * f;
+#ifdef DOUBLE
+  T p = HORNER(f, 1.01875663804580931796e-4, 4.97494994976747001425e-1);
+  p = HORNER(f, HORNER(f, p, 4.70579119878881725854e0), 1.44989225341610930846e1);
+  p = HORNER(f, HORNER(f, p, 1.79368678507819816313e1), 7.70838733755885391666e0);
+  T q = HORNER(f, f + 1.12873587189167450590e1, 4.52279145837532221105e1);
+  q = HORNER(f, HORNER(f, q, 8.29875266912776603211e1), 7.11544750618563894466e1);
+  q = HORNER(f, q, 2.31251620126765340583e1);
+  T y = f * (z * p / q);
+#else
+  T p = HORNER(f, 7.0376836292e-2f, -1.1514610310e-1f);
+  p = HORNER(f, HORNER(f, p, 1.1676998740e-1f), -1.2420140846e-1f);
+  p = HORNER(f, HORNER(f, p, 1.4249322787e-1f), -1.6668057665e-1f);
+  p = HORNER(f, HORNER(f, p, 2.0000714765e-1f), -2.4999993993e-1f);
+  p = HORNER(f, p, 3.3333331174e-1f);
+  T y = f * (z * p);
+#endif
+  y = plus_product(plus_product(y, e, ln2_low), z, T(-0.5));
+  y = plus_product(f + y, e, ln2_high);
+  y = x < infinite() ? y : x; /* NaN, too */
+  return x > 0 ? y : x < 0 ? infinite() - infinite() : x == 0 ? -infinite() : x;
+}
+
+/* log(1 + x), with what was lost in the sum made good. */
+INLINE T log1p_(T x) {
+  const T u = 1 + x, lost = (x - (u - 1)) / u;
+  const T y = log_(u) + (u > 0 && u < infinite() ? lost : T(0));
+  return u == 1 ? x : y;
+}
 INLINE T expm1_(T x) { return OF_LIBRARY(expm1)(x); }
 INLINE T sqrt_(T x) { return OF_LIBRARY(__builtin_sqrt)(x); }
 INLINE T floor_(T x) { return OF_LIBRARY(__builtin_floor)(x); }
@@ -128,7 +185,6 @@ INLINE T cos_(T x) { return OF_LIBRARY(cos)(x); }
 INLINE T erf_(T x) { return OF_LIBRARY(erf)(x); }
 INLINE T pow_(T x, T y) { return OF_LIBRARY(pow)(x, y); }
 INLINE T fmod_(T x, T y) { return OF_LIBRARY(fmod)(x, y); }
-INLINE T infinite(void) { return (T)INFINITY; }
 #define exp exp_
 #define tanh tanh_
 #define log log_
