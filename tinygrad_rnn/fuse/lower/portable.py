@@ -1,0 +1,410 @@
+"""A step as portable C99: a traced block of one row, its weights in it, without any library but C's own.
+
+Values are followed by their addresses: a value is an array of numbers that say where each of its elements
+lies, so that views, pieces and joined arrays cost nothing and need no rules; what is computed is printed as
+loops over such addresses. Sums of products are one product each, elementwise instructions one loop for each
+group. Nothing here knows a cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...engine import REGISTRY
+from ..ir import Block, Instr, Ref, refs_in
+from ..passes.groups import Group, grouped
+from ..passes.parts import taken_apart
+from ..passes.place import is_view
+from ..passes.simplify import simplified
+from ..passes.sums import ADDMM, MATMUL, quantised, rounded, sums_of, with_sums, without_fixed
+from ..trace import PICK
+from .c import NotLowerable, literal, statement
+
+__all__ = ["Portable", "Table"]
+
+SUM, AMAX, LOG_SOFTMAX = (REGISTRY[name] for name in ("sum", "amax", "log_softmax"))
+MOVES = {REGISTRY[name] for name in ("concat", "stack", "take_rows", "clone")}
+PANEL = 64  # columns of a matrix that lie together
+MOST_RUNS = 64  # pieces that a value is read in
+
+
+class Table(NamedTuple):
+    """Numbers that stand in the file: an array of T, or of int8."""
+
+    name: str
+    values: Any
+    comment: str
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory of so many elements. `phase`: which phase writes it; `reads`: which read it, and whether only at
+    the place that they write."""
+
+    name: str
+    size: int
+    values: Any = None  # of a constant
+    phase: int = -1
+    reads: list[tuple[int, bool]] = field(default_factory=list)
+
+
+class Line(NamedTuple):
+    """Elements one after the other in a buffer: start, start + stride, ..."""
+
+    buffer: Buffer
+    start: int
+    stride: int
+
+    def at(self, column: str = "c") -> str:
+        """The element of a column as it stands in C."""
+        if not self.stride:
+            return f"{self.buffer.name}[{self.start}]"
+        column = column if self.stride == 1 else f"{self.stride} * {column}"
+        return f"{self.buffer.name}[{f'{self.start} + ' if self.start else ''}{column}]"
+
+
+class Portable:
+    """What a step is in C. `block`: params x and states, results y and the new states, of one row; `values`:
+    of its constants, NumPy arrays. With `int8` matrices are of bytes with a scale for each column.
+
+    `tables` are the numbers, `lines` the statements; they name x, y, `state->s0`, ... and `work`, of
+    `n_work` elements. `run` computes in Python what the statements do. Raises NotLowerable.
+    """
+
+    def __init__(self, block: Block, values: Sequence[Any], int8: bool = False) -> None:
+        self.int8 = int8
+        self.values: dict[Ref, Any] = dict(zip(block.constants, values, strict=True))
+        block = without_fixed(taken_apart(simplified(block)), self.values)
+        block = with_sums(block, self.values)
+        self.block = rounded(block, self.values) if int8 else block
+        kinds = {r.dtype for i in self.block.instructions for r in i.outs if r.dtype.kind == "f"}
+        kinds |= {r.dtype for r in self.block.params if r.dtype.kind == "f"}
+        if len(kinds) != 1 or not kinds <= {np.dtype("float32"), np.dtype("float64")}:
+            names = ", ".join(sorted(map(str, kinds)))
+            raise NotLowerable(f"its numbers are {names}; float32 alone or float64 alone is written")
+        self.dtype = kinds.pop()
+        self.pad = 32 // self.dtype.itemsize  # columns of a matrix are a multiple of it
+        self.tables: list[Table] = []
+        self.lines: list[str] = []
+        self.n_phases = 0
+        self.buffers: list[Buffer] = []
+        self.env: dict[Ref, Any] = {}
+        self._tables: dict[Any, str] = {}
+        self._emit(grouped(self.block, columns=True))
+        self._place()
+
+    def run(self, arguments: Sequence[Any]) -> list[Any]:
+        """The results for these arrays, by NumPy, with the weights as they are written."""
+        return self.block.run(arguments, [self.values[c] for c in self.block.constants], 1)
+
+    # ------------------------------------------------------------ addresses
+
+    def buffer(self, name: str, size: int, values: Any = None) -> Buffer:
+        """New memory."""
+        self.buffers.append(Buffer(name, size, values))
+        return self.buffers[-1]
+
+    def _scratch(self, size: int) -> Buffer:
+        made = self.buffer(f"t{len(self.buffers)}", size)
+        made.phase = self.n_phases
+        return made
+
+    def _addresses(self, buffer: Buffer, shape: Sequence[Any]) -> Any:
+        start = self.buffers.index(buffer) << 32
+        return start + np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+
+    def _runs(self, addresses: Any) -> list[tuple[int, int, Line]]:
+        """Addresses in a row, as lines: (first place, how many, the line)."""
+        flat = np.asarray(addresses).reshape(-1)
+        runs, start = [], 0
+        while start < len(flat):
+            stride, n = 0, 1
+            if start + 1 < len(flat) and flat[start + 1] >> 32 == flat[start] >> 32:
+                stride = int(flat[start + 1] - flat[start])
+                unequal = np.flatnonzero(np.diff(flat[start:]) != stride)
+                n = int(unequal[0]) + 1 if len(unequal) else len(flat) - start
+            buffer = self.buffers[int(flat[start] >> 32)]
+            runs.append((start, n, Line(buffer, int(flat[start] & 0xFFFFFFFF), stride)))
+            start += n
+            if len(runs) > MOST_RUNS:
+                raise NotLowerable("its elements are laid out in too many pieces")
+        return runs
+
+    def _line(self, addresses: Any) -> Line:
+        """Addresses as one line; what lies otherwise is copied first."""
+        runs = self._runs(addresses)
+        if len(runs) == 1:
+            return runs[0][2]
+        size = int(np.asarray(addresses).size)
+        to = self._scratch(size)
+        for first, n, line in runs:
+            self._loop(n, [f"{Line(to, first, 1).at()} = {self._read(line)};"])
+        self.n_phases += 1
+        return Line(to, 0, 1)
+
+    def _read(self, line: Line, same_place: bool = False, column: str = "c") -> str:
+        """An element of a line as it is read; a number where a constant has one value alone."""
+        values = line.buffer.values
+        if values is not None:
+            if not line.stride or (line.buffer.size < 4096 and np.all(values == values.reshape(-1)[0])):
+                value = float(values.reshape(-1)[line.start])
+                if math.isfinite(value):
+                    return literal(value)
+            if not line.buffer.name:
+                line.buffer.name = self._table(values, "")
+        line.buffer.reads.append((self.n_phases, same_place and line.start == 0 and line.stride == 1))
+        return line.at(column)
+
+    def _table(self, values: Any, comment: str, key: Any = None) -> str:
+        key = id(values) if key is None else key
+        if key not in self._tables:
+            self._tables[key] = f"w{len(self._tables)}"
+            self.tables.append(Table(self._tables[key], values, comment))
+        return self._tables[key]
+
+    # ------------------------------------------------------------ statements
+
+    def _emit(self, block: Block) -> None:
+        for k, p in enumerate(block.params):
+            name = f"state->s{k - 1}" if k else "x"
+            self.env[p] = self._addresses(self.buffer(name, math.prod(p.shape)), p.shape)
+        self.states = self.buffers[1:]
+        for c in block.constants:
+            values = np.ascontiguousarray(self.values[c])
+            self.env[c] = self._addresses(self.buffer("", values.size, values), values.shape)
+        absorbed, self.terms = sums_of(block)
+        for instr in block.instructions:
+            if instr.out not in absorbed:
+                self._instruction(instr)
+                self.n_phases += 1
+        self._results(block)
+
+    def _instruction(self, instr: Instr) -> None:
+        op, settings = instr.op, instr.settings
+        dynamic = any(refs_in(v) for v in settings.values())
+        if isinstance(op, Group):
+            inside = op.block
+            names = dict(zip(inside.params, instr.args, strict=True))
+            self._elements(inside.instructions, names, dict(zip(inside.results, instr.outs, strict=True)))
+        elif op is PICK and dynamic:
+            self._pick(instr)
+        elif (is_view(instr) or op in MOVES) and not dynamic:
+            made = op.call(*(self.env[a] for a in instr.args), **settings)  # type: ignore[index]
+            self.env.update(zip(instr.outs, made if instr.several else (made,), strict=True))
+        elif op.elementwise and op.c and len(instr.outs) == 1:
+            self._elements([instr], {}, {instr.out: instr.out})
+        elif op in (MATMUL, ADDMM):
+            self._product(instr)
+        elif op in (SUM, AMAX):
+            self._reduced(instr, settings["axes"])
+        elif op is LOG_SOFTMAX:
+            self._reduced(instr, (settings["axis"],))
+        else:
+            raise NotLowerable(f"{op.name} is not written in C")
+
+    def _loop(self, n: int, body: Sequence[str], before: Sequence[str] = (), after: Sequence[str] = ()) -> None:
+        """Lines for each of n columns."""
+        inside = "\n".join(f"    {line}" for line in body)
+        loop = f"  for (c = 0; c < {n}; c++) {{\n{inside}\n  }}"
+        self.lines += [*(f"  {x}" for x in before), loop, *(f"  {x}" for x in after)]
+
+    def _out(self, r: Ref, size: int | None = None) -> Buffer:
+        """Memory for a result, in rows."""
+        n = math.prod(r.shape)
+        to = self._scratch(n if size is None else size)
+        self.env[r] = self._addresses(to, r.shape)
+        return to
+
+    def _elements(self, instructions: Sequence[Instr], given: dict[Ref, Any], wanted: dict[Any, Ref]) -> None:
+        """Instructions of one shape in one loop."""
+        shape = instructions[0].out.shape
+        read = [given.get(a, a) for i in instructions for a in i.args if type(a) is Ref]
+        inner = {i.out for i in instructions}
+        lines_of = {
+            r: self._line(np.broadcast_to(self.env[r], shape)) for r in dict.fromkeys(read) if r not in inner
+        }
+        names: dict[Ref, str] = {}
+        body: list[str] = []
+
+        def name(x: Any) -> str:
+            if type(x) is not Ref:
+                return literal(x)
+            if x not in names:
+                outer = given.get(x, x)
+                names[x] = f"v{len(names)}"
+                kind = "int" if outer.dtype.kind == "b" else "T"
+                value = self._read(lines_of[outer], same_place=True)
+                cast = "" if outer.dtype.kind == "f" else f"({kind})"
+                body.append(f"const {kind} {names[x]} = {cast}{value};")
+            return names[x]
+
+        for i in instructions:
+            args = [name(a) for a in i.args]
+            names[i.out] = f"v{len(names)}"
+            body.append(statement(i, args, names[i.out]))
+        for r, out in wanted.items():
+            cast = "" if out.dtype.kind == "f" else "(T)"
+            body.append(f"{self._out(out).name}[c] = {cast}{names[r]};")
+        self._loop(math.prod(shape), body)
+
+    def _pick(self, instr: Instr) -> None:
+        """A row of a table, named by a number that is computed or given."""
+        table, index = instr.args[0], instr.settings["index"]
+        parts = list(index) if type(index) is tuple else [index]
+        if (
+            type(table) is not Ref
+            or table not in self.values
+            or type(parts[0]) is not Ref
+            or any(p not in (slice(None), Ellipsis) for p in parts[1:])
+            or math.prod(parts[0].shape) != 1
+        ):
+            raise NotLowerable("it takes elements at places that are computed")
+        values = self.values[table]
+        n, width = len(values), math.prod(values.shape[1:])
+        at = self._read(self._line(self.env[parts[0]]), column="0")
+        before = [f"r = row((int){at}, {n}) * {width};"]
+        to = self._out(instr.out)
+        if self.int8 and values.ndim == 2:
+            q, scale = self._scaled(values)
+            body = f"{to.name}[c] = {scale}[c] * (T){q}[r + c];"
+        else:
+            body = f"{to.name}[c] = {self._table(values, f'{n} rows of {width}')}[r + c];"
+        self._loop(width, [body], before)
+
+    def _scaled(self, values: Any) -> tuple[str, str]:
+        """A matrix of int8 and the scales of its columns, by name."""
+        q, scale = quantised(values)
+        name = self._table(q, f"{q.shape[0]} rows of {q.shape[1]}, int8", (id(values), "q"))
+        return name, self._table(scale, f"scales of the columns of {name}", (id(values), "scale"))
+
+    def _product(self, instr: Instr) -> None:
+        """A sum of products with weights, and of what is added to them."""
+        terms, added = self.terms[instr.out]
+        shape = instr.out.shape
+        m = shape[-1]
+        if math.prod(shape) != m or any(w not in self.values or self.values[w].ndim != 2 for _, w in terms):
+            raise NotLowerable("a product of two values that change, or of several rows")
+        pieces = []  # (place, how many, where from, weight)
+        for left, w in terms:
+            runs = self._runs(self.env[left])
+            if len(runs) > 8 or any(line.stride != 1 and n > 1 for _, n, line in runs):
+                runs = [(0, math.prod(left.shape), self._line(self.env[left]))]
+                if runs[0][2].stride != 1 and runs[0][1] > 1:
+                    raise NotLowerable("a product of elements that do not follow each other")
+            pieces += [(first, n, line, self.values[w]) for first, n, line in runs]
+        lines = [self._line(np.broadcast_to(self.env[a], shape)) for a in added]
+        start = " + ".join(self._read(line) for line in lines) or "0"
+        to = self._out(instr.out, -(-m // self.pad) * self.pad)
+        self._loop(m, [f"{to.name}[c] = {start};"])
+        if to.size > m and m >= self.pad:
+            self._loop(to.size - m, [f"{Line(to, m, 1).at()} = 0;"])
+        for first, n, line, w in pieces:
+            self._read(line)
+            x = f"{line.buffer.name} + {line.start}" if line.start else line.buffer.name
+            self.lines.append(self._multiplied(x, w, slice(first, first + n), to.name))
+
+    def _multiplied(self, x: str, whole: Any, rows: slice, to: str) -> str:
+        """The call that adds a product with some rows of a weight (k, m)."""
+        w, key = whole[rows], (id(whole), rows.start, rows.stop)
+        k, m = w.shape
+        if self.int8:
+            q, scale = quantised(whole)
+            q = q[rows]
+            packed = np.concatenate([q[:, j : j + PANEL].reshape(-1) for j in range(0, m, PANEL)])
+            name = self._table(packed, f"{k} rows of {m}, int8, {PANEL} columns at a time", (*key, "q"))
+            scales = self._table(scale, f"scales of the columns of {name}", (*key, "scale"))
+            return f"  scaled_product({x}, {k}, {name}, {scales}, {m}, {to});"
+        if m < self.pad:
+            name = self._table(np.ascontiguousarray(w.T), f"{m} columns of {k}", (*key, "columns"))
+            return "\n".join(f"  {to}[{j}] += dot({x}, {k}, {name} + {j * k});" for j in range(m))
+        wide = np.pad(w, ((0, 0), (0, -m % self.pad)))
+        packed = np.concatenate([wide[:, j : j + PANEL].reshape(-1) for j in range(0, m, PANEL)])
+        name = self._table(packed, f"{k} rows of {wide.shape[1]}, {PANEL} columns at a time", (*key, "w"))
+        return f"  product({x}, {k}, {name}, {wide.shape[1]}, {to});"
+
+    def _reduced(self, instr: Instr, axes: Sequence[int]) -> None:
+        """A sum, a maximum or the logarithms of a softmax along axes."""
+        x = self.env[instr.args[0]]  # type: ignore[index]
+        axes = [a % x.ndim for a in axes]
+        outer = [a for a in range(x.ndim) if a not in axes]
+        rows = x.transpose(outer + axes).reshape(math.prod(x.shape[a] for a in outer), -1)
+        if len(rows) > MOST_RUNS:
+            raise NotLowerable(f"{instr.op.name} of more than {MOST_RUNS} rows")
+        found = [self._line(row) for row in rows]
+        to, n = self._out(instr.out), rows.shape[1]
+        places = self.env[instr.out]
+        if instr.op is LOG_SOFTMAX:
+            places = places.transpose(outer + axes)
+        places = places.reshape(len(rows), -1)
+        for line, place in zip(found, places, strict=True):
+            self._along(instr.op, n, self._read(line), self._line(place))
+        assert to.phase == self.n_phases
+
+    def _along(self, op: Any, n: int, value: str, to: Line) -> None:
+        if op is SUM:
+            self._loop(n, [f"a += {value};"], ["a = 0;"], [f"{to.at('0')} = a;"])
+            return
+        largest = f"a = larger({value}, a);"
+        if op is AMAX:
+            self._loop(n, [largest], ["a = -infinite();"], [f"{to.at('0')} = a;"])
+            return
+        self._loop(n, [largest], ["a = -infinite();"])
+        self._loop(n, [f"b += exp({value} - a);"], ["b = 0;"], ["b = log(b);"])
+        self._loop(n, [f"{to.at()} = {value} - a - b;"])
+
+    # ------------------------------------------------------------ results
+
+    def _results(self, block: Block) -> None:
+        """y, then the new states: in place where nobody reads the old one any more, else copied."""
+        found = [self._line(self.env[r]) for r in block.results]  # type: ignore[index]
+        self.n_phases += 1
+        sizes = [int(self.env[r].size) for r in block.results]  # type: ignore[index]
+        for k, line in enumerate(found[1:], 1):  # what lies in a state that is written, too
+            if line.buffer in self.states and line.buffer is not self.states[k - 1]:
+                to = self._scratch(sizes[k])
+                self._loop(sizes[k], [f"{to.name}[c] = {self._read(line)};"])
+                self.n_phases += 1
+                found[k] = Line(to, 0, 1)
+        self._loop(sizes[0], [f"y[c] = {self._read(found[0])};"])
+        self.n_phases += 1
+        self.in_place: dict[str, str] = {}
+        for state, line, n in zip(self.states, found[1:], sizes[1:], strict=True):
+            made = line.buffer
+            if made is state and line == Line(state, 0, 1):
+                continue
+            if (
+                line == Line(made, 0, 1)
+                and made.size == n
+                and made.phase >= 0
+                and made.name not in self.in_place
+                and all(k < made.phase or (k == made.phase and same) for k, same in state.reads)
+            ):
+                self.in_place[made.name] = state.name
+            else:
+                self._loop(n, [f"{state.name}[c] = {self._read(line)};"])
+        self.n_phases += 1
+
+    def _place(self) -> None:
+        """Scratch memory in one array, each piece used again when nobody reads it any more."""
+        self.n_work = 0
+        self.pointers: list[tuple[str, str]] = []
+        taken: list[tuple[int, int, int]] = []  # first element, one past the last, last phase
+        for b in self.buffers:
+            if b.phase < 0 or not b.name.startswith("t"):
+                continue
+            if b.name in self.in_place:
+                self.pointers.append((b.name, self.in_place[b.name]))
+                continue
+            last = max((k for k, _ in b.reads), default=b.phase)
+            size, start = -(-b.size // self.pad) * self.pad, 0
+            for first, end, until in sorted(taken):
+                if until >= b.phase and first < start + size and start < end:
+                    start = end
+            taken.append((start, start + size, last))
+            self.n_work = max(self.n_work, start + size)
+            self.pointers.append((b.name, f"state->work + {start}"))

@@ -1,0 +1,296 @@
+"""The text of an exported step: the functions that it calls, its header and its C file."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .functions import HELPERS
+from .portable import PANEL, Portable, Table
+
+__all__ = ["Named", "c_text", "header_text"]
+
+
+class Named(NamedTuple):
+    """What an exported step is called, the file of its header, and what is said of it. `inputs`: of x, or of the tokens that x may
+    be; `states`: of each state what it is called, and the values that it begins with.
+    """
+
+    name: str
+    header: str
+    inputs: int
+    is_token: bool
+    outputs: int
+    states: Sequence[tuple[str, Sequence[float]]]
+    says: Sequence[str]
+
+MATH = "log log1p expm1 sqrt floor rint sin cos erf pow fmod fabs".split()
+REPLACEABLE = ("EXP", "TANH", "SIGMOID")
+
+# Coefficients: Moshier, Cephes (1984 to 2000), expf.c and tanhf.c. Without branches, so that compilers make
+# vectors of loops over them.
+FLOAT = """\
+typedef union { T x; int32_t i; } Word;
+
+/* a where the condition is 1, b where it is 0. */
+static T chosen(int condition, T a, T b) {
+  Word p, q;
+  p.x = a, q.x = b;
+  p.i = (p.i & -condition) | (q.i & (condition - 1));
+  return p.x;
+}
+
+/* x between -most and most; most where x is no number. */
+static T held(T x, T most) { return chosen(fabsf(x) < most, x, chosen(x < 0, -most, most)); }
+
+/* e to the power x, for x from -87 to 87. */
+static T power_of_e(T x) {
+  const T s = x * T(1.44269504088896341);
+  const int32_t n = (int32_t)(s + chosen(s < 0, T(-0.5), T(0.5)));
+  const T r = (x - (T)n * T(0.693359375)) + (T)n * T(2.12194440e-4);
+  Word u;
+  T p = T(1.9875691500e-4);
+  p = p * r + T(1.3981999507e-3);
+  p = p * r + T(8.3334519073e-3);
+  p = p * r + T(4.1665795894e-2);
+  p = p * r + T(1.6666665459e-1);
+  p = p * r + T(5.0000001201e-1);
+  u.i = (n + 127) * 8388608;
+  return (p * (r * r) + r + 1) * u.x;
+}
+"""
+FUNCTIONS = {  # of floats
+    "EXP": """\
+static T exponential(T x) {
+  const T y = power_of_e(held(x * T(0.5), T(87)));
+  return chosen(x == x, y * y, x);
+}
+#define {NAME}_EXP exponential
+""",
+    "TANH": """\
+static T hyperbolic_tangent(T x) {
+  const T a = fabsf(x), z = x * x, far = 1 - 2 / (power_of_e(held(2 * a, T(40))) + 1);
+  T p = T(-5.70498872745e-3);
+  p = p * z + T(2.06390887954e-2);
+  p = p * z + T(-5.37397155531e-2);
+  p = p * z + T(1.33314422036e-1);
+  p = p * z + T(-3.33332819422e-1);
+  p = chosen(a < T(0.625), p * z * x + x, chosen(x < 0, -far, far));
+  return chosen(x == x, p, x);
+}
+#define {NAME}_TANH hyperbolic_tangent
+""",
+    "SIGMOID": """\
+static T logistic(T x) { return chosen(x == x, 1 / (1 + power_of_e(held(-x, T(87)))), x); }
+#define {NAME}_SIGMOID logistic
+""",
+}
+DOUBLE = {
+    "EXP": "#define {NAME}_EXP exp\n",
+    "TANH": "#define {NAME}_TANH tanh\n",
+    "SIGMOID": "static T logistic(T x) { return 1 / (1 + exp(-x)); }\n#define {NAME}_SIGMOID logistic\n",
+}
+CALLED = {  # by the statements
+    "product": """\
+#if defined(__GNUC__)
+#if defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+#define LANES ((int)(BYTES / sizeof(T)))
+typedef T Vector __attribute__((vector_size(BYTES)));
+typedef T Loose __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+#define AT(p) (*(const Loose *)(p))
+#define TO(p) (*(Loose *)(p))
+
+/* Four vectors of columns, two rows at a time. */
+static void four_columns(const T *x, int k, const T *w, int width, T *y) {
+  Vector a = AT(y), b = AT(y + LANES), c = AT(y + 2 * LANES), d = AT(y + 3 * LANES);
+  Vector e = {0}, f = {0}, g = {0}, h = {0};
+  for (; k > 1; k -= 2, x += 2, w += 2 * width) {
+    const T u = x[0], v = x[1];
+    const T *z = w + width;
+    a += u * AT(w), b += u * AT(w + LANES), c += u * AT(w + 2 * LANES), d += u * AT(w + 3 * LANES);
+    e += v * AT(z), f += v * AT(z + LANES), g += v * AT(z + 2 * LANES), h += v * AT(z + 3 * LANES);
+  }
+  if (k) {
+    const T u = x[0];
+    a += u * AT(w), b += u * AT(w + LANES), c += u * AT(w + 2 * LANES), d += u * AT(w + 3 * LANES);
+  }
+  TO(y) = a + e, TO(y + LANES) = b + f, TO(y + 2 * LANES) = c + g, TO(y + 3 * LANES) = d + h;
+}
+
+static void one_column(const T *x, int k, const T *w, int width, T *y) {
+  Vector a = AT(y), b = {0};
+  for (; k > 1; k -= 2, x += 2, w += 2 * width) a += x[0] * AT(w), b += x[1] * AT(w + width);
+  if (k) a += x[0] * AT(w);
+  TO(y) = a + b;
+}
+#endif
+
+/* y += x w; of the weight w, {panel} columns lie together. */
+static void product(const T *x, int k, const T *w, int m, T *y) {
+  int width, j;
+  for (; m > 0; m -= width, w += width * k, y += width) {
+    width = m < {panel} ? m : {panel};
+#if defined(__GNUC__)
+    for (j = 0; j + 4 * LANES <= width; j += 4 * LANES) four_columns(x, k, w + j, width, y + j);
+    for (; j < width; j += LANES) one_column(x, k, w + j, width, y + j);
+#else
+    {
+      int i;
+      for (i = 0; i < k; i++)
+        for (j = 0; j < width; j++) y[j] += x[i] * w[i * width + j];
+    }
+#endif
+  }
+}
+""",
+    "dot": """\
+static T dot(const T *x, int k, const T *w) {
+  T a[8] = {0};
+  int i, c;
+  for (i = 0; i + 8 <= k; i += 8)
+    for (c = 0; c < 8; c++) a[c] += x[i + c] * w[i + c];
+  for (c = 0; i < k; i++, c++) a[c] += x[i] * w[i];
+  return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
+}
+""",
+    "scaled_product": """\
+/* y += scale (x w); of the weight w, {panel} columns lie together. */
+static void scaled_product(const T *x, int k, const int8_t *w, const T *scale, int m, T *y) {
+  int width, i, j;
+  for (; m > 0; m -= width, scale += width, y += width) {
+    T a[{panel}] = {0};
+    width = m < {panel} ? m : {panel};
+    if (width == {panel})
+      for (i = 0; i < k; i++, w += {panel})
+        for (j = 0; j < {panel}; j++) a[j] += x[i] * (T)w[j];
+    else
+      for (i = 0; i < k; i++, w += width)
+        for (j = 0; j < width; j++) a[j] += x[i] * (T)w[j];
+    for (j = 0; j < width; j++) y[j] += scale[j] * a[j];
+  }
+}
+""",
+    "row": """\
+/* A row of a table; a number outside of it is taken for the nearest. */
+static int row(int i, int n) { return i < 0 ? 0 : i < n ? i : n - 1; }
+""",
+}
+
+
+def header_text(step: Portable, named: Named) -> str:
+    """The header: sizes, the state, `init` and `step`."""
+    name, upper, kind = named.name, named.name.upper(), _kind(step)
+    says = "\n".join(textwrap.fill(x, 100, initial_indent="   ", subsequent_indent="   ") for x in named.says)
+    inputs = ["#define {0}_INPUTS 1", f"#define {{0}}_TOKENS {named.inputs} /* x[0] is one of 0 to {named.inputs - 1} */"]
+    if not named.is_token:
+        inputs = [f"#define {{0}}_INPUTS {named.inputs} /* numbers in x */"]
+    fields = [f"  {kind} s{k}[{len(values)}]; /* {what} */" for k, (what, values) in enumerate(named.states)]
+    return "\n".join([
+        f"/* {name}: a recurrent net, one time step at a time.", "", says, "",
+        f"       {name}_state state;", f"       {name}_init(&state);",
+        f"       {name}_step(x, &state, y); for each time step", "",
+        "   All that changes is in the state, which is the caller's: each stream has its own, and several may",
+        "   run at once. Nothing is allocated and nothing waits. y may be x. */",
+        f"#ifndef {upper}_H", f"#define {upper}_H", "",
+        *[line.format(upper) for line in inputs],
+        f"#define {upper}_OUTPUTS {named.outputs} /* numbers in y */", "",
+        "#ifdef __cplusplus", 'extern "C" {', "#endif", "",
+        "typedef struct {", *fields,
+        f"  {kind} work[{max(1, step.n_work)}]; /* of a step alone */", f"}} {name}_state;", "",
+        "/* The state before the first step. */", f"void {name}_init({name}_state *state);", "",
+        f"/* One time step: of x[{upper}_INPUTS] and the state, y[{upper}_OUTPUTS] and the next state. */",
+        f"void {name}_step(const {_input(step, named)} *x, {name}_state *state, {kind} *y);", "",
+        "#ifdef __cplusplus", "}", "#endif", "#endif", "",
+    ])  # fmt: skip
+
+
+def c_text(step: Portable, named: Named) -> str:
+    """The C file: weights, functions, `init` and `step`."""
+    name, upper, kind = named.name, named.name.upper(), _kind(step)
+    body = _renamed("\n".join(step.lines), step, upper)
+    start = [
+        f"  state->s{k}[{j}] = {_number(v, step)};"
+        for k, (_, values) in enumerate(named.states)
+        for j, v in enumerate(values)
+        if v
+    ]
+    zeros = [
+        f"  for (c = 0; c < {len(values)}; c++) state->s{k}[c] = 0;"
+        for k, (_, values) in enumerate(named.states)
+    ]
+    local = [f"  {kind} a;"] * _uses(body, "a") + [f"  {kind} b;"] * _uses(body, "b")
+    pointers = [f"  T *const {t} = {place};" for t, place in step.pointers]
+    return "\n".join([
+        f"/* See {name}.h. -D{upper}_EXP=expf, and _TANH and _SIGMOID likewise, put other functions in the place",
+        "   of those here. */",
+        f'#include "{named.header}"', "", "#include <math.h>", "#include <stdint.h>", "",
+        f"typedef {kind} T;", "#define T(x) ((T)(x))", "",
+        *[_table(t, step) for t in step.tables], *_functions(body, step, upper),
+        f"void {name}_init({name}_state *state) {{",
+        *(["  int c;"] if zeros else ["  (void)state;"]), *zeros, *start, "}", "",
+        f"void {name}_step(const {_input(step, named)} *x, {name}_state *state, T *y) {{",
+        *pointers, "  int c;", *local, *(["  int r;"] * _uses(body, "r")), "  (void)x, (void)state;", body, "}", "",
+    ])  # fmt: skip
+
+
+def _kind(step: Portable) -> str:
+    return "float" if step.dtype.itemsize == 4 else "double"
+
+
+def _input(step: Portable, named: Named) -> str:
+    return "int" if named.is_token else _kind(step)
+
+
+def _uses(text: str, name: str) -> bool:
+    return re.search(rf"\b{name} \+?= ", text) is not None
+
+
+def _renamed(text: str, step: Portable, upper: str) -> str:
+    """A text whose functions are those of floats, where it computes in these, and can be replaced."""
+    text = re.sub(rf"\b({'|'.join(x.lower() for x in REPLACEABLE)})\(", lambda m: f"{upper}_{m[1].upper()}(", text)
+    return re.sub(rf"\b({'|'.join(MATH)})\(", r"\1f(", text) if step.dtype.itemsize == 4 else text
+
+
+def _functions(body: str, step: Portable, upper: str) -> list[str]:
+    """The functions that are called, and those that they call."""
+    helpers = [
+        f"static {_renamed(text, step, upper)}\n"
+        for name, text in HELPERS.items()
+        if f"{name}(" in body and name not in ("infinite", "sigmoid")
+    ]
+    whole = body + "".join(helpers)
+    made = ["static T infinite(void) { return (T)INFINITY; }\n"] * ("infinite()" in whole)
+    wanted = [f for f in REPLACEABLE if f"{upper}_{f}(" in whole]
+    own = FUNCTIONS if step.dtype.itemsize == 4 else DOUBLE
+    if wanted and own is FUNCTIONS:
+        guard = " || ".join(f"!defined({upper}_{f})" for f in wanted)
+        made.append(f"#if {guard}\n{FLOAT}#endif\n")
+    made += [f"#ifndef {upper}_{f}\n{own[f].replace('{NAME}', upper)}#endif\n" for f in wanted]
+    called = [text.replace("{panel}", str(PANEL)) for f, text in CALLED.items() if re.search(rf"\b{f}\(", body)]
+    return [*made, *helpers, *called]
+
+
+def _table(table: Table, step: Portable) -> str:
+    values = table.values.reshape(-1)
+    kind = "int8_t" if values.dtype.kind == "i" else "T"
+    numbers = [str(v) for v in values.tolist()] if kind == "int8_t" else [_number(v, step) for v in values.tolist()]
+    lines = textwrap.wrap(", ".join(numbers), 108, break_long_words=False, break_on_hyphens=False)
+    comment = f"/* {table.comment} */\n" * bool(table.comment)
+    inside = "\n".join(f"  {line}" for line in lines)
+    return f"{comment}static const {kind} {table.name}[{len(values)}] = {{\n{inside}\n}};\n"
+
+
+def _number(value: float, step: Portable) -> str:
+    """A number as a constant of C."""
+    single = step.dtype.itemsize == 4
+    text = format(float(value), ".9g" if single else ".17g")
+    if text in ("inf", "-inf", "nan"):
+        return {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}[text]
+    text = text if "." in text or "e" in text else f"{text}.0"
+    return f"{text}f" if single else text
