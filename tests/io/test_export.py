@@ -199,7 +199,7 @@ def test_steps_are_those_of_python(name, tmp_path):
     made = Exported(model, tmp_path / "net.c")
     xs = sequence(model)
     close(made.stream().steps(xs), by_python(model, xs))
-    assert made.found.error < 1e-6
+    assert made.found.error < 1e-5  # NumPy's products of a row and of many differ in the last digits
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "user's cell", "residual", "log softmax", "activations"])
@@ -336,7 +336,7 @@ def test_functions_can_be_replaced(tmp_path):
     close(Exported(model, tmp_path / "net", *flags).stream().steps(xs), by_python(model, xs))
 
 
-@pytest.mark.parametrize("flags", [("-O0",), ("-O3", "-march=native", "-ffast-math"), ("-O3", "-U__GNUC__")])
+@pytest.mark.parametrize("flags", [("-O0",), ("-O3", "-march=native", "-ffast-math"), ("-O3", "-DNET_PLAIN")])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_other_flags(flags, dtype, tmp_path):
     model = moved(through(nn.LSTM(3, 41), nn.Linear(41, 2)).to(dtype))

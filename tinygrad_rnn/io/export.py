@@ -75,6 +75,7 @@ def export_c(model: Module, path: Any, *, weights: str = "float", inputs: int | 
             step = Portable(read.block, read.values, weights == "int8")
         except NotLowerable as reason:
             raise ValueError(f"export_c: {read.name} cannot be exported: {reason}") from None
+        read.check(_plain(model))
         error = read.error(step)
     stem = re.split(r"[/\\]", path)[-1]
     named = _named(read, step, stem, error, weights)
@@ -135,7 +136,6 @@ class _Reader:
         starts = [_numpy(s).reshape(-1).tolist() for s in self.states]
         self._keep_used(traced, [*zip(names, starts, strict=True)])
         self.n_outputs = int(self.block.results[0].size)  # type: ignore[union-attr]
-        self._check(_plain(model))
 
     def _x(self, shape: tuple[int, ...]) -> Type:
         if self.is_token:
@@ -171,7 +171,7 @@ class _Reader:
 
     # ------------------------------------------------------------ held against the model
 
-    def _check(self, model: Module) -> None:
+    def check(self, model: Module) -> None:
         """That a model's outputs are those of its steps. Raises ValueError."""
         rng = np.random.default_rng(0)
         t = self._x((N_STEPS, 1))

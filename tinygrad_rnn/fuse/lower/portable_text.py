@@ -94,7 +94,7 @@ DOUBLE = {
 }
 CALLED = {  # by the statements
     "product": """\
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined({NAME}_PLAIN)
 #if defined(__AVX__)
 #define BYTES 32
 #else
@@ -136,7 +136,7 @@ static void product(const T *x, int k, const T *w, int m, T *y) {
   int width, j;
   for (; m > 0; m -= width, w += width * k, y += width) {
     width = m < {panel} ? m : {panel};
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined({NAME}_PLAIN)
     for (j = 0; j + 4 * LANES <= width; j += 4 * LANES) four_columns(x, k, w + j, width, y + j);
     for (; j < width; j += LANES) one_column(x, k, w + j, width, y + j);
 #else
@@ -228,7 +228,7 @@ def c_text(step: Portable, named: Named) -> str:
     pointers = [f"  T *const {t} = {place};" for t, place in step.pointers]
     return "\n".join([
         f"/* See {name}.h. -D{upper}_EXP=expf, and _TANH and _SIGMOID likewise, put other functions in the place",
-        "   of those here. */",
+        f"   of those here; -D{upper}_PLAIN leaves vectors to the compiler. */",
         f'#include "{named.header}"', "", "#include <math.h>", "#include <stdint.h>", "",
         f"typedef {kind} T;", "#define T(x) ((T)(x))", "",
         *[_table(t, step) for t in step.tables], *_functions(body, step, upper),
@@ -272,7 +272,8 @@ def _functions(body: str, step: Portable, upper: str) -> list[str]:
         guard = " || ".join(f"!defined({upper}_{f})" for f in wanted)
         made.append(f"#if {guard}\n{FLOAT}#endif\n")
     made += [f"#ifndef {upper}_{f}\n{own[f].replace('{NAME}', upper)}#endif\n" for f in wanted]
-    called = [text.replace("{panel}", str(PANEL)) for f, text in CALLED.items() if re.search(rf"\b{f}\(", body)]
+    called = [text for f, text in CALLED.items() if re.search(rf"\b{f}\(", body)]
+    called = [text.replace("{panel}", str(PANEL)).replace("{NAME}", upper) for text in called]
     return [*made, *helpers, *called]
 
 
