@@ -187,7 +187,9 @@ NETS = {
     "dense": lambda: through(nn.Linear(3, 9), nn.ReLU(), nn.LSTM(9, 12), nn.Dropout(0.5), nn.Linear(12, 2)),
     "softmax": lambda: through(nn.GRU(3, 6), nn.Linear(6, 5), nn.Softmax(dim=-1)),
     "log softmax": lambda: through(nn.GRU(3, 6), nn.Linear(6, 11), nn.LogSoftmax(dim=-1)),
-    "activations": lambda: through(nn.Linear(3, 6), nn.GELU(), nn.ELU(), nn.GRU(6, 4), nn.LeakyReLU(), nn.Softplus()),
+    "activations": lambda: through(
+        nn.Linear(3, 6), nn.GELU(), nn.ELU(), nn.GRU(6, 4), nn.LeakyReLU(), nn.Softplus()
+    ),
     "no recurrence": lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh()),
 }
 
@@ -348,7 +350,9 @@ def test_other_flags(flags, dtype, tmp_path):
 # ---------------------------------------------------------------- int8
 
 
-@pytest.mark.parametrize("make", [lambda: through(nn.LSTM(3, 33), nn.Linear(33, 2)), CharLM, lambda: through(nn.GRU(3, 70))])
+@pytest.mark.parametrize(
+    "make", [lambda: through(nn.LSTM(3, 33), nn.Linear(33, 2)), CharLM, lambda: through(nn.GRU(3, 70))]
+)
 def test_int8(make, tmp_path):
     tg.manual_seed(0)
     model = make()
@@ -418,13 +422,19 @@ class Twice(nn.Module):
 
 
 REFUSED = {
-    "bidirectional": (lambda: through(nn.LSTM(3, 4, bidirectional=True)), r"parts\.0 \(LSTM\) reads from the end"),
+    "bidirectional": (
+        lambda: through(nn.LSTM(3, 4, bidirectional=True)),
+        r"parts\.0 \(LSTM\) reads from the end",
+    ),
     "twins": (lambda: nn.Bidirectional(nn.GRU(3, 4)), "Bidirectional reads from the end"),
     "reverse": (lambda: nn.Recurrent(nn.GRUCell(3, 4), reverse=True), "Recurrent reads from the end"),
     "attends": (Attends, "Attends cannot be exported: what it makes of a sequence"),
     "draws": (lambda: through(nn.GRU(3, 4), Draws()), "Chain cannot be exported: .* random numbers"),
     "asks": (lambda: through(nn.GRU(3, 4), Asks()), r"in parts\.1 \(Asks\): it asks for a value"),
-    "sorts": (lambda: through(nn.GRU(3, 4), Sorts()), "Chain cannot be exported: argsort is not written in C"),
+    "sorts": (
+        lambda: through(nn.GRU(3, 4), Sorts()),
+        "Chain cannot be exported: argsort is not written in C",
+    ),
     "starts": (Starts, r"cell \(GRUCell\) is given its state by what is around it"),
     "twice": (Twice, r"cell \(GRUCell\) is called more than once in a step"),
     "nothing": (lambda: through(nn.Tanh()), "says how many features a step is given; say inputs="),
@@ -471,7 +481,7 @@ def test_names(path, name, tmp_path):
 
 def test_files_are_replaced_whole_or_not_at_all(tmp_path):
     net = nn.GRU(3, 4)
-    with pytest.raises(FileNotFoundError, match="export_c: .* make it first"):
+    with pytest.raises(FileNotFoundError, match=r"export_c: .* make it first"):
         tg.native.export_c(net, tmp_path / "there" / "net")
     (tmp_path / "net.c").write_text("old")
     (tmp_path / "net.h").mkdir()
@@ -497,6 +507,16 @@ def test_the_header_is_one_of_cpp_too(tmp_path):
         "net_step(x, &s, y); return y[0] != y[0]; }\n"
     )
     library, program = Path(f"{made.found.c}.so"), tmp_path / "main"
-    command = [compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", str(main), str(library), "-o", str(program)]
+    command = [
+        compiler,
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pedantic",
+        str(main),
+        str(library),
+        "-o",
+        str(program),
+    ]
     subprocess.run(command, check=True)
     assert subprocess.run([str(program)], check=False).returncode == 0

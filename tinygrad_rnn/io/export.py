@@ -8,9 +8,8 @@ computes step by step is held against what the model makes of a whole sequence b
 from __future__ import annotations
 
 import contextlib
-import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +29,8 @@ from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.recurrent import Recurrent
 from ..nn.scan import flattened
-from ..nn.state import State, map_state
+from ..nn.state import State
+from ..nn.stepwise import Refused, StepCopy, called, shown
 from ..tensor import Tensor
 from ..version import __version__
 from .atomic import file_name, replacing
@@ -75,7 +75,7 @@ def export_c(model: Module, path: Any, *, weights: str = "float", inputs: int | 
             step = Portable(read.block, read.values, weights == "int8")
         except NotLowerable as reason:
             raise ValueError(f"export_c: {read.name} cannot be exported: {reason}") from None
-        read.check(_plain(model))
+        read.check(StepCopy(model, read.dtype, follows=False).model)
         error = read.error(step)
     stem = re.split(r"[/\\]", path)[-1]
     named = _named(read, step, stem, error, weights)
@@ -92,17 +92,14 @@ def _named(read: _Reader, step: Portable, stem: str, error: float, weights: str)
     name = name if name[:1].isalpha() else f"net_{name}"
     matrices = "Matrices are int8, with a scale for each column. " if weights == "int8" else ""
     says = [
-        f"{read.name} of {read.n_weights:,} weights, exported by tinygrad_rnn {__version__}. {matrices}On a random "
-        f"sequence of {N_STEPS} steps no output differed from the model's by more than {error:.1e} of the largest."
+        f"{read.name} of {read.n_weights:,} weights, exported by tinygrad_rnn {__version__}. {matrices}"
+        f"On a random sequence of {N_STEPS} steps no output differed from the model's by more than {error:.1e} "
+        "of the largest."
     ]
     return Named(name, f"{stem}.h", read.n_inputs, read.is_token, read.n_outputs, read.starts, says)
 
 
 # ---------------------------------------------------------------- what a step of a model does
-
-
-class _Refused(Untraceable):
-    """Why a model is not exported, as a sentence that names a module."""
 
 
 class _Reader:
@@ -117,7 +114,7 @@ class _Reader:
         floats = {p.dtype for p in parameters}
         self.dtype = floats.pop() if len(floats) == 1 else np.dtype("float32")
         self.n_weights = sum(p.numel() for p in parameters)
-        self.copy = _Copy(model, self.dtype)
+        self.copy = StepCopy(model, self.dtype)
         kept = self.copy.kept
         self.states = [s for k in kept for s in flattened(k.start)]
         failed: Exception | None = None
@@ -149,11 +146,11 @@ class _Reader:
         traced = trace(self.copy.step, types)
         for before, after, k in zip(types[1:], traced.block.results[1:], self.copy.names, strict=True):
             if after is None or after.type != before:
-                raise _Refused(f"{k} has a state of another shape or type after a step than before")
+                raise Refused(f"{k} has a state of another shape or type after a step than before")
         return traced
 
     def _reason(self, reason: Untraceable) -> str:
-        if isinstance(reason, _Refused):
+        if isinstance(reason, Refused):
             return f"{self.name} cannot be exported: {reason}"
         where = f" in {self.copy.blamed[0]}" if self.copy.blamed else ""
         return f"{self.name} cannot be exported: its step cannot be read{where}: {reason}"
@@ -164,7 +161,10 @@ class _Reader:
         read = {r for i in block.instructions for r in i.reads()} | {y}
         used = [k for k, r in enumerate(before) if r in read or after[k] is not r]
         self.block = Block(
-            [x, *(before[k] for k in used)], block.constants, block.instructions, [y, *(after[k] for k in used)]
+            [x, *(before[k] for k in used)],
+            block.constants,
+            block.instructions,
+            [y, *(after[k] for k in used)],
         )
         self.starts = [starts[k] for k in used]
         self.states = [self.states[k] for k in used]
@@ -175,7 +175,8 @@ class _Reader:
         """That a model's outputs are those of its steps. Raises ValueError."""
         rng = np.random.default_rng(0)
         t = self._x((N_STEPS, 1))
-        self.xs = rng.integers(0, self.n_inputs, t.shape) if self.is_token else rng.normal(size=t.shape)
+        shape = t.at(1)
+        self.xs = rng.integers(0, self.n_inputs, shape) if self.is_token else rng.normal(size=shape)
         self.xs = self.xs.astype(t.dtype)
         ours = self._over_time(lambda given: self.block.run(given, self.values, 1))
         most = 1e-3 if self.dtype.itemsize == 4 else 1e-8
@@ -185,14 +186,16 @@ class _Reader:
                 if self.apart < most:
                     return
         raise ValueError(
-            f"export_c: {self.name} cannot be exported: what it makes of a sequence is not what it makes of one "
-            "step after the other, each with the state of the one before"
+            f"export_c: {self.name} cannot be exported: what it makes of a sequence is not what it makes of "
+            "one step after the other, each with the state of the one before"
         )
 
     def _apart(self, model: Module, ours: Any, n: int, axes: tuple[int, int]) -> float:
-        """How far outputs differ after n steps, in parts of the largest. Raises ValueError for a wrong size."""
+        """How far outputs differ after n steps, in parts of the largest. Raises ValueError where their
+        number does.
+        """
         x = self.xs[:n].transpose(*axes, *range(2, self.xs.ndim))
-        y = _numpy(_first(model(Tensor(np.ascontiguousarray(x))))).reshape(-1, self.n_outputs)
+        y = _numpy(shown(model(Tensor(np.ascontiguousarray(x))))).reshape(-1, self.n_outputs)
         if len(y) not in (1, n):
             raise ValueError
         return apart(ours[:n][-len(y) :], y)
@@ -221,15 +224,6 @@ def _numpy(x: Any) -> Any:
     return array_module(array).to_numpy(array)
 
 
-def _first(y: Any) -> Tensor:
-    """What a model shows: a tensor, or the first of a tuple."""
-    while isinstance(y, (tuple, list)) and y:
-        y = y[0]
-    if not isinstance(y, Tensor):
-        raise _Refused(f"it returns {kind(y)}, and a step has a tensor, or a tuple that begins with one")
-    return y
-
-
 def _state_names(state: State) -> list[str]:
     n = len(flattened(state))
     names = [*getattr(state, "_fields", ())]
@@ -241,14 +235,10 @@ def _check_direction(model: Module, name: str) -> None:
     for path, module in model.named_modules():
         backwards = isinstance(module, Recurrent) and (module.bidirectional or module.reverse)
         if backwards or isinstance(module, Bidirectional):
-            where = _called(path, module)
+            where = called(path, module)
             raise ValueError(
                 f"export_c: {name} cannot be exported: {where} reads from the end, which a step does not know"
             )
-
-
-def _called(path: str, module: Module) -> str:
-    return f"{path} ({type(module).__name__})" if path else type(module).__name__
 
 
 def _inputs(model: Module) -> list[tuple[int, bool]]:
@@ -262,135 +252,3 @@ def _inputs(model: Module) -> list[tuple[int, bool]]:
         elif isinstance(module, Linear):
             found[module.in_features, False] = None
     return [*found]
-
-
-# ---------------------------------------------------------------- a copy whose state comes from outside
-
-
-class _Kept:
-    """The state of a cell: what it begins with, and in a trace the one before and after the step."""
-
-    def __init__(self, name: str, start: State) -> None:
-        self.name, self.start = name, start
-        self.before: State = None
-        self.after: State = None
-
-
-class _Copy:
-    """A model in eval mode whose cells begin with the state that they are given from outside. The weights are
-    the model's own. `blamed` has the innermost module that an error came of.
-    """
-
-    def __init__(self, model: Module, dtype: Any, follows: bool = True) -> None:
-        """Without `follows` cells begin as they are."""
-        self.follows = follows
-        self.kept: list[_Kept] = []
-        self.blamed: list[str] = []
-        self.dtype = dtype
-        self.known: dict[int, Any] = {}
-        self.model = self._copied(model, "", follows)
-        self.names = [k.name for k in self.kept for _ in flattened(k.start)]
-
-    def step(self, x: Tensor, *states: Tensor) -> list[Tensor]:
-        """[y, *new states] of one step, for a tracer."""
-        following = iter(states)
-        try:
-            for k in self.kept:
-                k.before, k.after = map_state(lambda _: next(following), k.start), None
-            y = _first(self.model(x))
-            new = [s for k in self.kept for s in flattened(k.before if k.after is None else k.after)]
-            return [y.reshape(1, -1), *new]
-        finally:
-            for k in self.kept:
-                k.before = k.after = None
-
-    def _copied(self, part: Any, path: str, follows: bool) -> Any:
-        """A copy of a module and of all below it; what is no module stays."""
-        if isinstance(part, (list, tuple, dict)) and not hasattr(part, "_fields"):
-            pairs = part.items() if isinstance(part, dict) else enumerate(part)
-            parts = [(k, self._copied(p, f"{path}.{k}", follows)) for k, p in pairs]
-            return type(part)(parts) if isinstance(part, dict) else type(part)(p for _, p in parts)
-        if not isinstance(part, Module):
-            return part
-        if id(part) in self.known:
-            return self.known[id(part)]
-        new = self.known[id(part)] = copy.copy(part)
-        is_cell = isinstance(part, Cell) and follows
-        own = vars(new)
-        for name, value in vars(part).items():
-            inside = f"{path}.{name}" if path else name
-            own[name] = self._copied(value, inside, follows and not is_cell)
-        own["training"] = False
-        if isinstance(part, Recurrent) and part.initial_state is not None and self.follows:
-            own["initial_state"] = None
-            self._learned(part, new)
-        where = _called(path, part)
-        kept = self._starting(part, where) if is_cell else None
-        object.__setattr__(new, "__class__", _class_of(part, where, self.blamed, kept))
-        return new
-
-    def _starting(self, cell: Cell, where: str) -> _Kept:
-        like = Tensor(np.zeros((1, cell.input_size), self.dtype))
-        self.kept.append(_Kept(where, cell.initial_state(1, like)))
-        self.known[id(cell), "kept"] = self.kept[-1]  # type: ignore[index]
-        return self.kept[-1]
-
-    def _learned(self, layer: Recurrent, new: Recurrent) -> None:
-        """Cells of a layer that has learned where to begin begin there."""
-        learned = iter(layer.initial_state or ())
-        for cell in layer.cells:
-            kept = self.known[id(cell), "kept"]  # type: ignore[index]
-            kept.start = map_state(lambda _: next(learned).unsqueeze(0), kept.start)
-
-
-def _class_of(module: Module, where: str, blamed: list[str], kept: _Kept | None) -> Any:
-    """The class of a copy: errors leave its name in `blamed`, and a cell's state is the one in `kept`."""
-    inner: Any = type(module)
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with _blaming(where, blamed):
-            return inner.__call__(self, *args, **kwargs)
-
-    def initial_state(self: Any, batch_size: int, like: Tensor) -> State:
-        before = kept.before if kept is not None else None
-        return inner.initial_state(self, batch_size, like) if before is None else before
-
-    def step(self: Any, px: Tensor, state: State) -> State:
-        assert kept is not None
-        if kept.after is not None:
-            raise _Refused(f"{where} is called more than once in a step")
-        pairs = [*zip(flattened(state), flattened(kept.before), strict=False)]
-        if not pairs or any(a.array is not b.array for a, b in pairs):
-            raise _Refused(f"{where} is given its state by what is around it; one that is kept it makes itself")
-        with _blaming(where, blamed):
-            kept.after = inner.step(self, px, state)
-        return kept.after
-
-    def for_sequence(self: Any, batch_size: int, like: Tensor) -> Cell:
-        cell: Cell = inner.for_sequence(self, batch_size, like)
-        if cell is not self and type(cell) is not made:
-            cell = copy.copy(cell)
-            object.__setattr__(cell, "__class__", _class_of(cell, where, blamed, kept))
-        return cell
-
-    methods: dict[str, Any] = {"__call__": call, "__module__": inner.__module__}
-    if kept is not None:
-        methods |= {"initial_state": initial_state, "step": step, "for_sequence": for_sequence}
-    made = type(inner.__name__, (inner,), methods)
-    return made
-
-
-@contextlib.contextmanager
-def _blaming(where: str, blamed: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except Exception:
-        if not blamed:
-            blamed.append(where)
-        raise
-
-
-def _plain(model: Module) -> Module:
-    """A copy of a model in eval mode."""
-    new: Module = _Copy(model, np.dtype("float32"), follows=False).model
-    return new

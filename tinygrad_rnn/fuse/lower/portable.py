@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from ..passes.place import is_view
 from ..passes.simplify import simplified
 from ..passes.sums import ADDMM, MATMUL, quantised, rounded, sums_of, with_sums, without_fixed
 from ..trace import PICK
+from .addresses import MOST_RUNS, Addressed, Buffer, Line
 from .c import NotLowerable, literal, statement
 
 __all__ = ["Portable", "Table"]
@@ -30,7 +30,6 @@ __all__ = ["Portable", "Table"]
 SUM, AMAX, LOG_SOFTMAX = (REGISTRY[name] for name in ("sum", "amax", "log_softmax"))
 MOVES = {REGISTRY[name] for name in ("concat", "stack", "take_rows", "clone")}
 PANEL = 64  # columns of a matrix that lie together
-MOST_RUNS = 64  # pieces that a value is read in
 
 
 class Table(NamedTuple):
@@ -41,34 +40,7 @@ class Table(NamedTuple):
     comment: str
 
 
-@dataclass(eq=False)
-class Buffer:
-    """Memory of so many elements. `phase`: which phase writes it; `reads`: which read it, and whether only at
-    the place that they write."""
-
-    name: str
-    size: int
-    values: Any = None  # of a constant
-    phase: int = -1
-    reads: list[tuple[int, bool]] = field(default_factory=list)
-
-
-class Line(NamedTuple):
-    """Elements one after the other in a buffer: start, start + stride, ..."""
-
-    buffer: Buffer
-    start: int
-    stride: int
-
-    def at(self, column: str = "c") -> str:
-        """The element of a column as it stands in C."""
-        if not self.stride:
-            return f"{self.buffer.name}[{self.start}]"
-        column = column if self.stride == 1 else f"{self.stride} * {column}"
-        return f"{self.buffer.name}[{f'{self.start} + ' if self.start else ''}{column}]"
-
-
-class Portable:
+class Portable(Addressed):
     """What a step is in C. `block`: params x and states, results y and the new states, of one row; `values`:
     of its constants, NumPy arrays. With `int8` matrices are of bytes with a scale for each column.
 
@@ -91,57 +63,25 @@ class Portable:
         self.pad = 32 // self.dtype.itemsize  # columns of a matrix are a multiple of it
         self.tables: list[Table] = []
         self.lines: list[str] = []
-        self.n_phases = 0
-        self.buffers: list[Buffer] = []
+        super().__init__()
         self.env: dict[Ref, Any] = {}
         self._tables: dict[Any, str] = {}
         self._emit(grouped(self.block, columns=True))
-        self._place()
+        self.place(self.pad)
 
     def run(self, arguments: Sequence[Any]) -> list[Any]:
         """The results for these arrays, by NumPy, with the weights as they are written."""
         return self.block.run(arguments, [self.values[c] for c in self.block.constants], 1)
 
-    # ------------------------------------------------------------ addresses
-
-    def buffer(self, name: str, size: int, values: Any = None) -> Buffer:
-        """New memory."""
-        self.buffers.append(Buffer(name, size, values))
-        return self.buffers[-1]
-
-    def _scratch(self, size: int) -> Buffer:
-        made = self.buffer(f"t{len(self.buffers)}", size)
-        made.phase = self.n_phases
-        return made
-
-    def _addresses(self, buffer: Buffer, shape: Sequence[Any]) -> Any:
-        start = self.buffers.index(buffer) << 32
-        return start + np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
-
-    def _runs(self, addresses: Any) -> list[tuple[int, int, Line]]:
-        """Addresses in a row, as lines: (first place, how many, the line)."""
-        flat = np.asarray(addresses).reshape(-1)
-        runs, start = [], 0
-        while start < len(flat):
-            stride, n = 0, 1
-            if start + 1 < len(flat) and flat[start + 1] >> 32 == flat[start] >> 32:
-                stride = int(flat[start + 1] - flat[start])
-                unequal = np.flatnonzero(np.diff(flat[start:]) != stride)
-                n = int(unequal[0]) + 1 if len(unequal) else len(flat) - start
-            buffer = self.buffers[int(flat[start] >> 32)]
-            runs.append((start, n, Line(buffer, int(flat[start] & 0xFFFFFFFF), stride)))
-            start += n
-            if len(runs) > MOST_RUNS:
-                raise NotLowerable("its elements are laid out in too many pieces")
-        return runs
+    # ------------------------------------------------------------ what is read
 
     def _line(self, addresses: Any) -> Line:
         """Addresses as one line; what lies otherwise is copied first."""
-        runs = self._runs(addresses)
+        runs = self.runs(addresses)
         if len(runs) == 1:
             return runs[0][2]
         size = int(np.asarray(addresses).size)
-        to = self._scratch(size)
+        to = self.scratch(size)
         for first, n, line in runs:
             self._loop(n, [f"{Line(to, first, 1).at()} = {self._read(line)};"])
         self.n_phases += 1
@@ -172,11 +112,11 @@ class Portable:
     def _emit(self, block: Block) -> None:
         for k, p in enumerate(block.params):
             name = f"state->s{k - 1}" if k else "x"
-            self.env[p] = self._addresses(self.buffer(name, math.prod(p.shape)), p.shape)
+            self.env[p] = self.addresses(self.buffer(name, math.prod(p.shape)), p.shape)
         self.states = self.buffers[1:]
         for c in block.constants:
             values = np.ascontiguousarray(self.values[c])
-            self.env[c] = self._addresses(self.buffer("", values.size, values), values.shape)
+            self.env[c] = self.addresses(self.buffer("", values.size, values), values.shape)
         absorbed, self.terms = sums_of(block)
         for instr in block.instructions:
             if instr.out not in absorbed:
@@ -207,7 +147,9 @@ class Portable:
         else:
             raise NotLowerable(f"{op.name} is not written in C")
 
-    def _loop(self, n: int, body: Sequence[str], before: Sequence[str] = (), after: Sequence[str] = ()) -> None:
+    def _loop(
+        self, n: int, body: Sequence[str], before: Sequence[str] = (), after: Sequence[str] = ()
+    ) -> None:
         """Lines for each of n columns."""
         inside = "\n".join(f"    {line}" for line in body)
         loop = f"  for (c = 0; c < {n}; c++) {{\n{inside}\n  }}"
@@ -216,8 +158,8 @@ class Portable:
     def _out(self, r: Ref, size: int | None = None) -> Buffer:
         """Memory for a result, in rows."""
         n = math.prod(r.shape)
-        to = self._scratch(n if size is None else size)
-        self.env[r] = self._addresses(to, r.shape)
+        to = self.scratch(n if size is None else size)
+        self.env[r] = self.addresses(to, r.shape)
         return to
 
     def _elements(self, instructions: Sequence[Instr], given: dict[Ref, Any], wanted: dict[Any, Ref]) -> None:
@@ -291,7 +233,7 @@ class Portable:
             raise NotLowerable("a product of two values that change, or of several rows")
         pieces = []  # (place, how many, where from, weight)
         for left, w in terms:
-            runs = self._runs(self.env[left])
+            runs = self.runs(self.env[left])
             if len(runs) > 8 or any(line.stride != 1 and n > 1 for _, n, line in runs):
                 runs = [(0, math.prod(left.shape), self._line(self.env[left]))]
                 if runs[0][2].stride != 1 and runs[0][1] > 1:
@@ -366,13 +308,12 @@ class Portable:
         sizes = [int(self.env[r].size) for r in block.results]  # type: ignore[index]
         for k, line in enumerate(found[1:], 1):  # what lies in a state that is written, too
             if line.buffer in self.states and line.buffer is not self.states[k - 1]:
-                to = self._scratch(sizes[k])
+                to = self.scratch(sizes[k])
                 self._loop(sizes[k], [f"{to.name}[c] = {self._read(line)};"])
                 self.n_phases += 1
                 found[k] = Line(to, 0, 1)
         self._loop(sizes[0], [f"y[c] = {self._read(found[0])};"])
         self.n_phases += 1
-        self.in_place: dict[str, str] = {}
         for state, line, n in zip(self.states, found[1:], sizes[1:], strict=True):
             made = line.buffer
             if made is state and line == Line(state, 0, 1):
@@ -388,23 +329,3 @@ class Portable:
             else:
                 self._loop(n, [f"{state.name}[c] = {self._read(line)};"])
         self.n_phases += 1
-
-    def _place(self) -> None:
-        """Scratch memory in one array, each piece used again when nobody reads it any more."""
-        self.n_work = 0
-        self.pointers: list[tuple[str, str]] = []
-        taken: list[tuple[int, int, int]] = []  # first element, one past the last, last phase
-        for b in self.buffers:
-            if b.phase < 0 or not b.name.startswith("t"):
-                continue
-            if b.name in self.in_place:
-                self.pointers.append((b.name, self.in_place[b.name]))
-                continue
-            last = max((k for k, _ in b.reads), default=b.phase)
-            size, start = -(-b.size // self.pad) * self.pad, 0
-            for first, end, until in sorted(taken):
-                if until >= b.phase and first < start + size and start < end:
-                    start = end
-            taken.append((start, start + size, last))
-            self.n_work = max(self.n_work, start + size)
-            self.pointers.append((b.name, f"state->work + {start}"))

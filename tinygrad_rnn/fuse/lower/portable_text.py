@@ -14,8 +14,10 @@ __all__ = ["Named", "c_text", "header_text"]
 
 
 class Named(NamedTuple):
-    """What an exported step is called, the file of its header, and what is said of it. `inputs`: of x, or of the tokens that x may
-    be; `states`: of each state what it is called, and the values that it begins with.
+    """What an exported step is called, the file of its header, and what is said of it.
+
+    `inputs`: the numbers in x, or how many tokens there are; `states`: of each state what it is called, and
+    the values that it begins with.
     """
 
     name: str
@@ -26,7 +28,8 @@ class Named(NamedTuple):
     states: Sequence[tuple[str, Sequence[float]]]
     says: Sequence[str]
 
-MATH = "log log1p expm1 sqrt floor rint sin cos erf pow fmod fabs".split()
+
+MATH = ("log", "log1p", "expm1", "sqrt", "floor", "rint", "sin", "cos", "erf", "pow", "fmod", "fabs")
 REPLACEABLE = ("EXP", "TANH", "SIGMOID")
 
 # Coefficients: Moshier, Cephes (1984 to 2000), expf.c and tanhf.c. Without branches, so that compilers make
@@ -35,7 +38,7 @@ FLOAT = """\
 typedef union { T x; int32_t i; } Word;
 
 /* a where the condition is 1, b where it is 0. */
-static T chosen(int condition, T a, T b) {
+INLINE T chosen(int condition, T a, T b) {
   Word p, q;
   p.x = a, q.x = b;
   p.i = (p.i & -condition) | (q.i & (condition - 1));
@@ -43,10 +46,10 @@ static T chosen(int condition, T a, T b) {
 }
 
 /* x between -most and most; most where x is no number. */
-static T held(T x, T most) { return chosen(fabsf(x) < most, x, chosen(x < 0, -most, most)); }
+INLINE T held(T x, T most) { return chosen(fabsf(x) < most, x, chosen(x < 0, -most, most)); }
 
 /* e to the power x, for x from -87 to 87. */
-static T power_of_e(T x) {
+INLINE T power_of_e(T x) {
   const T s = x * T(1.44269504088896341);
   const int32_t n = (int32_t)(s + chosen(s < 0, T(-0.5), T(0.5)));
   const T r = (x - (T)n * T(0.693359375)) + (T)n * T(2.12194440e-4);
@@ -63,14 +66,14 @@ static T power_of_e(T x) {
 """
 FUNCTIONS = {  # of floats
     "EXP": """\
-static T exponential(T x) {
+INLINE T exponential(T x) {
   const T y = power_of_e(held(x * T(0.5), T(87)));
   return chosen(x == x, y * y, x);
 }
 #define {NAME}_EXP exponential
 """,
     "TANH": """\
-static T hyperbolic_tangent(T x) {
+INLINE T hyperbolic_tangent(T x) {
   const T a = fabsf(x), z = x * x, far = 1 - 2 / (power_of_e(held(2 * a, T(40))) + 1);
   T p = T(-5.70498872745e-3);
   p = p * z + T(2.06390887954e-2);
@@ -83,14 +86,14 @@ static T hyperbolic_tangent(T x) {
 #define {NAME}_TANH hyperbolic_tangent
 """,
     "SIGMOID": """\
-static T logistic(T x) { return chosen(x == x, 1 / (1 + power_of_e(held(-x, T(87)))), x); }
+INLINE T logistic(T x) { return chosen(x == x, 1 / (1 + power_of_e(held(-x, T(87)))), x); }
 #define {NAME}_SIGMOID logistic
 """,
 }
 DOUBLE = {
     "EXP": "#define {NAME}_EXP exp\n",
     "TANH": "#define {NAME}_TANH tanh\n",
-    "SIGMOID": "static T logistic(T x) { return 1 / (1 + exp(-x)); }\n#define {NAME}_SIGMOID logistic\n",
+    "SIGMOID": "INLINE T logistic(T x) { return 1 / (1 + exp(-x)); }\n#define {NAME}_SIGMOID logistic\n",
 }
 CALLED = {  # by the statements
     "product": """\
@@ -155,7 +158,7 @@ static T dot(const T *x, int k, const T *w) {
   int i, c;
   for (i = 0; i + 8 <= k; i += 8)
     for (c = 0; c < 8; c++) a[c] += x[i + c] * w[i + c];
-  for (c = 0; i < k; i++, c++) a[c] += x[i] * w[i];
+  for (; i < k; i++) a[i % 8] += x[i] * w[i];
   return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
 }
 """,
@@ -187,7 +190,10 @@ def header_text(step: Portable, named: Named) -> str:
     """The header: sizes, the state, `init` and `step`."""
     name, upper, kind = named.name, named.name.upper(), _kind(step)
     says = "\n".join(textwrap.fill(x, 100, initial_indent="   ", subsequent_indent="   ") for x in named.says)
-    inputs = ["#define {0}_INPUTS 1", f"#define {{0}}_TOKENS {named.inputs} /* x[0] is one of 0 to {named.inputs - 1} */"]
+    inputs = [
+        "#define {0}_INPUTS 1",
+        f"#define {{0}}_TOKENS {named.inputs} /* x[0] is one of 0 to {named.inputs - 1} */",
+    ]
     if not named.is_token:
         inputs = [f"#define {{0}}_INPUTS {named.inputs} /* numbers in x */"]
     fields = [f"  {kind} s{k}[{len(values)}]; /* {what} */" for k, (what, values) in enumerate(named.states)]
@@ -195,8 +201,8 @@ def header_text(step: Portable, named: Named) -> str:
         f"/* {name}: a recurrent net, one time step at a time.", "", says, "",
         f"       {name}_state state;", f"       {name}_init(&state);",
         f"       {name}_step(x, &state, y); for each time step", "",
-        "   All that changes is in the state, which is the caller's: each stream has its own, and several may",
-        "   run at once. Nothing is allocated and nothing waits. y may be x. */",
+        "   All that changes is in the state, which is the caller's: each stream has its own, and several",
+        "   may run at once. Nothing is allocated and nothing waits. y may be x. */",
         f"#ifndef {upper}_H", f"#define {upper}_H", "",
         *[line.format(upper) for line in inputs],
         f"#define {upper}_OUTPUTS {named.outputs} /* numbers in y */", "",
@@ -227,15 +233,18 @@ def c_text(step: Portable, named: Named) -> str:
     local = [f"  {kind} a;"] * _uses(body, "a") + [f"  {kind} b;"] * _uses(body, "b")
     pointers = [f"  T *const {t} = {place};" for t, place in step.pointers]
     return "\n".join([
-        f"/* See {name}.h. -D{upper}_EXP=expf, and _TANH and _SIGMOID likewise, put other functions in the place",
-        f"   of those here; -D{upper}_PLAIN leaves vectors to the compiler. */",
+        f"/* See {name}.h. -D{upper}_EXP=expf, and _TANH and _SIGMOID likewise, put other functions in",
+        f"   the place of those here; -D{upper}_PLAIN leaves vectors to the compiler. */",
         f'#include "{named.header}"', "", "#include <math.h>", "#include <stdint.h>", "",
-        f"typedef {kind} T;", "#define T(x) ((T)(x))", "",
+        f"typedef {kind} T;", "#define T(x) ((T)(x))",
+        "#if defined(__GNUC__)", "#define INLINE static inline __attribute__((always_inline))",
+        "#else", "#define INLINE static inline", "#endif", "",
         *[_table(t, step) for t in step.tables], *_functions(body, step, upper),
         f"void {name}_init({name}_state *state) {{",
         *(["  int c;"] if zeros else ["  (void)state;"]), *zeros, *start, "}", "",
         f"void {name}_step(const {_input(step, named)} *x, {name}_state *state, T *y) {{",
-        *pointers, "  int c;", *local, *(["  int r;"] * _uses(body, "r")), "  (void)x, (void)state;", body, "}", "",
+        *pointers, "  int c;", *local, *(["  int r;"] * _uses(body, "r")), "  (void)x, (void)state;", body,
+        "}", "",
     ])  # fmt: skip
 
 
@@ -253,14 +262,16 @@ def _uses(text: str, name: str) -> bool:
 
 def _renamed(text: str, step: Portable, upper: str) -> str:
     """A text whose functions are those of floats, where it computes in these, and can be replaced."""
-    text = re.sub(rf"\b({'|'.join(x.lower() for x in REPLACEABLE)})\(", lambda m: f"{upper}_{m[1].upper()}(", text)
+    text = re.sub(
+        rf"\b({'|'.join(x.lower() for x in REPLACEABLE)})\(", lambda m: f"{upper}_{m[1].upper()}(", text
+    )
     return re.sub(rf"\b({'|'.join(MATH)})\(", r"\1f(", text) if step.dtype.itemsize == 4 else text
 
 
 def _functions(body: str, step: Portable, upper: str) -> list[str]:
     """The functions that are called, and those that they call."""
     helpers = [
-        f"static {_renamed(text, step, upper)}\n"
+        f"INLINE {_renamed(text, step, upper)}\n"
         for name, text in HELPERS.items()
         if f"{name}(" in body and name not in ("infinite", "sigmoid")
     ]
@@ -280,7 +291,9 @@ def _functions(body: str, step: Portable, upper: str) -> list[str]:
 def _table(table: Table, step: Portable) -> str:
     values = table.values.reshape(-1)
     kind = "int8_t" if values.dtype.kind == "i" else "T"
-    numbers = [str(v) for v in values.tolist()] if kind == "int8_t" else [_number(v, step) for v in values.tolist()]
+    numbers = (
+        [str(v) for v in values.tolist()] if kind == "int8_t" else [_number(v, step) for v in values.tolist()]
+    )
     lines = textwrap.wrap(", ".join(numbers), 108, break_long_words=False, break_on_hyphens=False)
     comment = f"/* {table.comment} */\n" * bool(table.comment)
     inside = "\n".join(f"  {line}" for line in lines)

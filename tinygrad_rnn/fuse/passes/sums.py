@@ -1,5 +1,5 @@
-"""Products with weights, for a step that is written down with its weights: what is known is computed once, and
-a sum of products, and of what is added to them, is one product.
+"""Products with weights, for a step that is written down with its weights: what is known is computed once,
+and a sum of products, and of what is added to them, is one product.
 """
 
 from __future__ import annotations
