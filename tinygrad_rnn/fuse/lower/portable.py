@@ -9,6 +9,7 @@ group. Nothing here knows a cell.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -38,6 +39,9 @@ class Table(NamedTuple):
     name: str
     values: Any
     comment: str
+
+
+SLOW = re.compile("exp|tanh|sigmoid|log|pow|erf|sin|cos|gelu")
 
 
 class Portable(Addressed):
@@ -163,7 +167,21 @@ class Portable(Addressed):
         return to
 
     def _elements(self, instructions: Sequence[Instr], given: dict[Ref, Any], wanted: dict[Any, Ref]) -> None:
-        """Instructions of one shape in one loop."""
+        """Instructions of one shape, in one loop for each of their levels."""
+        levels = _levels(instructions)
+        last = max(levels.values())
+        for level in range(last + 1):
+            own = [i for i in instructions if levels[i.out] == level]
+            later = {a for i in instructions if levels[i.out] > level for a in i.args if type(a) is Ref}
+            results = {i.out: wanted.get(i.out, i.out) for i in own if i.out in wanted or i.out in later}
+            self._in_one_loop(own, given, results)
+            given = {**given, **results}
+            self.n_phases += level < last
+
+    def _in_one_loop(
+        self, instructions: Sequence[Instr], given: dict[Ref, Any], wanted: dict[Any, Ref]
+    ) -> None:
+        """Instructions of one shape in one pass over its elements."""
         shape = instructions[0].out.shape
         read = [given.get(a, a) for i in instructions for a in i.args if type(a) is Ref]
         inner = {i.out for i in instructions}
@@ -329,3 +347,22 @@ class Portable(Addressed):
             else:
                 self._loop(n, [f"{state.name}[c] = {self._read(line)};"])
         self.n_phases += 1
+
+
+def _levels(instructions: Sequence[Instr]) -> dict[Ref, int]:
+    """How many functions that take long are computed one of the other before each value, or as many more as
+    those that read it allow: a processor works at values of one level side by side.
+    """
+    slow = {i.out: int(bool(SLOW.search(str(i.op.c)))) for i in instructions}
+    levels: dict[Ref, int] = {}
+    for i in instructions:
+        before = max((levels.get(a, 0) for a in i.args if type(a) is Ref), default=0)
+        levels[i.out] = before + slow[i.out]
+    most: dict[Ref, int] = {}  # that the readers of a value allow
+    for i in reversed(instructions):
+        levels[i.out] = max(levels[i.out], most.get(i.out, 0))
+        for a in i.args:
+            if type(a) is Ref:
+                most[a] = min(most.get(a, levels[i.out]), levels[i.out] - slow[i.out])
+    known = sorted({*levels.values()})
+    return {r: known.index(level) for r, level in levels.items()}

@@ -32,61 +32,64 @@ class Named(NamedTuple):
 MATH = ("log", "log1p", "expm1", "sqrt", "floor", "rint", "sin", "cos", "erf", "pow", "fmod", "fabs")
 REPLACEABLE = ("EXP", "TANH", "SIGMOID")
 
-# Coefficients: Moshier, Cephes (1984 to 2000), expf.c and tanhf.c. Without branches, so that compilers make
-# vectors of loops over them.
+# The polynomial is fitted: e to the power r to 4e-9 for |r| up to log(2) / 2. There are no branches, and what
+# chooses works on bits, so that compilers make vectors of loops; right to 3 units in the last place.
 FLOAT = """\
-typedef union { T x; int32_t i; } Word;
+typedef union { T x; int32_t i; uint32_t u; } Word;
 
-/* a where the condition is 1, b where it is 0. */
-INLINE T chosen(int condition, T a, T b) {
+/* x where it is a number, else NaN, in the place of y, which is computed of it. */
+INLINE T unless_nan(T y, T x) {
   Word p, q;
-  p.x = a, q.x = b;
-  p.i = (p.i & -condition) | (q.i & (condition - 1));
+  const int32_t is_number = x == x;
+  p.x = y, q.x = x;
+  p.i = (p.i & -is_number) | (q.i & (is_number - 1));
   return p.x;
 }
 
-/* x between -most and most; most where x is no number. */
-INLINE T held(T x, T most) { return chosen(fabsf(x) < most, x, chosen(x < 0, -most, most)); }
+/* x between -most and most, or one of these where it is no number: floats above zero are in the order of
+   their bits as signed integers, those below in that as unsigned ones. */
+INLINE T held(T x, T most) {
+  Word p, q, r;
+  p.x = x, q.x = most, r.x = -most;
+  p.i = p.i < q.i ? p.i : q.i;
+  p.u = p.u < r.u ? p.u : r.u;
+  return p.x;
+}
 
-/* e to the power x, for x from -87 to 87. */
-INLINE T power_of_e(T x) {
-  const T s = x * T(1.44269504088896341);
-  const int32_t n = (int32_t)(s + chosen(s < 0, T(-0.5), T(0.5)));
-  const T r = (x - (T)n * T(0.693359375)) + (T)n * T(2.12194440e-4);
+/* e to the power x, for x from -87 to 87, is power + power * what is returned. */
+INLINE T part_of_exponential(T x, T *power) {
+  const int32_t n = (int32_t)(x * T(1.44269504088896341) + T(127.5));
+  const T r = (x - (T)(n - 127) * T(0.693359375)) + (T)(n - 127) * T(2.12194440e-4), q = r * r;
   Word u;
-  T p = T(1.9875691500e-4);
-  p = p * r + T(1.3981999507e-3);
-  p = p * r + T(8.3334519073e-3);
-  p = p * r + T(4.1665795894e-2);
-  p = p * r + T(1.6666665459e-1);
-  p = p * r + T(5.0000001201e-1);
-  u.i = (n + 127) * 8388608;
-  return (p * (r * r) + r + 1) * u.x;
+  u.i = n * 8388608;
+  *power = u.x;
+  return ((T(1.3813147746e-3) * q + (T(8.3694188663e-3) * r + T(4.1668456742e-2))) * q +
+          (T(1.6666514791e-1) * r + T(4.9999993051e-1))) * q + r;
 }
 """
 FUNCTIONS = {  # of floats
     "EXP": """\
 INLINE T exponential(T x) {
-  const T y = power_of_e(held(x * T(0.5), T(87)));
-  return chosen(x == x, y * y, x);
+  T power, y = part_of_exponential(held(x * T(0.5), T(87)), &power);
+  y = power + power * y;
+  return unless_nan(y * y, x);
 }
 #define {NAME}_EXP exponential
 """,
     "TANH": """\
 INLINE T hyperbolic_tangent(T x) {
-  const T a = fabsf(x), z = x * x, far = 1 - 2 / (power_of_e(held(2 * a, T(40))) + 1);
-  T p = T(-5.70498872745e-3);
-  p = p * z + T(2.06390887954e-2);
-  p = p * z + T(-5.37397155531e-2);
-  p = p * z + T(1.33314422036e-1);
-  p = p * z + T(-3.33332819422e-1);
-  p = chosen(a < T(0.625), p * z * x + x, chosen(x < 0, -far, far));
-  return chosen(x == x, p, x);
+  T power, y = part_of_exponential(2 * held(x, T(20)), &power);
+  y = power * y + (power - 1);
+  return unless_nan(y / (y + 2), x);
 }
 #define {NAME}_TANH hyperbolic_tangent
 """,
     "SIGMOID": """\
-INLINE T logistic(T x) { return chosen(x == x, 1 / (1 + power_of_e(held(-x, T(87)))), x); }
+INLINE T logistic(T x) {
+  T power, y = part_of_exponential(-held(x, T(87)), &power);
+  y = power * y + (power + 1);
+  return unless_nan(1 / y, x);
+}
 #define {NAME}_SIGMOID logistic
 """,
 }
@@ -126,6 +129,20 @@ static void four_columns(const T *x, int k, const T *w, int width, T *y) {
   TO(y) = a + e, TO(y + LANES) = b + f, TO(y + 2 * LANES) = c + g, TO(y + 3 * LANES) = d + h;
 }
 
+/* Eight vectors of columns. */
+static void eight_columns(const T *x, int k, const T *w, int width, T *y) {
+  Vector a = AT(y), b = AT(y + LANES), c = AT(y + 2 * LANES), d = AT(y + 3 * LANES);
+  Vector e = AT(y + 4 * LANES), f = AT(y + 5 * LANES), g = AT(y + 6 * LANES), h = AT(y + 7 * LANES);
+  for (; k; k--, x++, w += width) {
+    const T u = *x;
+    a += u * AT(w), b += u * AT(w + LANES), c += u * AT(w + 2 * LANES), d += u * AT(w + 3 * LANES);
+    e += u * AT(w + 4 * LANES), f += u * AT(w + 5 * LANES);
+    g += u * AT(w + 6 * LANES), h += u * AT(w + 7 * LANES);
+  }
+  TO(y) = a, TO(y + LANES) = b, TO(y + 2 * LANES) = c, TO(y + 3 * LANES) = d;
+  TO(y + 4 * LANES) = e, TO(y + 5 * LANES) = f, TO(y + 6 * LANES) = g, TO(y + 7 * LANES) = h;
+}
+
 static void one_column(const T *x, int k, const T *w, int width, T *y) {
   Vector a = AT(y), b = {0};
   for (; k > 1; k -= 2, x += 2, w += 2 * width) a += x[0] * AT(w), b += x[1] * AT(w + width);
@@ -140,7 +157,8 @@ static void product(const T *x, int k, const T *w, int m, T *y) {
   for (; m > 0; m -= width, w += width * k, y += width) {
     width = m < {panel} ? m : {panel};
 #if defined(__GNUC__) && !defined({NAME}_PLAIN)
-    for (j = 0; j + 4 * LANES <= width; j += 4 * LANES) four_columns(x, k, w + j, width, y + j);
+    for (j = 0; j + 8 * LANES <= width; j += 8 * LANES) eight_columns(x, k, w + j, width, y + j);
+    for (; j + 4 * LANES <= width; j += 4 * LANES) four_columns(x, k, w + j, width, y + j);
     for (; j < width; j += LANES) one_column(x, k, w + j, width, y + j);
 #else
     {
