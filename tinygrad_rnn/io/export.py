@@ -93,8 +93,8 @@ def _named(read: _Reader, step: Portable, stem: str, error: float, weights: str)
     matrices = "Matrices are int8, with a scale for each column. " if weights == "int8" else ""
     says = [
         f"{read.name} of {read.n_weights:,} weights, exported by tinygrad_rnn {__version__}. {matrices}"
-        f"On a random sequence of {N_STEPS} steps no output differed from the model's by more than {error:.1e} "
-        "of the largest."
+        f"On a random sequence of {N_STEPS} steps no output differed from the model's by more than "
+        f"{error:.1e} of the largest."
     ]
     return Named(name, f"{stem}.h", read.n_inputs, read.is_token, read.n_outputs, read.starts, says)
 

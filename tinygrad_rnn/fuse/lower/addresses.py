@@ -47,8 +47,8 @@ class Line(NamedTuple):
 
 
 class Addressed:
-    """The buffers of a function that is written phase by phase. `pointers`: of scratch memory, names and where
-    they lead; `n_work`: the elements that it takes. What is `in_place` lies in a state.
+    """The buffers of a function that is written phase by phase. `pointers`: of scratch memory, names and
+    where they lead; `n_work`: the elements that it takes. What is `in_place` lies in a state.
     """
 
     def __init__(self) -> None:
