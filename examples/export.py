@@ -1,7 +1,8 @@
-"""Out of Python: a trained net as one C file, weights and all, in a program without any library.
+"""Out of Python: the notes' language model, and a net that filters sound, each as one C file with its weights
+in it, in a program that needs no library.
 
-    python examples/export.py                             # the net of char_lm.py writes text, from C
-    python examples/export.py --task sound                # a net that filters sound, sample by sample
+    python examples/export.py                             # the net of char_lm.py writes text, from C: seconds
+    python examples/export.py --task sound                # half a minute on two cores
     python examples/export.py --task sound --weights int8
 
 The text is that of the latest checkpoint that char_lm.py has left in --out; where there is none, a small net
@@ -215,8 +216,6 @@ def options():
 
 def main():
     args = options()
-    if args.task == "text" and args.resume:
-        common.fail("--resume is for --task sound; char_lm.py has its own")
     common.start(args)
     {"text": export_text, "sound": export_sound}[args.task](args, args.out / args.stem)
     return 0

@@ -44,7 +44,7 @@ def test_a_language_model_writes_text(tmp_path):
     assert all(len(text.decode()) == 2 + 80 for text in said)
     unknown = subprocess.run([folder / "clean", "\N{SNOWMAN}"], capture_output=True, check=False)
     assert unknown.returncode == 2
-    assert "--resume is for --task sound" in run("--resume", "--out", tmp_path, check=2).stderr
+    assert "there is no file" in run("--resume", "--out", tmp_path, check=2).stderr
 
 
 def test_a_net_filters_sound(tmp_path):

@@ -285,6 +285,15 @@ def test_the_model_is_left_as_it_was(tmp_path):
     assert tg.get_rng_state() == draws
 
 
+def test_a_model_on_another_device(tmp_path):
+    tg.use("strict")
+    model = moved(through(nn.GRU(3, 5, learn_initial_state=True), nn.Linear(5, 2)))
+    made = Exported(model, tmp_path / "net")
+    tg.use("numpy")
+    xs = sequence(model)
+    close(made.stream().steps(xs), by_python(model.cpu(), xs))
+
+
 def test_y_may_be_x(tmp_path):
     model = moved(nn.Recurrent(nn.RNNCell(3, 3)))
     made = Exported(model, tmp_path / "net")

@@ -113,6 +113,7 @@ class _Reader:
         parameters = [*model.parameters()]
         floats = {p.dtype for p in parameters}
         self.dtype = floats.pop() if len(floats) == 1 else np.dtype("float32")
+        self.device = parameters[0].device if parameters else None
         self.n_weights = sum(p.numel() for p in parameters)
         self.copy = StepCopy(model, self.dtype)
         kept = self.copy.kept
@@ -194,8 +195,9 @@ class _Reader:
         """How far outputs differ after n steps, in parts of the largest. Raises ValueError where their
         number does.
         """
-        x = self.xs[:n].transpose(*axes, *range(2, self.xs.ndim))
-        y = _numpy(shown(model(Tensor(np.ascontiguousarray(x))))).reshape(-1, self.n_outputs)
+        x = Tensor(np.ascontiguousarray(self.xs[:n].transpose(*axes, *range(2, self.xs.ndim))))
+        x = x if self.device is None else x.to(device=self.device)
+        y = _numpy(shown(model(x))).reshape(-1, self.n_outputs)
         if len(y) not in (1, n):
             raise ValueError
         return apart(ours[:n][-len(y) :], y)

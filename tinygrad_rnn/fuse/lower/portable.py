@@ -30,6 +30,7 @@ __all__ = ["Portable", "Table"]
 
 SUM, AMAX, LOG_SOFTMAX = (REGISTRY[name] for name in ("sum", "amax", "log_softmax"))
 MOVES = {REGISTRY[name] for name in ("concat", "stack", "take_rows", "clone")}
+FEW = 3  # rows of a weight that no loop goes over
 PANEL = 64  # columns of a matrix that lie together
 
 
@@ -258,15 +259,30 @@ class Portable(Addressed):
                     raise NotLowerable("a product of elements that do not follow each other")
             pieces += [(first, n, line, self.values[w]) for first, n, line in runs]
         lines = [self._line(np.broadcast_to(self.env[a], shape)) for a in added]
-        start = " + ".join(self._read(line) for line in lines) or "0"
+        start = [self._read(line) for line in lines]
         to = self._out(instr.out, -(-m // self.pad) * self.pad)
-        self._loop(m, [f"{to.name}[c] = {start};"])
+        before: list[str] = []
+        for first, n, line, w in pieces:
+            if n <= FEW and not self.int8:  # of few rows: beside what is added
+                start += self._few(line, w, range(first, first + n), before)
+        self._loop(m, [f"{to.name}[c] = {' + '.join(start) or '0'};"], before)
         if to.size > m and m >= self.pad:
             self._loop(to.size - m, [f"{Line(to, m, 1).at()} = 0;"])
         for first, n, line, w in pieces:
-            self._read(line)
-            x = f"{line.buffer.name} + {line.start}" if line.start else line.buffer.name
-            self.lines.append(self._multiplied(x, w, slice(first, first + n), to.name))
+            if n > FEW or self.int8:
+                self._read(line)
+                x = f"{line.buffer.name} + {line.start}" if line.start else line.buffer.name
+                self.lines.append(self._multiplied(x, w, slice(first, first + n), to.name))
+
+    def _few(self, line: Line, w: Any, rows: range, before: list[str]) -> list[str]:
+        """Products of single elements with a row of a weight."""
+        found = []
+        for k, row in enumerate(rows):
+            name = f"u{self.n_phases}_{len(before)}"
+            before.append(f"const T {name} = {self._read(line, column=str(k))};")
+            values = np.ascontiguousarray(w[row])
+            found.append(f"{name} * {self._table(values, '', (id(w), row))}[c]")
+        return found
 
     def _multiplied(self, x: str, whole: Any, rows: slice, to: str) -> str:
         """The call that adds a product with some rows of a weight (k, m)."""

@@ -181,18 +181,29 @@ static T dot(const T *x, int k, const T *w) {
 }
 """,
     "scaled_product": """\
+/* a += x w for {panel} columns, and k rows of them. */
+static void panel(const T *x, int k, const int8_t *w, T *a) {
+  int j;
+  for (; k >= 4; k -= 4, x += 4, w += 4 * {panel}) {
+    const T p = x[0], q = x[1], r = x[2], s = x[3];
+    for (j = 0; j < {panel}; j++)
+      a[j] += (p * (T)w[j] + q * (T)w[j + {panel}]) + (r * (T)w[j + 2 * {panel}] + s * (T)w[j + 3 * {panel}]);
+  }
+  for (; k; k--, x++, w += {panel})
+    for (j = 0; j < {panel}; j++) a[j] += *x * (T)w[j];
+}
+
 /* y += scale (x w); of the weight w, {panel} columns lie together. */
 static void scaled_product(const T *x, int k, const int8_t *w, const T *scale, int m, T *y) {
   int width, i, j;
-  for (; m > 0; m -= width, scale += width, y += width) {
+  for (; m > 0; m -= width, w += width * k, scale += width, y += width) {
     T a[{panel}] = {0};
     width = m < {panel} ? m : {panel};
     if (width == {panel})
-      for (i = 0; i < k; i++, w += {panel})
-        for (j = 0; j < {panel}; j++) a[j] += x[i] * (T)w[j];
+      panel(x, k, w, a);
     else
-      for (i = 0; i < k; i++, w += width)
-        for (j = 0; j < width; j++) a[j] += x[i] * (T)w[j];
+      for (i = 0; i < k; i++)
+        for (j = 0; j < width; j++) a[j] += x[i] * (T)w[i * width + j];
     for (j = 0; j < width; j++) y[j] += scale[j] * a[j];
   }
 }
@@ -312,9 +323,10 @@ def _table(table: Table, step: Portable) -> str:
     numbers = (
         [str(v) for v in values.tolist()] if kind == "int8_t" else [_number(v, step) for v in values.tolist()]
     )
-    lines = textwrap.wrap(", ".join(numbers), 108, break_long_words=False, break_on_hyphens=False)
+    each = 24 if kind == "int8_t" else 8
+    lines = [", ".join(numbers[k : k + each]) for k in range(0, len(numbers), each)]
     comment = f"/* {table.comment} */\n" * bool(table.comment)
-    inside = "\n".join(f"  {line}" for line in lines)
+    inside = ",\n".join(f"  {line}" for line in lines)
     return f"{comment}static const {kind} {table.name}[{len(values)}] = {{\n{inside}\n}};\n"
 
 
