@@ -124,6 +124,36 @@ class Leaky(nn.Cell):
         return state[0] * state[1]
 
 
+class Delays(nn.Cell):
+    """States that change places, are shown one step late, and are read after they are known anew."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.w = nn.Parameter(tg.randn(input_size, hidden_size))
+
+    def step(self, px, state):
+        a, b, c, d = state
+        new = tg.tanh(px @ self.w + tg.cat([d[:, 1:], d[:, :1]], -1))
+        return b, a, new, tg.sigmoid(new + tg.tanh(new)) * d + c
+
+    def initial_state(self, batch_size, like):
+        zeros = like.new_zeros(batch_size, self.hidden_size)
+        return zeros + 1, zeros, zeros, zeros + tg.arange(self.hidden_size)
+
+    def output(self, state):
+        a, b, c, d = state
+        return tg.cat([a * 2 + b, c], -1)[:, ::2] + d
+
+
+class Reduces(nn.Module):
+    """Sums and extremes along axes, and what is laid around."""
+
+    def forward(self, x):
+        y = F.pad(x, (1, 2), value=0.5).reshape(*x.shape[:-1], 2, 3)
+        parts = [y.amax(-1), y.amin(-2), y.mean(-1), tg.logsumexp(y, -1), y.var(-1)]
+        return tg.cat(parts, -1)
+
+
 class Loop(nn.Module):
     """Cells that a user's loop calls."""
 
@@ -184,6 +214,8 @@ NETS = {
     "user's cell": lambda: nn.Recurrent(Leaky(3, 6)),
     "user's loop": lambda: Loop(),
     "residual": lambda: Residual(),
+    "delays": lambda: nn.Recurrent(Delays(3, 4)),
+    "reduces": lambda: through(nn.Linear(3, 3), Reduces()),
     "dense": lambda: through(nn.Linear(3, 9), nn.ReLU(), nn.LSTM(9, 12), nn.Dropout(0.5), nn.Linear(12, 2)),
     "softmax": lambda: through(nn.GRU(3, 6), nn.Linear(6, 5), nn.Softmax(dim=-1)),
     "log softmax": lambda: through(nn.GRU(3, 6), nn.Linear(6, 11), nn.LogSoftmax(dim=-1)),
@@ -202,6 +234,34 @@ def test_steps_are_those_of_python(name, tmp_path):
     xs = sequence(model)
     close(made.stream().steps(xs), by_python(model, xs))
     assert made.found.error < 1e-5  # NumPy's products of a row and of many differ in the last digits
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_nets(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    tg.manual_seed(seed)
+    parts, size = [], 3
+    if rng.random() < 0.5:
+        parts, size = [nn.Embedding(9, 5)], 5
+    for _ in range(int(rng.integers(1, 4))):
+        if rng.random() < 0.3:
+            new = int(rng.integers(1, 40))
+            parts += [nn.Linear(size, new), nn.Tanh(), nn.LayerNorm(new)]
+            size = new
+        hidden, layers = int(rng.integers(1, 40)), int(rng.integers(1, 3))
+        layer = [nn.RNN, nn.LSTM, nn.GRU][int(rng.integers(3))]
+        settings = {
+            "init": ["default", "torch"][int(rng.integers(2))],
+            "learn_initial_state": bool(rng.integers(2)),
+        }
+        parts.append(layer(size, hidden, layers, bias=bool(rng.integers(2)), **settings))
+        size = hidden
+    parts += [nn.Linear(size, 4)] + [nn.Softmax(-1)] * (rng.random() < 0.5)
+    model = moved(through(*parts))
+    is_token = isinstance(parts[0], nn.Embedding)
+    xs = rng.integers(0, 9, 20) if is_token else sequence(model)
+    ys = Exported(model, tmp_path / "net").stream().steps(xs[:, None] if is_token else xs)
+    close(ys, by_python(model, xs), 2e-6)  # which differ in the order of sums, layer by layer
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "user's cell", "residual", "log softmax", "activations"])

@@ -64,7 +64,7 @@ class StepCopy:
 
     def _copied(self, part: Any, path: str, follows: bool) -> Any:
         """A copy of a module and of all below it; what is no module stays."""
-        if isinstance(part, (list, tuple, dict)) and not hasattr(part, "_fields"):
+        if type(part) in (list, tuple, dict):
             pairs = part.items() if isinstance(part, dict) else enumerate(part)
             parts = [(k, self._copied(p, f"{path}.{k}", follows)) for k, p in pairs]
             return type(part)(parts) if isinstance(part, dict) else type(part)(p for _, p in parts)

@@ -28,7 +28,8 @@ from .c import NotLowerable, literal, statement
 
 __all__ = ["Portable", "Table"]
 
-SUM, AMAX, LOG_SOFTMAX = (REGISTRY[name] for name in ("sum", "amax", "log_softmax"))
+SUM, AMAX, AMIN, LOGSUMEXP = (REGISTRY[name] for name in ("sum", "amax", "amin", "logsumexp"))
+LOG_SOFTMAX, PAD = REGISTRY["log_softmax"], REGISTRY["pad"]
 MOVES = {REGISTRY[name] for name in ("concat", "stack", "take_rows", "clone")}
 FEW = 3  # rows of a weight that no loop goes over
 PANEL = 64  # columns of a matrix that lie together
@@ -141,11 +142,15 @@ class Portable(Addressed):
         elif (is_view(instr) or op in MOVES) and not dynamic:
             made = op.call(*(self.env[a] for a in instr.args), **settings)  # type: ignore[index]
             self.env.update(zip(instr.outs, made if instr.several else (made,), strict=True))
+        elif op is PAD:
+            around = self.buffer("", 1, np.array([settings["value"]], self.dtype))
+            at, widths = self.addresses(around, (1,))[0], settings["widths"]
+            self.env[instr.out] = np.pad(self.env[instr.args[0]], widths, constant_values=at)  # type: ignore[index]
         elif op.elementwise and op.c and len(instr.outs) == 1:
             self._elements([instr], {}, {instr.out: instr.out})
         elif op in (MATMUL, ADDMM):
             self._product(instr)
-        elif op in (SUM, AMAX):
+        elif op in (SUM, AMAX, AMIN, LOGSUMEXP):
             self._reduced(instr, settings["axes"])
         elif op is LOG_SOFTMAX:
             self._reduced(instr, (settings["axis"],))
@@ -325,13 +330,17 @@ class Portable(Addressed):
         if op is SUM:
             self._loop(n, [f"a += {value};"], ["a = 0;"], [f"{to.at('0')} = a;"])
             return
-        largest = f"a = larger({value}, a);"
-        if op is AMAX:
-            self._loop(n, [largest], ["a = -infinite();"], [f"{to.at('0')} = a;"])
+        side, start = ("smaller", "infinite()") if op is AMIN else ("larger", "-infinite()")
+        extreme = [f"a = {side}({value}, a);"]
+        if op in (AMAX, AMIN):
+            self._loop(n, extreme, [f"a = {start};"], [f"{to.at('0')} = a;"])
             return
-        self._loop(n, [largest], ["a = -infinite();"])
+        self._loop(n, extreme, [f"a = {start};"])
         self._loop(n, [f"b += exp({value} - a);"], ["b = 0;"], ["b = log(b);"])
-        self._loop(n, [f"{to.at()} = {value} - a - b;"])
+        if op is LOGSUMEXP:
+            self.lines.append(f"  {to.at('0')} = a + b;")
+        else:
+            self._loop(n, [f"{to.at()} = {value} - a - b;"])
 
     # ------------------------------------------------------------ results
 
