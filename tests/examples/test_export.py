@@ -28,7 +28,7 @@ def test_a_language_model_writes_text(tmp_path):
     assert len(done.stdout.split("largest output\n")[1]) >= len("The ") + 50
     folder = tmp_path / "export_quick"
     assert {p.name for p in folder.iterdir()} == {"net.c", "net.h", "main.c", "main", "vocab.h"}
-    assert len((folder / "main.c").read_text().splitlines()) <= 70
+    assert len((folder / "main.c").read_text().splitlines()) <= 60
     again = [run("--quick", "--out", tmp_path, "--length", 50).stdout for _ in range(2)]
     assert again[0] == again[1]
     assert "a small one learns" not in again[0]

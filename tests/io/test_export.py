@@ -238,6 +238,26 @@ def test_a_model_on_another_device(tmp_path):
     close(made.stream().steps(xs), by_python(model.cpu(), xs))
 
 
+def test_outputs_that_are_no_numbers(tmp_path):
+    class Logs(nn.Module):
+        def forward(self, x):
+            return tg.log(x)
+
+    made = Exported(Logs(), tmp_path / "net", inputs=3)
+    assert made.found.error < 1e-6
+    np.testing.assert_allclose(made.stream().step([1, -1, 0]), [0, np.nan, -np.inf])
+
+
+def test_a_net_that_is_chaotic(tmp_path):
+    tg.manual_seed(0)
+    model = nn.RNN(3, 40)
+    model.cells[0].weight_hh.data = model.cells[0].weight_hh.detach() * 4
+    made = Exported(model, tmp_path / "net")
+    assert made.found.error > 1e-5  # and says so
+    xs = sequence(model, 5)
+    close(made.stream().steps(xs), by_python(model, xs), 1e-4)
+
+
 def test_y_may_be_x(tmp_path):
     model = moved(nn.Recurrent(nn.RNNCell(3, 3)))
     made = Exported(model, tmp_path / "net")

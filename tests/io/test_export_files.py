@@ -56,6 +56,17 @@ class Attends(nn.Module):
         return y.mean(0)
 
 
+class Scans(nn.Module):
+    """Begins with zeros by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return tg.scan(lambda x, h: (tg.tanh(self.out(x) + h),) * 2, x, tg.zeros(x.shape[1], 3))[0]
+
+
 class Draws(nn.Module):
     def forward(self, x):
         return x + tg.randn(*x.shape)
@@ -97,6 +108,8 @@ REFUSED = {
     "twins": (lambda: nn.Bidirectional(nn.GRU(3, 4)), "Bidirectional reads from the end"),
     "reverse": (lambda: nn.Recurrent(nn.GRUCell(3, 4), reverse=True), "Recurrent reads from the end"),
     "attends": (Attends, "Attends cannot be exported: what it makes of a sequence"),
+    "scans": (Scans, "Scans cannot be exported: what it makes of a sequence"),
+    "a scan inside": (lambda: through(nn.GRU(3, 3), Scans()), "Chain cannot be exported: what it makes of a"),
     "draws": (lambda: through(nn.GRU(3, 4), Draws()), "Chain cannot be exported: .* random numbers"),
     "asks": (lambda: through(nn.GRU(3, 4), Asks()), r"in parts\.1 \(Asks\): it asks for a value"),
     "sorts": (

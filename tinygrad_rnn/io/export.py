@@ -69,7 +69,7 @@ def export_c(model: Module, path: Any, *, weights: str = "float", inputs: int | 
     if weights not in ("float", "int8"):
         raise ValueError(f"export_c: weights is {weights!r}, expected 'float' or 'int8'")
     path = re.sub(r"\.[ch]$", "", file_name(path, "export_c"))
-    with no_grad():
+    with no_grad(), np.errstate(all="ignore"):
         read = _Reader(model, inputs)
         try:
             step = Portable(read.block, read.values, weights == "int8")
@@ -181,11 +181,15 @@ class _Reader:
         self.xs = self.xs.astype(t.dtype)
         ours = self._over_time(lambda given: self.block.run(given, self.values, 1))
         most = 1e-3 if self.dtype.itemsize == 4 else 1e-8
-        for axes in ((0, 1), (1, 0)):
-            with contextlib.suppress(Exception):  # a model that takes the other layout
-                self.apart = max(self._apart(model, ours, n, axes) for n in (1, 2, 5, N_STEPS))
-                if self.apart < most:
-                    return
+        found = []
+        for axes in ((0, 1), (1, 0)):  # time first, or the batch
+            with contextlib.suppress(Exception):  # a model takes one of them, as a rule
+                found.append([self._apart(model, ours, n, axes) for n in (1, 2, 5, 16, N_STEPS)])
+        # Of what keeps no state the steps are those of a batch, too: that one layout is right says nothing.
+        chosen = (min if self.states else max)(found, key=lambda each: max(each[:-1]), default=[1.0])
+        self.apart = max(chosen)
+        if max(chosen[:-1], default=1.0) < most:  # small differences may grow in many steps
+            return
         raise ValueError(
             f"export_c: {self.name} cannot be exported: what it makes of a sequence is not what it makes of "
             "one step after the other, each with the state of the one before"
@@ -217,8 +221,13 @@ class _Reader:
 
 
 def apart(a: Any, b: Any) -> float:
-    """The largest difference in parts of the largest of b."""
-    return float(np.abs(a - b).max(initial=0) / max(1e-30, np.abs(b).max(initial=0)))
+    """The largest difference in parts of the largest of b; where both are the same, be it NaN, there is
+    none.
+    """
+    largest = np.abs(b[np.isfinite(b)]).max(initial=1e-30)
+    with np.errstate(invalid="ignore"):
+        differences = np.where((a == b) | ((a != a) & (b != b)), 0, np.abs(a - b))
+    return float(differences.max(initial=0) / largest)
 
 
 def _numpy(x: Any) -> Any:
