@@ -74,7 +74,9 @@ def export_c(model: Module, path: Any, *, weights: str = "float", inputs: int | 
         try:
             step = Portable(read.block, read.values, weights == "int8")
         except NotLowerable as reason:
-            raise ValueError(f"export_c: {read.name} cannot be exported: {reason}") from None
+            where = read.copy.makers.get(getattr(reason, "op", ""))
+            inside = f"{where}: " if where else ""
+            raise ValueError(f"export_c: {read.name} cannot be exported: {inside}{reason}") from None
         read.check(StepCopy(model, read.dtype, follows=False).model)
         error = read.error(step)
     stem = re.split(r"[/\\]", path)[-1]
@@ -144,7 +146,7 @@ class _Reader:
         """The trace of a step, for inputs of the kind at hand."""
         types = [self._x((1, 1)), *(Type(tuple(s.shape), s.dtype) for s in self.states)]
         self.copy.blamed.clear()
-        traced = trace(self.copy.step, types)
+        traced = trace(self.copy.step, types, self.copy.tracer)
         for before, after, k in zip(types[1:], traced.block.results[1:], self.copy.names, strict=True):
             if after is None or after.type != before:
                 raise Refused(f"{k} has a state of another shape or type after a step than before")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..backend.naming import kind
-from ..fuse.trace import Untraceable
+from ..engine import Primitive
+from ..fuse.trace import Tracer, Untraceable
 from ..tensor import Tensor
 from .cell import Cell
 from .module import Module
@@ -44,6 +45,8 @@ class StepCopy:
         self.follows = follows
         self.kept: list[Kept] = []
         self.blamed: list[str] = []
+        self.inside: list[str] = []  # the modules that are being called
+        self.makers: dict[str, str] = {}  # of ops, by name: the first module that calls each
         self.dtype = dtype
         self.known: dict[int, Any] = {}
         self.model = self._copied(model, "", follows)
@@ -61,6 +64,10 @@ class StepCopy:
         finally:
             for k in self.kept:
                 k.before = k.after = None
+
+    def tracer(self, follows: bool) -> Tracer:
+        """What writes down the ops of a step, and notes who calls them."""
+        return _Noting(follows, self)
 
     def _copied(self, part: Any, path: str, follows: bool) -> Any:
         """A copy of a module and of all below it; what is no module stays."""
@@ -84,7 +91,7 @@ class StepCopy:
             self._learned(part)
         where = called(path, part)
         kept = self._starting(part, where) if is_cell else None
-        object.__setattr__(new, "__class__", _class_of(part, where, self.blamed, kept))
+        object.__setattr__(new, "__class__", _class_of(part, where, self, kept))
         return new
 
     def _starting(self, cell: Cell, where: str) -> Kept:
@@ -101,12 +108,12 @@ class StepCopy:
             kept.start = map_state(lambda _: next(learned).unsqueeze(0), kept.start)
 
 
-def _class_of(module: Module, where: str, blamed: list[str], kept: Kept | None) -> Any:
-    """The class of a copy: errors leave its name in `blamed`, and a cell's state is the one in `kept`."""
+def _class_of(module: Module, where: str, of: StepCopy, kept: Kept | None) -> Any:
+    """The class of a copy: errors and ops are noted as its own, and a cell's state is the one in `kept`."""
     inner: Any = type(module)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with _blaming(where, blamed):
+        with _within(where, of):
             return inner.__call__(self, *args, **kwargs)
 
     def initial_state(self: Any, batch_size: int, like: Tensor) -> State:
@@ -122,7 +129,7 @@ def _class_of(module: Module, where: str, blamed: list[str], kept: Kept | None) 
             raise Refused(
                 f"{where} is given its state by what is around it; one that is kept it makes itself"
             )
-        with _blaming(where, blamed):
+        with _within(where, of):
             kept.after = inner.step(self, px, state)
         return kept.after
 
@@ -130,7 +137,7 @@ def _class_of(module: Module, where: str, blamed: list[str], kept: Kept | None) 
         cell: Cell = inner.for_sequence(self, batch_size, like)
         if cell is not self and type(cell) is not made:
             cell = copy.copy(cell)
-            object.__setattr__(cell, "__class__", _class_of(cell, where, blamed, kept))
+            object.__setattr__(cell, "__class__", _class_of(cell, where, of, kept))
         return cell
 
     methods: dict[str, Any] = {"__call__": call, "__module__": inner.__module__}
@@ -141,13 +148,28 @@ def _class_of(module: Module, where: str, blamed: list[str], kept: Kept | None) 
 
 
 @contextlib.contextmanager
-def _blaming(where: str, blamed: list[str]) -> Iterator[None]:
+def _within(where: str, of: StepCopy) -> Iterator[None]:
+    """What happens in this block happens in a module."""
+    of.inside.append(where)
     try:
         yield
     except Exception:
-        if not blamed:
-            blamed.append(where)
+        if not of.blamed:
+            of.blamed.append(where)
         raise
+    finally:
+        of.inside.pop()
+
+
+class _Noting(Tracer):
+    def __init__(self, follows: bool, of: StepCopy) -> None:
+        super().__init__(follows)
+        self.of = of
+
+    def emit(self, op: Primitive, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        if self.of.inside:
+            self.of.makers.setdefault(op.name, self.of.inside[-1])
+        return super().emit(op, args, settings)
 
 
 def shown(y: Any) -> Tensor:

@@ -14,9 +14,17 @@ import numpy as np
 
 from .c import NotLowerable
 
-__all__ = ["MOST_RUNS", "Addressed", "Buffer", "Line"]
+__all__ = ["MOST_RUNS", "Addressed", "Buffer", "Line", "NotPortable"]
 
 MOST_RUNS = 64  # pieces that a value is read in
+
+
+class NotPortable(NotLowerable):
+    """Why a step is not written, and the op at which that was seen."""
+
+    def __init__(self, reason: str, op: str) -> None:
+        super().__init__(reason)
+        self.op = op
 
 
 @dataclass(eq=False)

@@ -23,7 +23,7 @@ from ..passes.place import is_view
 from ..passes.simplify import simplified
 from ..passes.sums import ADDMM, MATMUL, quantised, rounded, sums_of, with_sums, without_fixed
 from ..trace import PICK
-from .addresses import MOST_RUNS, Addressed, Buffer, Line
+from .addresses import MOST_RUNS, Addressed, Buffer, Line, NotPortable
 from .c import NotLowerable, literal, statement
 
 __all__ = ["Portable", "Table"]
@@ -126,7 +126,10 @@ class Portable(Addressed):
         absorbed, self.terms = sums_of(block)
         for instr in block.instructions:
             if instr.out not in absorbed:
-                self._instruction(instr)
+                try:
+                    self._instruction(instr)
+                except NotLowerable as reason:
+                    raise NotPortable(str(reason), instr.op.name) from reason
                 self.n_phases += 1
         self._results(block)
 
