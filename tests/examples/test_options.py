@@ -75,6 +75,7 @@ VARIANTS = {
     "tagging": [["--nets", 2], ["--word-dropout", 0.5]],
     "sentiment": [["--dropout", 0.1]],
     "intents": [["--embedding", 9]],
+    "export": [["--task", "sound"], ["--weights", "int8"]],
 }  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def test_arrays_as_users_have_them(change, runs):
 
     def run():
         rng = np.random.default_rng(0)
-        given = [tg.Tensor(made(rng.standard_normal(s))) for s in CASES["lstm"][1]]
+        given = [tg.tensor(made(rng.standard_normal(s))) for s in CASES["lstm"][1]]
         for x, s in zip(given, CASES["lstm"][1], strict=True):
             x.array = made(np.random.default_rng(sum(s)).standard_normal(s))
         return [y.numpy() for y in pointwise(lstm)(*given)]

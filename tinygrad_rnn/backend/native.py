@@ -7,6 +7,7 @@ compiler is found. Libraries are kept in a folder of the user's own, by the hash
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import warnings
 from types import TracebackType
@@ -59,6 +60,14 @@ class Native:
     def threads_for(self, n: int, work: int) -> int:
         """How many threads for so many rows and multiplications."""
         return min(self.n_threads, max(1, n // 4), max(1, work // ENOUGH))
+
+    def export_c(self, model: Any, path: Any, *, weights: str = "float", inputs: int | None = None) -> Any:
+        """Writes a trained recurrent net, one time step of it, as `path`.c and `path`.h: C99 that needs C's
+        own library alone, weights included, for microcontrollers and other programs. Returns the files and
+        the error: see io/export.py.
+        """
+        export = importlib.import_module("tinygrad_rnn.io.export")  # which stands above: by name, when asked
+        return export.export_c(model, path, weights=weights, inputs=inputs)
 
     def load(self, source: str) -> Any:
         """A library made of C. Raises OSError with the reason where there is none, which is said once."""

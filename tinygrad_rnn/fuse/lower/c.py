@@ -260,7 +260,9 @@ class CLoop:
             if type(piece) is not Ref or piece.shape[:1] != (N,) or not _follow(shape, own):
                 raise NotLowerable("pieces that do not follow each other")
             to = self._at(out._replace(offset=out.offset + offset))
-            lines.append(f"      for (Index c = 0; c < {width}; c++) {to} += {self._operand(piece, shape[1:])};")
+            lines.append(
+                f"      for (Index c = 0; c < {width}; c++) {to} += {self._operand(piece, shape[1:])};"
+            )
         zeros = f"      for (Index c = 0; c < {out.width}; c++) {self._at(out)} = 0;"
         return "\n".join(["    for (Index r = r0; r < r1; r++) {", zeros, *lines, "    }"])
 
