@@ -2,6 +2,8 @@
 values."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -357,3 +359,11 @@ def test_total_norms():
 
     clip_grad_value_(p, 0.1)
     close(p.grad, np.full(4, 0.1))
+
+
+def test_functions_are_functions_whatever_is_imported_first():
+    code = (
+        "import tinygrad_rnn.nn.utils.parametrizations as p; from tinygrad_rnn import nn; "
+        "nn.utils.weight_norm(nn.Linear(2, 3)); p.weight_norm(nn.Linear(2, 3))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

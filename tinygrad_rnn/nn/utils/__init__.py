@@ -14,7 +14,7 @@ from .gradients import (
 
 if TYPE_CHECKING:
     from . import clip_grad, parametrizations
-    from .weight_norm import remove_weight_norm, weight_norm
+    from .normed_weights import remove_weight_norm, weight_norm
 
 clip_grad_norm = clip_grad_norm_  # PyTorch's name before 0.4
 
@@ -27,7 +27,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """What comes when it is asked for: weight normalization needs the modules, which need `rnn`."""
     if name in ("weight_norm", "remove_weight_norm"):
-        module = import_module(".weight_norm", __name__)
+        module = import_module(".normed_weights", __name__)
         globals().update(weight_norm=module.weight_norm, remove_weight_norm=module.remove_weight_norm)
         return globals()[name]
     if name in ("clip_grad", "parametrizations"):
