@@ -97,11 +97,14 @@ def _log_likelihood(log_probs: Tensor, labels: Any, ends: list[int], sizes: list
         may_skip = skips[: alpha.shape[0]]
         return concat([nobody, _arrive(alpha[:, 2:], alpha[:, 1:-1], alpha[:, :-2], may_skip, emitted)], 1)
 
-    alphas = concat([start, *_steps(step, _emitted(log_probs[:n_steps], said, ends), start, n_steps)])
+    states = _steps(step, _emitted(log_probs[:n_steps], said, ends), start, n_steps)
+    if 0 in ends or len(states) > 1:  # of rows that have no step, the first state is the last
+        states, ends = [concat([start, *states])], [end + 1 for end in ends]
     # The last place or the one before, after each row's last step.
-    rows = [end * n_rows + row for row, end in enumerate(ends)]
+    rows = [(end - 1) * n_rows + row for row, end in enumerate(ends)]
     places = [[2 * n + k for n in sizes] for k in (1, 2)]
-    last = pick(alphas, index=(xp.asarray([rows, rows], dtype="int64"), xp.asarray(places, dtype="int64")))
+    index = (xp.asarray([rows, rows], dtype="int64"), xp.asarray(places, dtype="int64"))
+    last = pick(states[0], index=index)
     total: Tensor = logaddexp(last[0], last[1])
     return total
 
