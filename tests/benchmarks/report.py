@@ -54,6 +54,8 @@ TARGETS: list[Target] = [
     ("the same against autograd", "engine, per op", "autograd", None, 4.0, 8.0),
     ("the same against MyGrad", "engine, per op", "mygrad", None, 4.0, 8.0),
     ("streaming against torch.nn.LSTMCell", "streaming", "torch", None, 1.0, 2.0),
+    ("a stream, step by step, against LSTMCell", "a stream, step by step", "torch", None, 4.0, 6.0),
+    ("the same in blocks of 64 steps", "a stream, in blocks", "torch", None, 8.0, 15.0),
     ("language model against PyTorch", "language model", "torch", None, 0.7, 1.0),
     ("memory, times PyTorch's (at most)", "peak memory", "torch", None, 1.2, 0.8),
     ("T = 10,000, times T = 1,000 (at most)", "length", "a tenth", lambda r: "10,000" in r.row, 11.0, 10.0),

@@ -356,32 +356,50 @@ def engine_row(settings: Settings) -> Iterator[Result]:
 
 
 def streaming_row(settings: Settings) -> Iterator[Result]:
-    """100 steps of an LSTM cell at batch 1 without gradients."""
+    """Steps at batch 1 without gradients: by an LSTM cell, and by a layer's stream, step by step and in
+    blocks of 64 steps, which PyTorch's cell does one by one.
+    """
     torch = settings.peers.get("torch")
     if torch is None:
         return
-    cell, theirs = nn.LSTMCell(64, 128), torch.nn.LSTMCell(64, 128)
-    place = {name: tensor.detach().numpy() for name, tensor in theirs.state_dict().items()}
-    with tg.no_grad():
-        cell.weight_ih.data = tg.tensor(place["weight_ih"].T.copy())
-        cell.weight_hh.data = tg.tensor(place["weight_hh"].T.copy())
-        cell.bias.data = tg.tensor(place["bias_ih"] + place["bias_hh"])
-    data = random(1, 64)
-    x, their_x = tg.tensor(data), torch.tensor(data)
 
-    def stream(step: Any, x: Any, off: Any) -> Any:
+    def stepped(step: Any, x: Any, off: Any, n: int) -> Any:
         with off():
             state = step(x)
-            for _ in range(99):
+            for _ in range(n - 1):
                 state = step(x, state)
         return state[0].numpy()
 
-    contestants = {
-        "ours": lambda: stream(cell, x, tg.no_grad),
-        "torch": lambda: stream(theirs, their_x, torch.no_grad),
-    }
-    assert_close("streaming", contestants["ours"](), contestants["torch"](), 1e-4)
-    yield result("streaming", "100 steps, (64, 128)", race(contestants, settings.seconds))
+    for sizes in ((64, 128), (32, 32)):
+        layer, theirs = nn.LSTM(*sizes), torch.nn.LSTMCell(*sizes)
+        cell, place = layer.cells[0], {k: t.detach().numpy() for k, t in theirs.state_dict().items()}
+        with tg.no_grad():
+            cell.weight_ih.data = tg.tensor(place["weight_ih"].T.copy())
+            cell.weight_hh.data = tg.tensor(place["weight_hh"].T.copy())
+            cell.bias.data = tg.tensor(place["bias_ih"] + place["bias_hh"])
+        stream, data = layer.stream(), random(1, sizes[0])
+        x, their_x, block = tg.tensor(data), torch.tensor(data), np.repeat(data[None], 64, 0)
+
+        def streamed(blocks: bool, stream: Any = stream, data: Any = data, block: Any = block) -> Any:
+            stream.reset()
+            if blocks:
+                return stream(block)[-1].copy()
+            for _ in range(64):
+                y = stream(data)
+            return y.copy()
+
+        def by_torch(step: Any = theirs, x: Any = their_x) -> Any:
+            return stepped(step, x, torch.no_grad, 64)
+
+        ways = {
+            "streaming": lambda cell=cell, x=x: stepped(cell, x, tg.no_grad, 64),
+            "a stream, step by step": lambda streamed=streamed: streamed(False),
+            "a stream, in blocks": lambda streamed=streamed: streamed(True),
+        }
+        for name, ours in ways.items():
+            assert_close(name, ours(), by_torch(), 1e-4)
+            contestants = {"ours": ours, "torch": by_torch}
+            yield result(name, f"64 steps, {sizes}", race(contestants, settings.seconds))
 
 
 def model_row(settings: Settings) -> Iterator[Result]:
