@@ -181,7 +181,13 @@ def test_what_users_override_has_no_underscore_and_a_docstring():
     former = {*optim.optimizer.FORMER_NAMES, *optim.lr_scheduler.base.FORMER_NAMES}
     for base in (optim.Optimizer, optim.lr_scheduler.LRScheduler, nn.Cell, nn.Wrapper):
         overridden = {n for c in below(base) for n in vars(c) if n in dir(base)} - set(dir(object)) - former
-        overridden -= {"__module__", "__annotations__", "__static_attributes__", "__firstlineno__"}
+        overridden -= {
+            "__module__",
+            "__annotations__",
+            "__static_attributes__",
+            "__firstlineno__",
+            "__slotnames__",
+        }
         assert overridden
         for name in overridden:
             where = f"{base.__name__}.{name}"

@@ -24,9 +24,13 @@ class Exported:
         self.header = Path(self.found.h).read_text()
         self.name = self.header.split("typedef struct")[1].split("} ")[1].split("_state;")[0]
         library = f"{self.found.c}.so"
-        command = [*COMPILER, *CLEAN, *flags, "-shared", "-fPIC", self.found.c, "-o", library, "-lm"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        object_file = f"{self.found.c}.o"  # linked without the flags: -ffast-math would change this process
+        done = subprocess.run(
+            [*COMPILER, *CLEAN, *flags, "-fPIC", "-c", self.found.c, "-o", object_file],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        subprocess.run([*COMPILER, "-shared", object_file, "-o", library, "-lm"], check=True)
         self.library = ctypes.CDLL(library)
         self.kind = np.dtype("float64" if "double s" in self.header else "float32")
         self.is_token = "_TOKENS" in self.header
