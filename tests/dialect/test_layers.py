@@ -179,6 +179,10 @@ def test_losses_of_distributions():
         F.poisson_nll_loss(Y, torch.tensor(t), log_input=False, full=True),
         (y - t * np.log(y + 1e-8) + more).mean(),
     )
+
+
+@pytest.mark.host  # a GPU is not waited for
+def test_a_negative_variance_is_said():
     with pytest.raises(RuntimeError, match="var must not be negative"):
         F.gaussian_nll_loss(X, Y, -torch.ones(2, 3))
 

@@ -20,7 +20,11 @@ def build(script, option):
     return script.build_model() if option is None else script.build_model(option)
 
 
-@cases
+NAME_A_DEVICE = {"attention", "regularised"}  # scripts that bring models, or data, to one they choose
+falling = [pytest.param(*case, marks=pytest.mark.host if case[0] in NAME_A_DEVICE else ()) for case in CASES]
+
+
+@pytest.mark.parametrize(("name", "option"), falling)
 def test_the_loss_falls(name, option):
     tg.manual_seed(0)
     script = load(name, ours=True)
