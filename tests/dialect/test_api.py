@@ -226,7 +226,10 @@ def assert_equal(ours, theirs):
 
 def marked(line):
     """A line that names the host's memory or device has no meaning on another one."""
-    of_the_host = any(word in line for word in ("cpu", "numpy", "np.", "device", "repr"))
+    of_the_host = any(
+        word in line
+        for word in ("cpu", "numpy", "np.", "device", "repr", "storage", "data_ptr", "contiguous", "type(")
+    )
     return pytest.param(line, marks=[pytest.mark.host] if of_the_host else [])
 
 

@@ -21,10 +21,13 @@ def build(script, option):
 
 
 NAME_A_DEVICE = {"attention", "regularised"}  # scripts that bring models, or data, to one they choose
-falling = [pytest.param(*case, marks=pytest.mark.host if case[0] in NAME_A_DEVICE else ()) for case in CASES]
+on_their_devices = pytest.mark.parametrize(
+    ("name", "option"),
+    [pytest.param(*case, marks=pytest.mark.host if case[0] in NAME_A_DEVICE else ()) for case in CASES],
+)
 
 
-@pytest.mark.parametrize(("name", "option"), falling)
+@on_their_devices
 def test_the_loss_falls(name, option):
     tg.manual_seed(0)
     script = load(name, ours=True)
@@ -83,7 +86,7 @@ def rounding(torch, name, option, state, expected, unit):
 
 @pytest.mark.extras("torch")
 @pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")  # of PyTorch's own names of old
-@cases
+@on_their_devices
 def test_losses_are_those_of_pytorch(torch, name, option):
     from tinygrad_rnn.io import load_torch
 

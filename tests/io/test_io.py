@@ -232,8 +232,9 @@ def test_pytorchs_tensors():
         (torch.ones(2, requires_grad=True), "float32"),
         (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)), "float64"),
     ):
-        for made in (tg.tensor(given), tg.as_tensor(given), tg.Tensor(given)):
+        for made in (tg.tensor(given), tg.as_tensor(given)):
             assert (made.dtype, made.tolist()) == (kind, [1, 1])
+        assert (tg.Tensor(given).dtype, tg.Tensor(given).tolist()) == ("float32", [1, 1])  # the default type
     assert tg.tensor([torch.ones(2), torch.zeros(2)]).tolist() == [[1, 1], [0, 0]]
 
 
