@@ -119,10 +119,11 @@ class Stream:
             or not x.flags.c_contiguous
             or not x.flags.aligned
             or out is not None
+            or x is self._y  # what the last step gave, which this one writes over
+            or x.base is self._y
         ):
             return self._of_any(x, out)
-        if self._latest != versions.latest or any(c.array is not a for c, a in self._weights):
-            self.refresh()
+        self._see_changes()
         y = self._y
         compiled.step(x, y)
         return y
@@ -154,10 +155,10 @@ class Stream:
         """x (time, batch, input_size), `out` (time, batch, output_size)."""
         y = self._y[None] if out is None else out
         if self._compiled is not None:
-            if self._latest != versions.latest or any(c.array is not a for c, a in self._weights):
-                self.refresh()
+            self._see_changes()
             if len(x):
-                self._compiled.steps(x if lies_in_rows(x) else np.array(x, order="C"), y)
+                plain = lies_in_rows(x) and not np.may_share_memory(x, y)
+                self._compiled.steps(x if plain else np.array(x, order="C"), y)
             return y
         with self._evaluating():
             for t in range(len(x)):
@@ -226,6 +227,11 @@ class Stream:
         where = slice(None) if rows is None else rows
         for s, start in zip(now, self._first, strict=True):
             s[where] = start[where]
+
+    def _see_changes(self) -> None:
+        """Takes the weights anew where one was changed in place, or has another array."""
+        if self._latest != versions.latest or any(c.array is not a for c, a in self._weights):
+            self.refresh()
 
     def refresh(self) -> None:
         """Takes the weights as they are now."""
